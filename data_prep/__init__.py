@@ -1,0 +1,1 @@
+"""Raw data sets to prepared files and a datalist, one command each."""
