@@ -1,0 +1,165 @@
+"""Reading of NIfTI volumes with the checks that a user's data needs before a network sees it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from monai.config import KeysCollection
+from monai.data import MetaTensor, NibabelReader
+from monai.transforms import LoadImage, MapTransform
+from monai.utils import ensure_tuple, ensure_tuple_rep
+
+AFFINE_TOLERANCE = 1e-3  # mm; files written by different tools differ by rounding
+
+
+class VolumeError(ValueError):
+    """A volume cannot be used: the message names the file, the fault and what to do."""
+
+
+class LoadVolumed(MapTransform):
+    """Load 3D volumes, refusing what would silently give a wrong result.
+
+    The value of a key is one file (a 3D NIfTI file for one channel, a 4D file with the channels last for
+    several) or a list of 3D files, one for each channel. All keys of one item, and the key `like`, must
+    share one grid.
+
+    Args:
+        keys: keys to load.
+        channels: number of channels, one number or one for each key.
+        allowed_labels: if given, the voxels must hold these values only (within 1e-3, then rounded).
+        like: key of a volume that is already loaded and whose grid the new ones must have.
+        allow_missing_keys: pass items that lack a key.
+
+    Returns:
+        float32 MetaTensor (C, X, Y, Z) for each key, with the affine of the first file.
+
+    Raises:
+        VolumeError: missing, unreadable or truncated file, wrong number of dimensions or channels, channels
+            on different grids, no usable affine, NaN or infinite voxels, an all-zero channel, unknown label
+            values.
+    """
+
+    def __init__(
+        self,
+        keys: KeysCollection,
+        channels: int | Sequence[int] = 1,
+        allowed_labels: Sequence[int] | None = None,
+        like: str | None = None,
+        allow_missing_keys: bool = False,
+    ) -> None:
+        super().__init__(keys, allow_missing_keys)
+        self.channels = ensure_tuple_rep(channels, len(self.keys))
+        self.allowed_labels = allowed_labels
+        self.like = like
+        self.reader = LoadImage(NibabelReader, image_only=True, dtype=np.float32, ensure_channel_first=True)
+
+    def __call__(self, data: Mapping[str, Any]) -> dict[str, Any]:
+        """Return a copy of the item with the volumes in place of the file names."""
+        item = dict(data)
+        reference = item[self.like] if self.like else None
+        for key, channels in self.key_iterator(item, self.channels):
+            item[key] = self._load(item[key], channels)
+            reference = item[key] if reference is None else reference
+            _check_same_grid(item[key], reference)
+        return item
+
+    def _load(self, value: Any, channels: int) -> MetaTensor:
+        files = [Path(file) for file in ensure_tuple(value)]
+        if not files:
+            raise VolumeError(
+                "an empty list of files was given; name one 4D file or one 3D file for each channel"
+            )
+        if len(files) > 1 and len(files) != channels:
+            names = ", ".join(map(str, files))
+            raise VolumeError(
+                f"{names}: {len(files)} files, but {channels} channel(s) are needed, one file for each"
+            )
+        for file in files:  # all of them first: reading is slow
+            if not file.is_file():
+                raise VolumeError(f"{file}: no such file; correct the path or leave the case out")
+        parts = [self._read(file, channels if len(files) == 1 else 1) for file in files]
+        for part in parts[1:]:
+            _check_same_grid(part, parts[0])
+        return MetaTensor(torch.cat([part.as_tensor() for part in parts]), meta=parts[0].meta)
+
+    def _read(self, file: Path, channels: int) -> MetaTensor:
+        try:
+            volume = self.reader(file)
+        except Exception as error:  # the readers raise whatever their codecs raise
+            reason = str(error).strip().splitlines()[-1:] or [type(error).__name__]
+            raise VolumeError(
+                f"{file}: cannot be read, truncated or no NIfTI file; copy it again ({reason[0]})"
+            ) from error
+        _check_shape(volume, channels, file)
+        _check_affine(volume, file)
+        _check_voxels(volume, file, self.allowed_labels)
+        return volume.round() if self.allowed_labels is not None else volume
+
+
+def _check_shape(volume: MetaTensor, channels: int, file: Path) -> None:
+    if volume.ndim != 4:
+        raise VolumeError(
+            f"{file}: {volume.ndim - 1}D image, but a 3D volume is needed; stack the slices into one file"
+        )
+    found = volume.shape[0]
+    if found == channels:
+        return
+    if channels == 1:
+        raise VolumeError(
+            f"{file}: 4D file with {found} channels, but a 3D volume is needed; give one 3D file"
+        )
+    raise VolumeError(
+        f"{file}: {found} channel(s), but {channels} are needed; give a 4D file with {channels} channels "
+        f"last, or a list of {channels} 3D files"
+    )
+
+
+def _check_affine(volume: MetaTensor, file: Path) -> None:
+    meta = volume.meta
+    codes = [int(meta[key]) for key in ("qform_code", "sform_code") if key in meta]
+    if codes and not any(codes):
+        raise VolumeError(f"{file}: no orientation (qform and sform codes are 0); set the affine of the file")
+    affine = volume.affine.numpy()
+    if not np.isfinite(affine).all() or abs(np.linalg.det(affine[:3, :3])) < 1e-9:
+        raise VolumeError(f"{file}: the affine is singular or not finite; set the affine of the file")
+
+
+def _check_voxels(volume: MetaTensor, file: Path, allowed_labels: Sequence[int] | None) -> None:
+    voxels = volume.numpy()
+    bad = voxels.size - int(np.isfinite(voxels).sum())
+    if bad:
+        raise VolumeError(f"{file}: {bad} NaN or infinite voxels; replace them (0 in the background)")
+    if allowed_labels is not None:
+        values = np.unique(voxels)
+        nearest = np.abs(values[:, None] - np.asarray(allowed_labels)[None]).min(axis=1)
+        unknown = values[nearest > 1e-3]
+        if unknown.size:
+            some = ", ".join(f"{value:g}" for value in unknown[:5])
+            raise VolumeError(
+                f"{file}: {unknown.size} unknown label value(s) ({some}); "
+                f"allowed are {sorted(allowed_labels)}: map them first"
+            )
+        return
+    for number, channel in enumerate(voxels):
+        if not channel.any():
+            which = f"channel {number} of the volume" if len(voxels) > 1 else "the volume"
+            raise VolumeError(f"{file}: {which} is all zero; leave the case out or replace the file")
+
+
+def _check_same_grid(volume: MetaTensor, reference: MetaTensor) -> None:
+    file, other = (v.meta.get("filename_or_obj", "volume") for v in (volume, reference))
+    shape, expected = tuple(volume.shape[1:]), tuple(reference.shape[1:])
+    if shape != expected:
+        raise VolumeError(
+            f"{file}: shape {shape}, but {other} has {expected}; resample one to the grid of the other"
+        )
+    difference = float((volume.affine - reference.affine).abs().max())
+    if difference > AFFINE_TOLERANCE:
+        raise VolumeError(
+            f"{file}: its affine differs from that of {other} by up to {difference:.3g}; "
+            "register and resample one to the grid of the other"
+        )
