@@ -1,0 +1,170 @@
+"""Building blocks: convolutions with reflected borders, norms by name, upsampling convolutions computed at low resolution."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+CONV = {2: nn.Conv2d, 3: nn.Conv3d}
+_INSTANCE = {2: nn.InstanceNorm2d, 3: nn.InstanceNorm3d}
+_BATCH = {2: nn.BatchNorm2d, 3: nn.BatchNorm3d}
+
+
+def make_norm(name: str, spatial_dims: int, channels: int, affine: bool = True) -> nn.Module:
+    """Norm layer by name.
+
+    Args:
+        name: "instance", "layer" (statistics over channels and space of each sample, gain and bias per channel),
+            "batch" or "none".
+        spatial_dims: 2 or 3.
+        channels: number of channels.
+        affine: learn a gain and a bias per channel.
+
+    Raises:
+        ValueError: for another name.
+    """
+    if name == "instance":
+        return _INSTANCE[spatial_dims](channels, affine=affine)
+    if name == "layer":
+        return nn.GroupNorm(1, channels, affine=affine)
+    if name == "batch":
+        return _BATCH[spatial_dims](channels, affine=affine)
+    if name == "none":
+        return nn.Identity()
+    raise ValueError(f"Unknown norm '{name}': choose instance, layer, batch or none.")
+
+
+class ReflectConv(nn.Module):
+    """Convolution with reflected borders.
+
+    Shapes: (B, in_channels, *S) -> (B, out_channels, *S'), S' = S for stride 1 and an odd kernel.
+    Every spatial size must exceed ``padding``.
+    """
+
+    def __init__(
+        self,
+        spatial_dims: int,
+        in_channels: int,
+        out_channels: int,
+        kernel_size: int,
+        stride: int = 1,
+        padding: int | None = None,
+    ) -> None:
+        super().__init__()
+        self.conv = CONV[spatial_dims](in_channels, out_channels, kernel_size, stride)
+        self.pad = [kernel_size // 2 if padding is None else padding] * (2 * spatial_dims)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.conv(F.pad(x, self.pad, mode="reflect"))
+
+
+def crop_to(x: Tensor, size: list[int]) -> Tensor:
+    """First ``size`` voxels along every spatial axis of x (B, C, *S)."""
+    for axis, n in enumerate(size):
+        x = x.narrow(axis + 2, 0, n)
+    return x
+
+
+def upsample_nearest(x: Tensor) -> Tensor:
+    """Nearest-neighbour x2 along every spatial axis of x (B, C, *S)."""
+    return F.interpolate(x, scale_factor=2.0, mode="nearest")
+
+
+def _shuffle(x: Tensor, channels: int) -> Tensor:
+    """Interleave the 2^d phases of x (B, channels * 2^d, *S) into (B, channels, *2S)."""
+    if x.dim() == 4:
+        return F.pixel_shuffle(x, 2)
+    b, _, d, h, w = x.shape
+    x = x.reshape(b, channels, 2, 2, 2, d, h, w).permute(0, 1, 5, 2, 6, 3, 7, 4)
+    return x.reshape(b, channels, 2 * d, 2 * h, 2 * w)
+
+
+class UpsampleConv(nn.Module):
+    """Nearest x2 upsampling followed by a convolution (kernel 3 or 5, reflected borders), computed before upsampling.
+
+    Each of the 2^d output phases sees a sum of kernel taps over low-resolution voxels, so one small convolution
+    with 2^d times the outputs and a shuffle give the same values with 2.3 (3x3) or 2.8 (5x5) times fewer
+    operations in 2D, 3.4 or 4.6 in 3D. For kernel 5 the outermost ring of the reflected border differs from what
+    low resolution can express; its difference is added by convolutions over the faces alone. On small batches of
+    small maps summing the taps costs more than it saves, so these take the plain way.
+
+    Shapes: (B, in_channels, *S) -> (B, out_channels, *2S).
+    """
+
+    def __init__(self, spatial_dims: int, in_channels: int, out_channels: int, kernel_size: int) -> None:
+        super().__init__()
+        if kernel_size not in (3, 5):
+            raise ValueError(f"UpsampleConv supports kernel sizes 3 and 5, got {kernel_size}.")
+        self.conv = CONV[spatial_dims](in_channels, out_channels, kernel_size)
+        self.out_channels = out_channels
+        self.kernel_size = kernel_size
+        self.low_resolution = True
+        # taps[phase, low-resolution offset, tap]: which kernel taps fall on which low-resolution voxel.
+        if kernel_size == 5:
+            taps = [
+                [[1, 1, 0, 0, 0], [0, 0, 1, 1, 0], [0, 0, 0, 0, 1]],
+                [[1, 0, 0, 0, 0], [0, 1, 1, 0, 0], [0, 0, 0, 1, 1]],
+            ]
+        else:  # two offsets suffice when the odd phase is shifted by one voxel: it comes first and a crop follows
+            taps = [[[1, 1, 0], [0, 0, 1]], [[1, 0, 0], [0, 1, 1]]]
+        self.register_buffer("taps", torch.tensor(taps, dtype=torch.float32), persistent=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        voxels = x.numel() // x.size(1)
+        if self.low_resolution and voxels >= 768 and min(x.shape[2:]) > 1:
+            return self._at_low_resolution(x)
+        pad = [self.kernel_size // 2] * (2 * (x.dim() - 2))
+        return self.conv(F.pad(upsample_nearest(x), pad, mode="reflect"))
+
+    def _at_low_resolution(self, x: Tensor) -> Tensor:
+        weight, bias = self.conv.weight, self.conv.bias
+        taps = self.taps.to(weight.dtype)
+        dims = x.dim() - 2
+        padded = F.pad(x, [1] * (2 * dims), mode="replicate")
+        n = 4 if dims == 2 else 8
+        size = [self.out_channels * n, x.size(1)] + [taps.size(1)] * dims
+        repeated = bias.repeat_interleave(n) if bias is not None else None
+        if dims == 2:
+            kernel = torch.einsum("oixy,apx,bqy->oabipq", weight, taps, taps).reshape(size)
+            out = _shuffle(F.conv2d(padded, kernel, repeated), self.out_channels)
+        else:
+            kernel = torch.einsum("oixyz,apx,bqy,crz->oabcipqr", weight, taps, taps, taps).reshape(size)
+            out = _shuffle(F.conv3d(padded, kernel, repeated), self.out_channels)
+        if self.kernel_size == 3:
+            for axis in range(2, 2 + dims):
+                out = out.narrow(axis, 1, out.size(axis) - 2)
+            return out
+        for axis in range(2, 2 + dims):
+            last = x.size(axis) - 1
+            out.narrow(axis, 0, 1).add_(self._face(x, weight.narrow(axis, 0, 1), axis, 1, 0))
+            out.narrow(axis, 2 * last + 1, 1).add_(
+                self._face(x, weight.narrow(axis, 4, 1), axis, last - 1, last)
+            )
+        return out
+
+    def _face(self, x: Tensor, weight: Tensor, axis: int, reflected: int, replicated: int) -> Tensor:
+        """What the outermost border layer along ``axis`` adds when it is reflected instead of replicated.
+
+        Layers along earlier axes hold the shared edges already, so these are left out here.
+        """
+        dims = x.dim() - 2
+        scale = [1.0 if a == axis else 2.0 for a in range(2, 2 + dims)]
+        wide: list[int] = []
+        narrow: list[int] = []
+        for a in range(1 + dims, 1, -1):  # F.pad counts from the last axis
+            wide += [0, 0] if a == axis else [2, 2]
+            narrow += [0, 0] if a == axis else [1, 1]
+        true = F.pad(
+            F.interpolate(x.narrow(axis, reflected, 1), scale_factor=scale, mode="nearest"),
+            wide,
+            mode="reflect",
+        )
+        low = F.interpolate(
+            F.pad(x.narrow(axis, replicated, 1), narrow, mode="replicate"), scale_factor=scale, mode="nearest"
+        )
+        difference = true - low
+        for a in range(2, axis):
+            edge = [0, 0] * (1 + dims - a) + [1, 1]
+            difference = F.pad(difference.narrow(a, 1, difference.size(a) - 2), edge)
+        return F.conv2d(difference, weight) if dims == 2 else F.conv3d(difference, weight)

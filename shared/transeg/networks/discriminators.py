@@ -1,0 +1,74 @@
+"""Discriminators that judge patches at several scales."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from transeg.networks.blocks import CONV, ReflectConv, make_norm
+from transeg.networks.genseg import initialise
+
+
+class PatchDiscriminator(nn.Module):
+    """Stride-2 convolutions to a map of logits (GenSeg, Table 1; LeakyReLU 0.2; layer norm from the second on).
+
+    Shapes: (B, in_channels, *S) -> (B, 1, *s).
+
+    Args:
+        widths: channels of the stride-2 convolutions: 64, 128, 256, 512 in the paper, without the first for
+            48-pixel images. The first convolution is not normalised.
+    """
+
+    def __init__(
+        self, spatial_dims: int, in_channels: int, widths: Sequence[int], norm: str = "layer"
+    ) -> None:
+        super().__init__()
+        layers: list[nn.Module] = []
+        channels = in_channels
+        for index, width in enumerate(widths):
+            layers.append(ReflectConv(spatial_dims, channels, width, 4, stride=2, padding=1))
+            if index > 0:
+                layers.append(make_norm(norm, spatial_dims, width))
+            layers.append(nn.LeakyReLU(0.2))
+            channels = width
+        layers.append(CONV[spatial_dims](channels, 1, 1))
+        self.layers = nn.Sequential(*layers)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.layers(x)
+
+
+class MultiScaleDiscriminator(nn.Module):
+    """One `PatchDiscriminator` for each scale of an average-pooling pyramid (section 4.2).
+
+    Shapes: (B, in_channels, *S) -> a list with one map of logits (B, 1, *s) per scale.
+    """
+
+    def __init__(
+        self,
+        spatial_dims: int = 2,
+        in_channels: int = 4,
+        widths: Sequence[int] = (64, 128, 256, 512),
+        scales: int = 3,
+        norm: str = "layer",
+    ) -> None:
+        super().__init__()
+        self.scales = nn.ModuleList(
+            PatchDiscriminator(spatial_dims, in_channels, widths, norm) for _ in range(scales)
+        )
+        initialise(self)
+
+    def forward(self, x: Tensor) -> list[Tensor]:
+        maps: list[Tensor] = []
+        for index, scale in enumerate(self.scales):
+            if index > 0:
+                x = _halve(x)
+            maps.append(scale(x))
+        return maps
+
+
+def _halve(x: Tensor) -> Tensor:
+    pool = F.avg_pool2d if x.dim() == 4 else F.avg_pool3d
+    return pool(x, 3, 2, 1, count_include_pad=False)

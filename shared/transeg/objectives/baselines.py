@@ -1,0 +1,90 @@
+"""The baselines that GenSeg is compared against (Vorontsov et al., section 4.1), on `BaselineNet`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from transeg.losses import absolute_error, prediction_consistency, soft_dice
+
+
+@dataclass
+class Prediction:
+    """What one iteration of a baseline computes; ``seg`` and ``y`` hold the labelled presence images alone."""
+
+    x_p: Tensor
+    x_a: Tensor | None = None
+    seg: Tensor | None = None
+    y: Tensor | None = None
+    labelled: Tensor | None = None
+    x_pp: Tensor | None = None  # reconstructions
+    x_aa: Tensor | None = None
+    student: Tensor | None = None  # logits of presence, then absence images
+    teacher: Tensor | None = None
+
+
+def _segmentation(t: Prediction) -> Tensor:
+    return t.x_p.new_zeros(()) if t.seg is None else soft_dice(t.seg, t.y)
+
+
+class SegmentationObjective:
+    """Supervised segmentation of the labelled images. Networks: ``generator``."""
+
+    def forward(self, nets: Mapping[str, nn.Module], batch: Mapping[str, Tensor]) -> Prediction:
+        """Batch: ``image`` (n, C, *S), ``label`` (n, K, *S), ``labelled`` (n,) bool."""
+        t = Prediction(x_p=batch["image"], labelled=batch["labelled"])
+        rows = t.labelled.nonzero().flatten()
+        if len(rows) > 0:
+            t.seg, t.y = nets["generator"](t.x_p[rows]), batch["label"][rows]
+        return t
+
+    def generators(self, nets: Mapping[str, nn.Module], t: Prediction) -> dict[str, Tensor]:
+        """Soft Dice loss (eq. 7)."""
+        return {"segmentation": _segmentation(t)}
+
+
+class AutoencodingObjective:
+    """Segmentation, and reconstruction of both domains from the same code. Networks: ``generator``."""
+
+    def forward(self, nets: Mapping[str, nn.Module], batch: Mapping[str, Tensor]) -> Prediction:
+        """Batch as for `SegmentationObjective`, with ``absence`` (n, C, *S)."""
+        net, n = nets["generator"], len(batch["image"])
+        t = Prediction(x_p=batch["image"], x_a=batch["absence"], labelled=batch["labelled"])
+        code, skips = net.encode(torch.cat([t.x_p, t.x_a]))
+        t.x_pp, t.x_aa = torch.tanh(net.reconstructor(code, skips)).split(n)
+        rows = t.labelled.nonzero().flatten()
+        if len(rows) > 0:
+            t.seg, t.y = net.segment(code[rows], [s[rows] for s in skips]), batch["label"][rows]
+        return t
+
+    def generators(self, nets: Mapping[str, nn.Module], t: Prediction) -> dict[str, Tensor]:
+        """Soft Dice loss (eq. 7) and absolute error of the reconstructions (eq. 8)."""
+        error = absolute_error(t.x_pp, t.x_p) + absolute_error(t.x_aa, t.x_a)
+        return {"segmentation": _segmentation(t), "reconstruction": error}
+
+
+class MeanTeacherObjective:
+    """Segmentation, and agreement with an average of past weights (Perone & Cohen-Adad 2018).
+
+    Networks: ``generator`` (the student) and ``teacher``, its exponential moving average.
+    """
+
+    def forward(self, nets: Mapping[str, nn.Module], batch: Mapping[str, Tensor]) -> Prediction:
+        """Batch as for `AutoencodingObjective`."""
+        t = Prediction(x_p=batch["image"], x_a=batch["absence"], labelled=batch["labelled"])
+        images = torch.cat([t.x_p, t.x_a])
+        t.student = nets["generator"](images)
+        with torch.no_grad():
+            t.teacher = nets["teacher"](images)
+        rows = t.labelled.nonzero().flatten()
+        if len(rows) > 0:
+            t.seg, t.y = t.student[rows], batch["label"][rows]
+        return t
+
+    def generators(self, nets: Mapping[str, nn.Module], t: Prediction) -> dict[str, Tensor]:
+        """Soft Dice loss (eq. 7) and squared difference of student's and teacher's probabilities."""
+        consistency = prediction_consistency(t.student, t.teacher)
+        return {"segmentation": _segmentation(t), "consistency": consistency}
