@@ -22,7 +22,7 @@ def soft_dice(logits: Tensor, reference: Tensor, smooth: float = 1.0) -> Tensor:
         Scalar: mean over the K classes, sums over samples and space.
     """
     axes = [0, *range(2, logits.dim())]
-    s = torch.sigmoid(logits.float())
+    s = torch.sigmoid(logits.to(torch.promote_types(logits.dtype, torch.float32)))  # sums overflow in half precision
     y = reference.to(s.dtype)
     overlap = (y * s).sum(axes)
     return (1 - (2 * overlap + smooth) / (y.sum(axes) + s.sum(axes) + smooth)).mean()

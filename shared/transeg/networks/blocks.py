@@ -1,4 +1,4 @@
-"""Building blocks: convolutions with reflected borders, norms by name, upsampling convolutions computed at low resolution."""
+"""Building blocks: reflected borders, norms by name, upsampling convolutions computed at low resolution."""
 
 from __future__ import annotations
 
@@ -138,9 +138,7 @@ class UpsampleConv(nn.Module):
         for axis in range(2, 2 + dims):
             last = x.size(axis) - 1
             out.narrow(axis, 0, 1).add_(self._face(x, weight.narrow(axis, 0, 1), axis, 1, 0))
-            out.narrow(axis, 2 * last + 1, 1).add_(
-                self._face(x, weight.narrow(axis, 4, 1), axis, last - 1, last)
-            )
+            out.narrow(axis, 2 * last + 1, 1).add_(self._face(x, weight.narrow(axis, 4, 1), axis, last - 1, last))
         return out
 
     def _face(self, x: Tensor, weight: Tensor, axis: int, reflected: int, replicated: int) -> Tensor:

@@ -21,9 +21,7 @@ class PatchDiscriminator(nn.Module):
             48-pixel images. The first convolution is not normalised.
     """
 
-    def __init__(
-        self, spatial_dims: int, in_channels: int, widths: Sequence[int], norm: str = "layer"
-    ) -> None:
+    def __init__(self, spatial_dims: int, in_channels: int, widths: Sequence[int], norm: str = "layer") -> None:
         super().__init__()
         layers: list[nn.Module] = []
         channels = in_channels
@@ -55,9 +53,7 @@ class MultiScaleDiscriminator(nn.Module):
         norm: str = "layer",
     ) -> None:
         super().__init__()
-        self.scales = nn.ModuleList(
-            PatchDiscriminator(spatial_dims, in_channels, widths, norm) for _ in range(scales)
-        )
+        self.scales = nn.ModuleList(PatchDiscriminator(spatial_dims, in_channels, widths, norm) for _ in range(scales))
         initialise(self)
 
     def forward(self, x: Tensor) -> list[Tensor]:

@@ -1,11 +1,13 @@
-"""GenSeg networks (Vorontsov et al., "Towards annotation-efficient segmentation via image-to-image translation", Table 1).
+"""GenSeg networks: Vorontsov et al., "Towards annotation-efficient segmentation via image-to-image translation".
 
-A block is norm -> ReLU -> (nearest x2) -> reflected border -> convolution; in the encoder and the common decoder a
-short skip is added around it. Widths double per level from ``width``; the paper uses width 16 and five levels for
+Table 1. A block is norm -> ReLU -> (nearest x2) -> reflected border -> convolution; in the encoder and the common
+decoder a short skip is added around it. Widths double per level from ``width``; the paper uses width 16 and five levels for
 brain and liver, width 32 and four levels for the 48-pixel task.
 """
 
 from __future__ import annotations
+
+import itertools
 
 import torch
 from torch import Tensor, nn
@@ -61,8 +63,7 @@ class Encoder(nn.Module):
         channels = [width * 2**k for k in range(levels)] + [code_channels]
         self.stem = ReflectConv(spatial_dims, in_channels, width, 3)
         self.blocks = nn.ModuleList(
-            EncoderBlock(spatial_dims, a, b, norm, affine, dropout)
-            for a, b in zip(channels[:-1], channels[1:], strict=True)
+            EncoderBlock(spatial_dims, a, b, norm, affine, dropout) for a, b in itertools.pairwise(channels)
         )
         self.norm = make_norm(norm, spatial_dims, code_channels, affine)
         self.activation = nn.ReLU() if code_activation else nn.Identity()
@@ -169,9 +170,7 @@ class Decoder(nn.Module):
         blocks = []
         for w in widths[1:]:
             blocks.append(
-                DecoderBlock(
-                    spatial_dims, channels, w, kernel_size, norm, short_skip, long_skip, segmentation, dropout
-                )
+                DecoderBlock(spatial_dims, channels, w, kernel_size, norm, short_skip, long_skip, segmentation, dropout)
             )
             channels = blocks[-1].join.out_channels
         self.blocks = nn.ModuleList(blocks)
@@ -280,9 +279,7 @@ class GenSegNet(nn.Module):
         if self.pathologies == 1:
             return code
         start = self.common_channels + pathology * self.unique_channels
-        return torch.cat(
-            [code[:, : self.common_channels], code[:, start : start + self.unique_channels]], dim=1
-        )
+        return torch.cat([code[:, : self.common_channels], code[:, start : start + self.unique_channels]], dim=1)
 
     @torch.jit.export
     def decode_residual(self, code: Tensor, skips: list[Tensor], pathology: int = 0) -> Tensor:
@@ -317,9 +314,10 @@ class GenSegNet(nn.Module):
 
 
 class BaselineNet(nn.Module):
-    """Encoder with one 3x3 segmentation decoder, and optionally a reconstruction decoder without long skips (section 4.1).
+    """Encoder with one 3x3 segmentation decoder, and optionally a reconstruction decoder (section 4.1).
 
-    Serves "segmentation only", the mean teacher and (``reconstruct=True``) the autoencoding baseline.
+    Serves "segmentation only", the mean teacher and (``reconstruct=True``) the autoencoding baseline, whose
+    reconstruction decoder has no long skips, since these would make it trivial.
 
     Args:
         norm: decoder norm; "none" with ``dropout`` is one of the mean-teacher variants.

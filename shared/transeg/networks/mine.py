@@ -13,9 +13,7 @@ class MutualInformationNet(nn.Module):
     Shapes: common (B, common_channels, *s), unique (B, unique_channels, *s) -> (B,).
     """
 
-    def __init__(
-        self, spatial_dims: int = 2, common_channels: int = 384, unique_channels: int = 128, width: int = 128
-    ):
+    def __init__(self, spatial_dims: int = 2, common_channels: int = 384, unique_channels: int = 128, width: int = 128):
         super().__init__()
         conv = CONV[spatial_dims]
         self.common = conv(common_channels, width, 1)

@@ -146,9 +146,7 @@ class GenSegObjective:
             for index in range(net.pathologies):
                 made = net.own_code(t.code_ap_again[index * n : (index + 1) * n], index)
                 latent = latent + absolute_error(made, net.own_code(t.code_ap, index)) / net.pathologies
-            terms["cycle"] = absolute_error(
-                t.x_apa, t.x_a.repeat(net.pathologies, *[1] * (t.x_a.dim() - 1))
-            )  # eq. 10
+            terms["cycle"] = absolute_error(t.x_apa, t.x_a.repeat(net.pathologies, *[1] * (t.x_a.dim() - 1)))  # eq. 10
             terms["adversarial"] = terms["adversarial"] + hinge_generator(nets["d_p"](t.x_ap))
         terms["latent"] = latent
         return terms
