@@ -8,13 +8,17 @@ from transeg.transforms.brain import (
     brain_preprocessing,
 )
 from transeg.transforms.load import LoadVolumed, VolumeError
+from transeg.transforms.outputs import SaveVolumed, Translated, translation_output
 
 __all__ = [
     "CentreBraind",
     "LoadVolumed",
     "NormaliseBraind",
     "RestoreIntensityd",
+    "SaveVolumed",
+    "Translated",
     "VolumeError",
     "brain_mask",
     "brain_preprocessing",
+    "translation_output",
 ]

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import nibabel as nib
 import numpy as np
 import torch
 from monai.config import KeysCollection
@@ -70,14 +71,10 @@ class LoadVolumed(MapTransform):
     def _load(self, value: Any, channels: int) -> MetaTensor:
         files = [Path(file) for file in ensure_tuple(value)]
         if not files:
-            raise VolumeError(
-                "an empty list of files was given; name one 4D file or one 3D file for each channel"
-            )
+            raise VolumeError("an empty list of files was given; name one 4D file or one 3D file for each channel")
         if len(files) > 1 and len(files) != channels:
             names = ", ".join(map(str, files))
-            raise VolumeError(
-                f"{names}: {len(files)} files, but {channels} channel(s) are needed, one file for each"
-            )
+            raise VolumeError(f"{names}: {len(files)} files, but {channels} channel(s) are needed, one file for each")
         for file in files:  # all of them first: reading is slow
             if not file.is_file():
                 raise VolumeError(f"{file}: no such file; correct the path or leave the case out")
@@ -88,43 +85,46 @@ class LoadVolumed(MapTransform):
 
     def _read(self, file: Path, channels: int) -> MetaTensor:
         try:
+            header = nib.load(file)
             volume = self.reader(file)
         except Exception as error:  # the readers raise whatever their codecs raise
-            reason = str(error).strip().splitlines()[-1:] or [type(error).__name__]
+            reason = " ".join(str(error).split())[:200] or type(error).__name__
             raise VolumeError(
-                f"{file}: cannot be read, truncated or no NIfTI file; copy it again ({reason[0]})"
+                f"{file}: cannot be read, truncated or no NIfTI file; copy it again ({reason})"
             ) from error
-        _check_shape(volume, channels, file)
-        _check_affine(volume, file)
+        _check_shape(header.shape, channels, file)
+        _check_affine(header, file)
         _check_voxels(volume, file, self.allowed_labels)
+        # the file's own: the reader prefers another one where the header contradicts itself
+        volume.affine = torch.as_tensor(header.affine, dtype=torch.float64)
         return volume.round() if self.allowed_labels is not None else volume
 
 
-def _check_shape(volume: MetaTensor, channels: int, file: Path) -> None:
-    if volume.ndim != 4:
+def _check_shape(shape: tuple[int, ...], channels: int, file: Path) -> None:
+    size = len(shape)
+    while size > 3 and shape[size - 1] == 1:
+        size -= 1
+    if size < 3 or size > 4:
         raise VolumeError(
-            f"{file}: {volume.ndim - 1}D image, but a 3D volume is needed; stack the slices into one file"
+            f"{file}: {size}D image {shape}, but a 3D volume is needed; stack or split it into one 3D file"
         )
-    found = volume.shape[0]
+    found = shape[3] if size == 4 else 1
     if found == channels:
         return
     if channels == 1:
-        raise VolumeError(
-            f"{file}: 4D file with {found} channels, but a 3D volume is needed; give one 3D file"
-        )
+        raise VolumeError(f"{file}: 4D file with {found} channels, but a 3D volume is needed; give one 3D file")
     raise VolumeError(
         f"{file}: {found} channel(s), but {channels} are needed; give a 4D file with {channels} channels "
         f"last, or a list of {channels} 3D files"
     )
 
 
-def _check_affine(volume: MetaTensor, file: Path) -> None:
-    meta = volume.meta
-    codes = [int(meta[key]) for key in ("qform_code", "sform_code") if key in meta]
-    if codes and not any(codes):
-        raise VolumeError(f"{file}: no orientation (qform and sform codes are 0); set the affine of the file")
-    affine = volume.affine.numpy()
-    if not np.isfinite(affine).all() or abs(np.linalg.det(affine[:3, :3])) < 1e-9:
+def _check_affine(image: nib.spatialimages.SpatialImage, file: Path) -> None:
+    if isinstance(image, nib.Nifti1Image):
+        codes = [int(image.header[key]) for key in ("qform_code", "sform_code")]
+        if not any(codes):
+            raise VolumeError(f"{file}: no orientation (qform and sform codes are 0); set the affine of the file")
+    if not np.isfinite(image.affine).all() or abs(np.linalg.det(image.affine[:3, :3])) < 1e-9:
         raise VolumeError(f"{file}: the affine is singular or not finite; set the affine of the file")
 
 
@@ -154,9 +154,7 @@ def _check_same_grid(volume: MetaTensor, reference: MetaTensor) -> None:
     file, other = (v.meta.get("filename_or_obj", "volume") for v in (volume, reference))
     shape, expected = tuple(volume.shape[1:]), tuple(reference.shape[1:])
     if shape != expected:
-        raise VolumeError(
-            f"{file}: shape {shape}, but {other} has {expected}; resample one to the grid of the other"
-        )
+        raise VolumeError(f"{file}: shape {shape}, but {other} has {expected}; resample one to the grid of the other")
     difference = float((volume.affine - reference.affine).abs().max())
     if difference > AFFINE_TOLERANCE:
         raise VolumeError(

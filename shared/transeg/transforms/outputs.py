@@ -1,0 +1,100 @@
+"""What inference writes: masks, probabilities and healthy translations on the grid of the input."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from monai.config import DtypeLike, KeysCollection, PathLike
+from monai.data import NibabelWriter
+from monai.networks.utils import eval_mode
+from monai.transforms import Compose, Invertd, InvertibleTransform, MapTransform, SaveImaged
+
+from transeg.transforms.brain import RestoreIntensityd
+
+logger = logging.getLogger(__name__)
+
+
+class AtomicNibabelWriter(NibabelWriter):
+    """Write under a temporary name first, so that a file that is there is complete."""
+
+    def write(self, filename: PathLike, verbose: bool = False, **kwargs: Any) -> None:
+        """Write the NIfTI file."""
+        path = Path(filename)
+        partial = path.with_name(f".partial_{path.name}")
+        try:
+            super().write(str(partial), verbose=verbose, **kwargs)
+            os.replace(partial, path)
+        finally:
+            partial.unlink(missing_ok=True)
+
+
+class SaveVolumed(SaveImaged):
+    """Save volumes as `<output_dir>/<case>_<postfix>.nii.gz`, with the affine that they carry.
+
+    The case is the item's "case", or the name of the file that the volume came from.
+
+    Args:
+        keys: volumes (C, X, Y, Z); several channels are written last, as a 4D file.
+        output_dir: folder, made when needed.
+        postfix: last part of the file name.
+        dtype: voxel type of the file.
+    """
+
+    def __init__(self, keys: KeysCollection, output_dir: PathLike, postfix: str, dtype: DtypeLike = np.float32) -> None:
+        super().__init__(keys, output_dir=output_dir, output_dtype=dtype, writer=AtomicNibabelWriter, print_log=False)
+        self.output_dir, self.postfix = Path(output_dir), postfix
+
+    def __call__(self, data: Mapping[str, Any]) -> dict[str, Any]:
+        """Write the volumes; the item is returned as it is."""
+        self.output_dir.mkdir(parents=True, exist_ok=True)
+        for key in self.key_iterator(data):
+            source = Path(data[key].meta.get("filename_or_obj", "volume")).name
+            case = data.get("case", source.removesuffix(".gz").removesuffix(".nii"))
+            self.saver(data[key], filename=self.output_dir / f"{case}_{self.postfix}")
+            logger.info("wrote %s", self.output_dir / f"{case}_{self.postfix}.nii.gz")
+        return dict(data)
+
+
+class Translated(MapTransform):
+    """Translate preprocessed volumes to the absence domain: item["translation"] = healthy (C, X, Y, Z).
+
+    Args:
+        keys: the preprocessed image.
+        network: has `translate(image) -> image`.
+        inferer: monai inferer, called as `inferer(batch, network.translate)`.
+    """
+
+    def __init__(self, keys: KeysCollection, network: torch.nn.Module, inferer: Callable) -> None:
+        super().__init__(keys)
+        self.network, self.inferer = network, inferer
+
+    def __call__(self, data: Mapping[str, Any]) -> dict[str, Any]:
+        """Return a copy of the item with the translation in normalised units."""
+        item = dict(data)
+        for key in self.key_iterator(item):
+            with eval_mode(self.network):
+                item["translation"] = self.inferer(item[key][None], self.network.translate)[0]
+        return item
+
+
+def translation_output(
+    network: torch.nn.Module, inferer: Callable, preprocessing: InvertibleTransform, output_dir: PathLike
+) -> Compose:
+    """Make the transform that writes the healthy translation on the input's grid and in its intensity units.
+
+    Voxels outside the brain are 0. Arguments as for `Translated`, `monai.transforms.Invertd`, `SaveVolumed`.
+    """
+    return Compose(
+        [
+            Translated("image", network, inferer),
+            RestoreIntensityd("translation", source_key="image"),
+            Invertd("translation", preprocessing, orig_keys="image", nearest_interp=False),
+            SaveVolumed("translation", output_dir, postfix="translation"),
+        ]
+    )

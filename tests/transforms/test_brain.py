@@ -1,0 +1,175 @@
+"""The preprocessing undoes itself on every kind of grid, and puts the brain in the middle."""
+
+import os
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+import pytest
+import torch
+from monai.transforms import Invertd
+from transeg.transforms import RestoreIntensityd, VolumeError, brain_mask, brain_preprocessing
+
+
+def rotation(degrees):
+    angle = np.deg2rad(degrees)
+    turn = np.eye(4)
+    turn[:2, :2] = [[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]]
+    tilt = np.eye(4)
+    tilt[1:3, 1:3] = turn[:2, :2]
+    return turn @ tilt
+
+
+def grid(zooms, flips=(1, 1, 1), order=(0, 1, 2), degrees=0.0, origin=(-31.25, 12.5, 7.0)):
+    affine = np.eye(4)
+    affine[:3, :3] = np.diag(np.multiply(zooms, flips))[:, list(order)]
+    affine = rotation(degrees) @ affine
+    affine[:3, 3] = origin
+    return affine
+
+
+GRIDS = {
+    "plain": ((70, 80, 30), grid((2, 2, 2))),
+    "native": ((90, 80, 40), grid((1.5, 1.5, 3))),
+    "flipped": ((70, 80, 31), grid((2, 2, 2.5), flips=(-1, -1, 1))),
+    "permuted": ((40, 91, 71), grid((2, 2, 3), order=(2, 0, 1), flips=(1, -1, -1))),
+    "oblique": ((75, 83, 33), grid((1.9, 2.1, 3.3), degrees=17)),
+    "thick": ((100, 100, 9), grid((1.2, 1.2, 7), flips=(-1, 1, 1), degrees=-8)),
+}
+
+
+def ellipsoid(shape, affine, centre=(0.0, 0.0, 0.0), radius=(45.0, 60.0, 40.0)):
+    """Inside an ellipsoid given in mm around the middle of the grid."""
+    index = np.stack(np.meshgrid(*map(np.arange, shape), indexing="ij"), axis=-1)
+    world = index @ affine[:3, :3].T + affine[:3, 3]
+    middle = affine[:3, :3] @ ((np.array(shape) - 1) / 2) + affine[:3, 3]
+    return (((world - middle - centre) / radius) ** 2).sum(-1) < 1
+
+
+def write(folder, shape, affine, channels=2, four_d=False):
+    rng = np.random.default_rng(1)
+    brain = ellipsoid(shape, affine, centre=(6.0, -5.0, 0.0))
+    lesion = ellipsoid(shape, affine, centre=(20.0, 10.0, 5.0), radius=(14.0, 16.0, 14.0))
+    data = np.stack([brain * rng.normal(300 + 100 * c, 40, shape) for c in range(channels)], -1).astype(np.float32)
+    data[lesion] += 100
+    item = {"label": str(folder / "seg.nii.gz")}
+    nib.save(nib.Nifti1Image((3 * lesion).astype(np.uint8), affine), item["label"])
+    files = [folder / f"{c}.nii.gz" for c in range(channels)]
+    if four_d:
+        files = folder / "all.nii.gz"
+        nib.save(nib.Nifti1Image(data, affine), files)
+    else:
+        for c, file in enumerate(files):
+            nib.save(nib.Nifti1Image(data[..., c], affine), file)
+    return {**item, "image": files}, data, lesion
+
+
+def invert(preprocessing, item, key):
+    return Invertd(key, preprocessing, orig_keys="image", nearest_interp=False)(item)[key]
+
+
+@pytest.mark.parametrize("name", GRIDS)
+@pytest.mark.parametrize("four_d", [False, True])
+def test_a_mask_returns_to_the_grid_of_the_input(tmp_path, name, four_d):
+    shape, affine = GRIDS[name]
+    item, _, lesion = write(tmp_path, shape, affine, four_d=four_d)
+    pre = brain_preprocessing(label_keys="label", channels=2, pixdim=2.0, size=(72, 80))
+    out = pre(item)
+    assert out["image"].shape[:3] == (2, 72, 80)
+    np.testing.assert_allclose(out["image"].pixdim, 2, atol=1e-6)
+    assert set(np.unique(out["label"])) == {0, 1}
+    out["pred"] = out["label"].clone()
+    back = invert(pre, out, "pred")
+    source = nib.load(item["label"])
+    assert tuple(back.shape) == (1, *source.shape)
+    np.testing.assert_allclose(back.affine.numpy(), source.affine, atol=1e-6)
+    found = back[0].numpy() > 0.5
+    assert 2 * (found & lesion).sum() / (found.sum() + lesion.sum()) > 0.9
+
+
+@pytest.mark.parametrize("name", ["plain", "permuted", "oblique"])
+def test_the_brain_is_in_the_middle_and_normalised(tmp_path, name):
+    item, *_ = write(tmp_path, *GRIDS[name])
+    image = brain_preprocessing(channels=2, size=(72, 80), clip=False)(item)["image"]
+    brain = brain_mask(image)
+    for axis in (1, 2):
+        along = np.flatnonzero(brain.any(dim=3).any(dim=3 - axis)[0] if axis == 1 else brain.any(dim=3).any(dim=1)[0])
+        assert abs(along[0] + along[-1] + 1 - image.shape[axis]) <= 1
+    inside = image[:, brain[0]]
+    np.testing.assert_allclose(inside.mean(dim=1), 0, atol=1e-5)
+    np.testing.assert_allclose(inside.std(dim=1), 0.2, atol=1e-4)
+    assert not image[:, ~brain[0]].any()
+
+
+def test_axes_are_right_posterior_superior(tmp_path):
+    shape, affine = GRIDS["permuted"]
+    item, _, _lesion = write(tmp_path, shape, affine)
+    out = brain_preprocessing(label_keys="label", channels=2, size=(72, 80))(item)
+    middle = torch.nonzero(out["label"][0]).double().mean(dim=0)
+    brain = torch.nonzero(brain_mask(out["image"])[0]).double().mean(dim=0)
+    np.testing.assert_allclose((middle - brain) * 2, (14, 15, 5), atol=2)  # mm right, anterior, superior
+
+
+def test_voxels_that_are_right_already_are_not_touched(tmp_path):
+    item, data, _ = write(tmp_path, (72, 80, 12), grid((2, 2, 2)))
+    image = brain_preprocessing(channels=2, size=(72, 80), clip=False)(item)["image"]
+    restored = RestoreIntensityd("copy")({"copy": image.clone(), "image": image})["copy"]
+    inside = np.isin(np.round(data, 2), np.round(restored.numpy(), 2))
+    assert inside[data != 0].mean() > 0.99
+
+
+def test_restored_intensities_on_the_input_grid(tmp_path):
+    item, data, _ = write(tmp_path, *GRIDS["flipped"])
+    pre = brain_preprocessing(channels=2, pixdim=2.0, size=(72, 80), clip=False)
+    out = pre(item)
+    out["copy"] = out["image"].clone()
+    back = invert(pre, RestoreIntensityd("copy")(out), "copy")
+    deep = np.asarray(data.min(-1) > 0)
+    for channel in range(2):
+        assert abs(back[channel].numpy()[deep].mean() - data[..., channel][deep].mean()) < 5
+    assert not back[:, 0, 0].any()
+
+
+def test_a_mask_replaces_a_background_that_is_not_zero(tmp_path, caplog):
+    shape, affine = GRIDS["plain"]
+    item, data, _ = write(tmp_path, shape, affine)
+    expected = brain_preprocessing(channels=2, size=(72, 80))(item)["image"]
+    nib.save(nib.Nifti1Image((data.any(-1)).astype(np.uint8), affine), tmp_path / "mask.nii.gz")
+    for c, file in enumerate(item["image"]):
+        nib.save(nib.Nifti1Image(np.where(data[..., c] == 0, -7, data[..., c]), affine), file)
+    masked = brain_preprocessing(channels=2, size=(72, 80), mask_key="mask")
+    image = masked({"image": item["image"], "mask": tmp_path / "mask.nii.gz"})["image"]
+    np.testing.assert_allclose(image.numpy(), expected.numpy(), atol=1e-5)
+    brain_preprocessing(channels=2, size=(72, 80))(item)
+    assert "no zero background" in caplog.text
+
+
+def test_a_brain_larger_than_the_slice_is_reported(tmp_path, caplog):
+    item, *_ = write(tmp_path, *GRIDS["plain"])
+    brain_preprocessing(channels=2, size=(72, 40))(item)
+    assert "more than the slice size 40" in caplog.text
+
+
+def test_a_constant_channel_is_refused(tmp_path):
+    item, data, _ = write(tmp_path, *GRIDS["plain"])
+    nib.save(nib.Nifti1Image((data[..., 0] != 0).astype(np.uint8), GRIDS["plain"][1]), item["image"][1])
+    with pytest.raises(RuntimeError) as error:
+        brain_preprocessing(channels=2, size=(72, 80))(item)
+    assert isinstance(error.value.__cause__, VolumeError)
+    assert "constant over the brain" in str(error.value.__cause__)
+
+
+def test_real_scans_return_exactly():
+    data = Path(os.environ.get("TRANSEG_TEST_DATA", Path(__file__).parents[3] / "shared/data")) / "brats"
+    cases = sorted(data.glob("brats_2013_*"))
+    if not cases:
+        pytest.skip("no real scans here")
+    pre = brain_preprocessing(label_keys="label", channels=2, pixdim=1.0, size=(240, 240), mask_key="mask")
+    for case in cases[:2]:
+        files = [str(next(case.glob(f"{name}_*.nii.gz"))) for name in ("Flair", "T1c")]
+        label = str(case / "OTMultiClass.nii.gz")
+        out = pre({"image": files, "label": label, "mask": str(case / "brainmask.nii.gz")})
+        out["pred"] = out["label"].clone()
+        back, source = invert(pre, out, "pred"), nib.load(label)
+        np.testing.assert_array_equal(back.affine.numpy(), source.affine)
+        np.testing.assert_array_equal(back[0].numpy() > 0.5, source.get_fdata() > 0.5)

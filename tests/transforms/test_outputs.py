@@ -1,0 +1,87 @@
+"""Results are written whole, under the name of the case, on the grid that they carry."""
+
+import nibabel as nib
+import numpy as np
+import pytest
+import torch
+from monai.data import MetaTensor
+from monai.inferers import SimpleInferer
+from torch import nn
+
+from transeg.transforms import SaveVolumed, Translated, brain_preprocessing, translation_output
+from transeg.transforms.outputs import AtomicNibabelWriter
+
+AFFINE = np.array([[0.0, -2, 0, 5], [1.5, 0, 0.1, -7], [0, 0.1, 4, 3], [0, 0, 0, 1]])
+
+
+def volume(channels=1, shape=(4, 5, 1)):
+    data = torch.arange(channels * np.prod(shape), dtype=torch.float32).reshape(channels, *shape)
+    return MetaTensor(data, affine=torch.as_tensor(AFFINE), meta={"filename_or_obj": "/in/scan.nii.gz"})
+
+
+def test_case_name_affine_and_type(tmp_path):
+    SaveVolumed("pred", tmp_path / "new", "seg", dtype=np.uint8)({"pred": volume(), "case": "p1"})
+    image = nib.load(tmp_path / "new/p1_seg.nii.gz")
+    assert image.shape == (4, 5, 1)
+    assert image.get_data_dtype() == np.uint8
+    np.testing.assert_allclose(image.affine, AFFINE, atol=1e-6)
+    np.testing.assert_array_equal(np.asarray(image.dataobj), volume()[0].numpy())
+
+
+def test_channels_are_written_last_and_files_name_cases(tmp_path):
+    SaveVolumed("pred", tmp_path, "translation")({"pred": volume(3)})
+    image = nib.load(tmp_path / "scan_translation.nii.gz")
+    np.testing.assert_array_equal(image.get_fdata(), volume(3).numpy().transpose(1, 2, 3, 0))
+
+
+def test_a_file_that_fails_half_way_is_not_left_behind(tmp_path, monkeypatch):
+    def broken(image, path):
+        with open(path, "wb") as file:
+            file.write(b"half")
+        raise OSError("disk full")
+
+    monkeypatch.setattr(nib, "save", broken)
+    writer = AtomicNibabelWriter(output_dtype=np.uint8)
+    writer.set_data_array(volume())
+    writer.set_metadata({"affine": AFFINE}, resample=False)
+    with pytest.raises(OSError, match="disk full"):
+        writer.write(tmp_path / "a.nii.gz")
+    assert not list(tmp_path.iterdir())
+
+
+class Halved(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.drop = nn.Dropout(0.5)
+
+    def translate(self, image):
+        return self.drop(image) / 2
+
+
+def test_a_translation_is_made_in_evaluation_mode():
+    network = Halved().train()
+    item = {"image": volume(2)}
+    out = Translated("image", network, SimpleInferer())(item)
+    torch.testing.assert_close(out["translation"].as_tensor(), volume(2).as_tensor() / 2)
+    assert network.training
+
+
+def test_a_translation_is_written_in_the_units_and_on_the_grid_of_the_input(tmp_path):
+    rng = np.random.default_rng(0)
+    brain = np.zeros((20, 24, 6))
+    brain[4:17, 3:20] = 1
+    files = []
+    for number in range(2):
+        data = (brain * rng.normal(200 + 300 * number, 20, brain.shape)).astype(np.float32)
+        files.append(str(tmp_path / f"{number}.nii.gz"))
+        nib.save(nib.Nifti1Image(data, np.diag([-2.0, 2, 2, 1])), files[-1])
+    pre = brain_preprocessing(channels=2, size=(24, 24), clip=False)
+    item = pre({"image": files, "case": "c"})
+    translation_output(Halved(), SimpleInferer(), pre, tmp_path)(item)
+    found = nib.load(tmp_path / "c_translation.nii.gz")
+    np.testing.assert_array_equal(found.affine, np.diag([-2.0, 2, 2, 1]))
+    for number, file in enumerate(files):
+        source = nib.load(file).get_fdata()
+        mean = source[brain > 0].mean()
+        expected = (mean + (source - mean) / 2) * brain  # half of the deviation from the mean
+        np.testing.assert_allclose(found.get_fdata()[..., number], expected, atol=1e-2)
