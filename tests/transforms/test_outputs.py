@@ -7,9 +7,8 @@ import torch
 from monai.data import MetaTensor
 from monai.inferers import SimpleInferer
 from torch import nn
-
 from transeg.transforms import SaveVolumed, Translated, brain_preprocessing, translation_output
-from transeg.transforms.outputs import AtomicNibabelWriter
+from transeg.transforms.outputs import write_nifti
 
 AFFINE = np.array([[0.0, -2, 0, 5], [1.5, 0, 0.1, -7], [0, 0.1, 4, 3], [0, 0, 0, 1]])
 
@@ -41,11 +40,8 @@ def test_a_file_that_fails_half_way_is_not_left_behind(tmp_path, monkeypatch):
         raise OSError("disk full")
 
     monkeypatch.setattr(nib, "save", broken)
-    writer = AtomicNibabelWriter(output_dtype=np.uint8)
-    writer.set_data_array(volume())
-    writer.set_metadata({"affine": AFFINE}, resample=False)
     with pytest.raises(OSError, match="disk full"):
-        writer.write(tmp_path / "a.nii.gz")
+        write_nifti(tmp_path / "a.nii.gz", volume(), AFFINE)
     assert not list(tmp_path.iterdir())
 
 

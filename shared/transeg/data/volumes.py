@@ -63,7 +63,9 @@ def find_volumes(folder: PathLike, channels: Sequence[str], split: str = "test_v
     if not root.is_dir():
         raise FileNotFoundError(f"{root}: no such folder; set dataset_dir to a folder of NIfTI volumes")
     if (root / "datalist.json").is_file():
-        return load_decathlon_datalist(root / "datalist.json", data_list_key=split)
+        listed = load_decathlon_datalist(root / "datalist.json", data_list_key=split)
+        # the reader takes a case for a path where a folder has its name
+        return [{**item, "case": Path(item["case"]).name} if "case" in item else item for item in listed]
     items = []
     for place in sorted({path.parent for path in root.rglob("*.nii*") if not path.name.startswith(".")}):
         items += _cases_in(place, root, channels)

@@ -8,10 +8,10 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+import nibabel as nib
 import numpy as np
 import torch
 from monai.config import DtypeLike, KeysCollection, PathLike
-from monai.data import NibabelWriter
 from monai.networks.utils import eval_mode
 from monai.transforms import Compose, Invertd, InvertibleTransform, MapTransform, SaveImaged
 
@@ -20,24 +20,30 @@ from transeg.transforms.brain import RestoreIntensityd
 logger = logging.getLogger(__name__)
 
 
-class AtomicNibabelWriter(NibabelWriter):
-    """Write under a temporary name first, so that a file that is there is complete."""
+def write_nifti(path: PathLike, volume: torch.Tensor, affine: torch.Tensor, dtype: DtypeLike = np.float32) -> None:
+    """Write a volume (C, X, Y, Z), several channels as a 4D file with the channels last.
 
-    def write(self, filename: PathLike, verbose: bool = False, **kwargs: Any) -> None:
-        """Write the NIfTI file."""
-        path = Path(filename)
-        partial = path.with_name(f".partial_{path.name}")
-        try:
-            super().write(str(partial), verbose=verbose, **kwargs)
-            os.replace(partial, path)
-        finally:
-            partial.unlink(missing_ok=True)
+    It gets its name only when it is whole, so a file that is there is complete.
+    """
+    path = Path(path)
+    array = volume.detach().cpu().numpy().astype(dtype)
+    image = nib.Nifti1Image(array[0] if len(array) == 1 else np.moveaxis(array, 0, -1), None)
+    image.header.set_xyzt_units("mm")
+    image.set_sform(np.asarray(affine), code=1)
+    image.set_qform(np.asarray(affine), code=1)
+    partial = path.with_name(f".partial_{path.name}")
+    try:
+        nib.save(image, partial)
+        os.replace(partial, path)
+    finally:
+        partial.unlink(missing_ok=True)
 
 
 class SaveVolumed(SaveImaged):
     """Save volumes as `<output_dir>/<case>_<postfix>.nii.gz`, with the affine that they carry.
 
-    The case is the item's "case", or the name of the file that the volume came from.
+    The case is the item's "case", or the name of the file that the volume came from. A `SaveImaged` by name only
+    (MONAI Label leaves those out): MONAI's writer fails on volumes of one slice.
 
     Args:
         keys: volumes (C, X, Y, Z); several channels are written last, as a 4D file.
@@ -47,8 +53,8 @@ class SaveVolumed(SaveImaged):
     """
 
     def __init__(self, keys: KeysCollection, output_dir: PathLike, postfix: str, dtype: DtypeLike = np.float32) -> None:
-        super().__init__(keys, output_dir=output_dir, output_dtype=dtype, writer=AtomicNibabelWriter, print_log=False)
-        self.output_dir, self.postfix = Path(output_dir), postfix
+        super().__init__(keys, output_dir=output_dir)
+        self.output_dir, self.postfix, self.dtype = Path(output_dir), postfix, dtype
 
     def __call__(self, data: Mapping[str, Any]) -> dict[str, Any]:
         """Write the volumes; the item is returned as it is."""
@@ -56,8 +62,9 @@ class SaveVolumed(SaveImaged):
         for key in self.key_iterator(data):
             source = Path(data[key].meta.get("filename_or_obj", "volume")).name
             case = data.get("case", source.removesuffix(".gz").removesuffix(".nii"))
-            self.saver(data[key], filename=self.output_dir / f"{case}_{self.postfix}")
-            logger.info("wrote %s", self.output_dir / f"{case}_{self.postfix}.nii.gz")
+            path = self.output_dir / f"{case}_{self.postfix}.nii.gz"
+            write_nifti(path, data[key].as_tensor(), data[key].affine, self.dtype)
+            logger.info("wrote %s", path)
         return dict(data)
 
 
