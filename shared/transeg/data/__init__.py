@@ -1,1 +1,14 @@
-"""."""
+"""Datalists and stacks of slices, two-domain datasets and samplers, whole volumes."""
+
+from transeg.data.datalist import DatalistError, read_datalist, write_datalist, write_stack
+from transeg.data.datasets import UnpairedDataset
+from transeg.data.samplers import UnpairedBatchSampler
+
+__all__ = [
+    "DatalistError",
+    "UnpairedBatchSampler",
+    "UnpairedDataset",
+    "read_datalist",
+    "write_datalist",
+    "write_stack",
+]

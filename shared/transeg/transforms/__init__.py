@@ -9,9 +9,11 @@ from transeg.transforms.brain import (
 )
 from transeg.transforms.load import LoadVolumed, VolumeError
 from transeg.transforms.outputs import SaveVolumed, Translated, translation_output
+from transeg.transforms.slices import LoadSliced
 
 __all__ = [
     "CentreBraind",
+    "LoadSliced",
     "LoadVolumed",
     "NormaliseBraind",
     "RestoreIntensityd",

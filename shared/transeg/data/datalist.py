@@ -1,0 +1,147 @@
+"""Datalists in MONAI's Decathlon form and the stacks of slices that they point into.
+
+A prepared folder holds `datalist.json` and stacks `images/<case>.npy` (N, C, X, Y) and `labels/<case>.npy`
+(N, X, Y). An item addresses one slice: {"image": "images/a.npy", "label": "labels/a.npy", "index": 17, "case": "a"};
+an item without a label has no "label" key. Paths are relative to the datalist.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from monai.config import PathLike
+from monai.data import load_decathlon_datalist
+
+
+class DatalistError(ValueError):
+    """A datalist cannot be used: the message names the file, the entry and what to do."""
+
+
+def read_datalist(path: PathLike, key: str) -> list[dict[str, Any]]:
+    """Read one list of a datalist and check that every file it names exists.
+
+    Args:
+        path: the JSON file.
+        key: name of the list, such as "training" or "training_absence".
+
+    Returns:
+        Items with absolute paths (relative to the working directory if `path` is); may be empty.
+
+    Raises:
+        DatalistError: no such datalist, not JSON, no such list, or an entry whose file does not exist.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise DatalistError(
+            f"{path}: no such datalist; make one with a command of data_prep, such as "
+            f"`python -m data_prep.brats --help`, or set the path to yours"
+        )
+    try:
+        content = json.loads(path.read_text())
+    except ValueError as error:
+        raise DatalistError(f"{path}: not a JSON file ({error}); prepare the data again") from error
+    lists = {name: value for name, value in content.items() if isinstance(value, list)}
+    if key not in lists:
+        available = ", ".join(f"{name} ({len(value)})" for name, value in lists.items()) or "none"
+        raise DatalistError(f'{path}: no list "{key}"; available: {available}')
+    if not lists[key]:  # monai's reader looks at the first item
+        return []
+    items = load_decathlon_datalist(path, data_list_key=key)
+    seen: set[str] = set()
+    for number, item in enumerate(items):
+        for name in ("image", "label"):
+            for file in _files(item.get(name)):
+                if file not in seen and not os.path.isfile(file):
+                    case = f' (case "{item["case"]}")' if "case" in item else ""
+                    raise DatalistError(
+                        f"{path}: {name} of entry {number}{case} of {key} does not exist: {file}; "
+                        f"correct the entry or prepare the data again"
+                    )
+                seen.add(file)
+    return items
+
+
+def _files(value: Any) -> Sequence[str]:
+    if value is None:
+        return ()
+    return (value,) if isinstance(value, str) else value
+
+
+def write_datalist(
+    path: PathLike,
+    lists: Mapping[str, Sequence[Mapping[str, Any]]],
+    *,
+    name: str,
+    description: str,
+    modality: Sequence[str],
+    labels: Sequence[str],
+    preparation: Mapping[str, Any],
+) -> Path:
+    """Write a datalist with the usual Decathlon fields, whole or not at all.
+
+    Args:
+        path: the JSON file; its folder is made.
+        lists: items by the name of the list.
+        name: name of the data set.
+        description: one sentence.
+        modality: name of each channel.
+        labels: name of each label value, background first.
+        preparation: options, seed and counts, to know later how the data came about.
+    """
+    path = Path(path)
+    fields = {
+        "name": name,
+        "description": description,
+        "modality": {str(channel): value for channel, value in enumerate(modality)},
+        "labels": {str(value): label for value, label in enumerate(labels)},
+        "tensorImageSize": "2D",
+        "numTraining": len(lists.get("training", ())),
+        "numTest": len(lists.get("test", ())),
+        "preparation": dict(preparation),
+    }
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(path.name + ".part")
+    with partial.open("w") as file:
+        file.write(json.dumps(fields, indent=1).removesuffix("\n}"))  # a line for each item keeps long lists readable
+        for key, items in lists.items():
+            file.write(f",\n {json.dumps(key)}: [")
+            file.write(",".join(f"\n  {json.dumps(item)}" for item in items))
+            file.write("\n ]")
+        file.write("\n}\n")
+    partial.replace(path)
+    return path
+
+
+def write_stack(path: PathLike, chunks: Iterable[np.ndarray], shape: Sequence[int], dtype: np.typing.DTypeLike) -> None:
+    """Write an array file from consecutive parts of its first axis, in bounded memory, whole or not at all.
+
+    Args:
+        path: the .npy file; its folder is made.
+        chunks: arrays (n, *shape[1:]) whose lengths add up to shape[0].
+        shape: shape of the whole.
+        dtype: type to store.
+
+    Raises:
+        ValueError: the chunks do not fill the shape.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(path.name + ".part")
+    try:
+        stack = np.lib.format.open_memmap(partial, "w+", dtype, tuple(shape))
+        filled = 0
+        for chunk in chunks:
+            stack[filled : filled + len(chunk)] = chunk
+            filled += len(chunk)
+        if filled != shape[0]:
+            raise ValueError(f"{path}: {filled} slices given for a stack of {shape[0]}")
+        stack.flush()
+        del stack
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)

@@ -1,0 +1,62 @@
+"""Pairs of slices that do not belong together: one with the lesion, one without."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from torch.utils.data import Dataset
+
+
+class UnpairedDataset(Dataset):
+    """Presence slices, each with an unrelated absence slice.
+
+    An index is i or a pair (i, j), presence and absence; i alone stands for (i, i modulo the number of absence
+    slices). `UnpairedBatchSampler` draws the pairs. `transform` is applied to either item on its own, so random
+    transforms draw twice.
+
+    Args:
+        data: presence items, see `transeg.data.datalist`.
+        absence: absence items, or None for training without that domain.
+        transform: from an item to a dict with "image" (C, X, Y), "label" (1, X, Y) and "labelled", such as a
+            Compose that begins with `LoadSliced`.
+
+    Returns:
+        For each index "image" (C, X, Y), "label" (1, X, Y), "labelled" bool and, with that domain,
+        "absence" (C, X, Y).
+
+    Raises:
+        ValueError: an empty list.
+    """
+
+    def __init__(
+        self,
+        data: Sequence[Mapping[str, Any]],
+        absence: Sequence[Mapping[str, Any]] | None,
+        transform: Callable[[dict[str, Any]], Mapping[str, Any]],
+    ) -> None:
+        if not data:
+            raise ValueError(
+                "no presence slice: the list of slices with the lesion is empty; check the datalist and, if the list "
+                "was cut to the labelled slices, prepare the data with a larger labelled fraction"
+            )
+        if absence is not None and not absence:
+            raise ValueError(
+                "no absence slice: the list of slices without the lesion is empty, so nothing shows what healthy looks "
+                "like; prepare more volumes or lower the area that a slice must show, or train without the absence "
+                "domain (absence: null; segmentation only)"
+            )
+        self.data = data
+        self.absence = absence
+        self.transform = transform
+
+    def __len__(self) -> int:
+        return len(self.data)
+
+    def __getitem__(self, index: int | tuple[int, int]) -> dict[str, Any]:
+        i, j = index if isinstance(index, tuple) else (index, index)
+        presence = self.transform(dict(self.data[i]))
+        item = {key: presence[key] for key in ("image", "label", "labelled")}
+        if self.absence is not None:
+            item["absence"] = self.transform(dict(self.absence[j % len(self.absence)]))["image"]
+        return item

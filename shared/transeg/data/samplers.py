@@ -1,0 +1,124 @@
+"""Batches of presence and absence slices, drawn apart from each other.
+
+Source: Vorontsov et al., section 4.2 "Data batches": n diseased and n unpaired healthy slices in a batch; an epoch
+ends when every diseased slice was given once. Section 4.5: healthy slices drawn with replacement by weight.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import ignite.distributed as idist
+import numpy as np
+from torch.utils.data import Sampler
+
+from transeg.data.datasets import UnpairedDataset
+
+PRESENCE, LABELLED, ABSENCE = range(3)  # independent streams of random numbers
+
+
+class UnpairedBatchSampler(Sampler[list]):
+    """Batch sampler for `UnpairedDataset`: lists of pairs (i, j), or of i where there is no absence domain.
+
+    Everything is a pure function of the seed, the epoch (`set_epoch`) and the rank, so a run that resumes draws what
+    it would have drawn. Every batch is full: the last one of an epoch is filled from a further permutation, as are
+    batches larger than the data set.
+
+    Args:
+        dataset: where to draw from.
+        batch_size: n, presence slices (and as many absence slices) in a batch of one process.
+        batches_per_epoch: length of an epoch; an epoch then goes on in the permutation where the last one ended.
+            By default as many as show every presence slice at least once.
+        labelled_per_batch: k of the n presence slices are drawn from the labelled ones, in permutations of their own;
+            0 leaves the labelled ones at their natural rate.
+        seed: any non-negative number.
+
+    Raises:
+        ValueError: no labelled slice although k > 0, k > n, or k = n without `batches_per_epoch`.
+    """
+
+    def __init__(
+        self,
+        dataset: UnpairedDataset,
+        batch_size: int,
+        batches_per_epoch: int | None = None,
+        labelled_per_batch: int = 0,
+        seed: int = 0,
+    ) -> None:
+        if batch_size < 1 or not 0 <= labelled_per_batch <= batch_size:
+            raise ValueError(
+                f"labelled_per_batch ({labelled_per_batch}) must lie between 0 and batch_size ({batch_size} >= 1)"
+            )
+        if labelled_per_batch == batch_size and batches_per_epoch is None:
+            raise ValueError(
+                f"labelled_per_batch equals batch_size ({batch_size}): unlabelled slices are never seen and an epoch "
+                f"has no natural end; set batches_per_epoch or lower labelled_per_batch"
+            )
+        self.labelled = [i for i, item in enumerate(dataset.data) if "label" in item]
+        if labelled_per_batch and not self.labelled:
+            raise ValueError(
+                f"no labelled volume: none of the {len(dataset)} presence slices has a label, but "
+                f"{labelled_per_batch} in every batch must; prepare the data with a larger labelled fraction, or set "
+                f"labelled_per_batch to 0"
+            )
+        self.dataset = dataset
+        self.batch_size = batch_size
+        self.batches_per_epoch = batches_per_epoch
+        self.labelled_per_batch = labelled_per_batch
+        self.seed = seed
+        self.epoch = 0
+        self.weights = _weights(dataset)
+
+    def set_epoch(self, epoch: int) -> None:
+        """Choose the epoch that the next iteration draws; epochs count from 0."""
+        self.epoch = epoch
+
+    def __len__(self) -> int:
+        """Batches of one process in an epoch."""
+        if self.batches_per_epoch is not None:
+            return self.batches_per_epoch
+        return -(-len(self.dataset) // ((self.batch_size - self.labelled_per_batch) * idist.get_world_size()))
+
+    def __iter__(self) -> Iterator[list]:
+        k, absence = self.labelled_per_batch, self.dataset.absence
+        # a natural epoch begins with a fresh permutation, so that it holds every slice
+        free = self._draw(PRESENCE, len(self.dataset), self.batch_size - k, fresh=self.batches_per_epoch is None)
+        chosen = self._draw(LABELLED, len(self.labelled), k)
+        presence = np.concatenate([np.asarray(self.labelled, dtype=int)[chosen], free], axis=1).tolist()
+        if absence is None:
+            yield from presence
+            return
+        if self.weights is None:
+            partners = self._draw(ABSENCE, len(absence), self.batch_size)
+        else:
+            rng = np.random.default_rng((self.seed, ABSENCE, self.epoch))
+            everyone = (len(self), idist.get_world_size(), self.batch_size)
+            partners = rng.choice(len(absence), size=everyone, p=self.weights)[:, idist.get_rank()]
+        for i, j in zip(presence, partners.tolist(), strict=True):
+            yield list(zip(i, j, strict=True))
+
+    def _draw(self, stream: int, population: int, per_batch: int, fresh: bool = False) -> np.ndarray:
+        """This rank's share (batches, per_batch) of this epoch's part of an endless row of permutations."""
+        everyone = (len(self), idist.get_world_size(), per_batch)
+        count = int(np.prod(everyone))
+        if count == 0:
+            return np.empty((len(self), 0), dtype=int)
+        stride = -(-count // population) * population if fresh else count
+        start = self.epoch * stride
+        first, last = start // population, (start + count - 1) // population
+        row = np.concatenate(
+            [np.random.default_rng((self.seed, stream, n)).permutation(population) for n in range(first, last + 1)]
+        )
+        offset = start - first * population
+        return row[offset : offset + count].reshape(everyone)[:, idist.get_rank()]
+
+
+def _weights(dataset: UnpairedDataset) -> np.ndarray | None:
+    """Probabilities of the absence slices, or None where no item carries a weight."""
+    items = dataset.absence or ()
+    if not any("weight" in item for item in items):
+        return None
+    weights = np.array([item.get("weight", 0.0) for item in items], dtype=float)
+    if not (np.isfinite(weights).all() and (weights >= 0).all() and weights.sum() > 0):
+        raise ValueError("the weights of the absence slices must be finite, not negative and not all zero")
+    return weights / weights.sum()

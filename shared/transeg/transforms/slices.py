@@ -1,0 +1,69 @@
+"""Reading of single slices from memory-mapped stacks."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+import torch
+from monai.config import KeysCollection
+from monai.transforms import MapTransform
+from monai.utils import ensure_tuple
+
+
+class LoadSliced(MapTransform):
+    """Load the slice "index" of the stacks that an item names.
+
+    Images come from stacks (N, C, X, Y) as float32 (C, X, Y), uint8 scaled by 1/255; labels from stacks (N, X, Y) as
+    float32 (1, X, Y) of 0 and 1 (label > 0). A missing label becomes zeros, and "labelled" tells whether the
+    (first) label was there. Plain tensors: slices need no affine.
+
+    Args:
+        keys: images.
+        label_keys: labels, of the size of the first image.
+
+    Raises:
+        ValueError: a file that is no stack of the expected form, or an index beyond its end.
+    """
+
+    def __init__(self, keys: KeysCollection = ("image",), label_keys: KeysCollection = ("label",)) -> None:
+        super().__init__(keys)
+        self.label_keys = ensure_tuple(label_keys)
+
+    def __call__(self, data: Mapping[str, Any]) -> dict[str, Any]:
+        """Return a copy of the item with tensors in place of file names."""
+        item = dict(data)
+        index = item["index"]
+        for key in self.keys:
+            part = _slice(item[key], index, ndim=4)
+            image = torch.from_numpy(part.astype(np.float32))
+            item[key] = image.div_(255) if part.dtype == np.uint8 else image
+        if self.label_keys:
+            item["labelled"] = self.label_keys[0] in item
+        for key in self.label_keys:
+            if key in item:
+                item[key] = torch.from_numpy((_slice(item[key], index, ndim=3) > 0).astype(np.float32))[None]
+            else:
+                item[key] = torch.zeros(1, *item[self.keys[0]].shape[1:])
+        return item
+
+
+def _slice(path: str, index: int, ndim: int) -> np.ndarray:
+    stack = _open(path, os.stat(path).st_mtime_ns)
+    if stack.ndim != ndim:
+        raise ValueError(f"{path}: {stack.ndim} axes instead of {ndim}; prepare the data again")
+    if not 0 <= index < len(stack):
+        raise ValueError(f"{path}: no slice {index}, the stack holds {len(stack)}; prepare the data again")
+    return stack[index]
+
+
+@lru_cache(maxsize=256)  # each open map holds a file descriptor
+def _open(path: str, modified: int) -> np.ndarray:
+    """Map a stack; `modified` makes a rewritten file a new entry."""
+    try:
+        return np.load(path, mmap_mode="r").view(np.ndarray)
+    except ValueError as error:
+        raise ValueError(f"{path}: not a whole .npy file ({error}); prepare the data again") from error

@@ -1,0 +1,72 @@
+import json
+
+import numpy as np
+import pytest
+from monai.data import load_decathlon_datalist
+from transeg.data import DatalistError, read_datalist, write_datalist, write_stack
+
+
+def write(folder, **lists):
+    return write_datalist(
+        folder / "datalist.json",
+        lists,
+        name="n",
+        description="d",
+        modality=["FLAIR", "T2"],
+        labels=["background", "tumour"],
+        preparation={"seed": 3},
+    )
+
+
+def test_what_is_written_reads_back_with_absolute_paths_also_by_monai(tmp_path):
+    (tmp_path / "a.npy").touch()
+    item = {"image": "a.npy", "index": 4, "case": "x", "weight": 0.5}
+    path = write(tmp_path, training=[item, item], test=[], test_volumes=[{"image": ["a.npy", "a.npy"]}])
+    read = read_datalist(path, "training")
+    assert read == [{**item, "image": str(tmp_path / "a.npy")}] * 2 == load_decathlon_datalist(path)
+    assert read_datalist(path, "test") == []
+    assert read_datalist(path, "test_volumes") == [{"image": [str(tmp_path / "a.npy")] * 2}]
+    fields = json.loads(path.read_text())
+    assert (fields["numTraining"], fields["numTest"]) == (2, 0)
+    assert fields["modality"] == {"0": "FLAIR", "1": "T2"}
+    assert fields["preparation"] == {"seed": 3}
+
+
+def test_missing_datalist_says_how_to_make_one(tmp_path):
+    with pytest.raises(DatalistError, match=r"none\.json: no such datalist; make one with .*data_prep"):
+        read_datalist(tmp_path / "none.json", "training")
+
+
+def test_broken_json_names_the_file(tmp_path):
+    (tmp_path / "datalist.json").write_text('{"training": [')
+    with pytest.raises(DatalistError, match=r"datalist\.json: not a JSON file"):
+        read_datalist(tmp_path / "datalist.json", "training")
+
+
+def test_missing_key_names_the_available_ones(tmp_path):
+    with pytest.raises(DatalistError, match=r'no list "test"; available: training \(1\), validation \(0\)'):
+        read_datalist(write(tmp_path, training=[{"image": "a"}], validation=[]), "test")
+
+
+@pytest.mark.parametrize(
+    "entry", [{"image": "b.npy"}, {"image": ["a.npy", "b.npy"]}, {"image": "a.npy", "label": "b.npy"}]
+)
+def test_missing_file_names_entry_and_file(tmp_path, entry):
+    (tmp_path / "a.npy").touch()
+    path = write(tmp_path, training=[{"image": "a.npy"}, {**entry, "case": "c7"}])
+    with pytest.raises(DatalistError, match=rf'entry 1 \(case "c7"\) of training does not exist: {tmp_path}/b\.npy'):
+        read_datalist(path, "training")
+
+
+def test_stack_is_written_in_chunks(tmp_path):
+    chunks = (np.full((n, 2, 2), n) for n in (1, 2, 3))
+    write_stack(tmp_path / "deep" / "s.npy", chunks, (6, 2, 2), np.uint8)
+    stack = np.load(tmp_path / "deep" / "s.npy")
+    assert stack.dtype == np.uint8
+    assert stack[:, 0, 0].tolist() == [1, 2, 2, 3, 3, 3]
+
+
+def test_incomplete_stack_leaves_nothing(tmp_path):
+    with pytest.raises(ValueError, match=r"s\.npy: 2 slices given for a stack of 3"):
+        write_stack(tmp_path / "s.npy", [np.zeros((2, 4))], (3, 4), np.uint8)
+    assert list(tmp_path.iterdir()) == []
