@@ -7,7 +7,6 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 CONV = {2: nn.Conv2d, 3: nn.Conv3d}
-_INSTANCE = {2: nn.InstanceNorm2d, 3: nn.InstanceNorm3d}
 _BATCH = {2: nn.BatchNorm2d, 3: nn.BatchNorm3d}
 
 
@@ -25,7 +24,8 @@ def make_norm(name: str, spatial_dims: int, channels: int, affine: bool = True) 
         ValueError: for another name.
     """
     if name == "instance":
-        return _INSTANCE[spatial_dims](channels, affine=affine)
+        # instance norm as one group per channel: the same values, and it keeps channels-last memory
+        return nn.GroupNorm(channels, channels, affine=affine)
     if name == "layer":
         return nn.GroupNorm(1, channels, affine=affine)
     if name == "batch":

@@ -120,7 +120,7 @@ class GenSegObjective:
         t.labelled = batch["labelled"]
         rows = t.labelled.nonzero().flatten()
         if len(rows) > 0:  # the loss sees labelled images only, so only these are segmented (eq. 4)
-            t.seg = net.segment(code_p[rows], [s[:n][rows] for s in skips])
+            t.seg = net.segment(code[rows], [s[rows] for s in skips])
             t.y = batch["label"][rows]
         return t
 

@@ -1,0 +1,1 @@
+"""Speed, memory and paper tables; each command writes a JSON file to benchmarks/results."""

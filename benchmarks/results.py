@@ -1,0 +1,57 @@
+"""One form for every result: what was run, on what, and the figures."""
+
+from __future__ import annotations
+
+import json
+import platform
+import subprocess
+import sys
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import torch
+
+ROOT = Path(__file__).resolve().parent.parent
+FOLDER = Path(__file__).parent / "results"
+
+
+def write_result(name: str, data: str, seeds: list[int], figures: dict[str, Any]) -> Path:
+    """Write `results/<name>.json` with the command, commit, hardware and versions beside the figures."""
+    commit = subprocess.run(["git", "rev-parse", "HEAD"], cwd=ROOT, capture_output=True, text=True, check=False)
+    command = " ".join(["python", "-m", _module(), *sys.argv[1:]])
+    content = {
+        "command": command,
+        "commit": commit.stdout.strip(),
+        "date": date.today().isoformat(),
+        "data": data,
+        "seeds": seeds,
+        "hardware": hardware(),
+        "torch": torch.__version__,
+        "figures": figures,
+    }
+    FOLDER.mkdir(exist_ok=True)
+    path = FOLDER / f"{name}.json"
+    path.write_text(json.dumps(content, indent=2) + "\n")
+    return path
+
+
+def read_result(name: str) -> dict[str, Any]:
+    """Read `results/<name>.json`."""
+    return json.loads((FOLDER / f"{name}.json").read_text())
+
+
+def hardware() -> str:
+    """Processor or GPU, and threads used."""
+    if torch.cuda.is_available():
+        return torch.cuda.get_device_name()
+    model = platform.processor() or platform.machine()
+    cpuinfo = Path("/proc/cpuinfo")
+    if cpuinfo.is_file():
+        model = next((line.split(":")[1].strip() for line in cpuinfo.open() if line.startswith("model name")), model)
+    return f"{model}, {torch.get_num_threads()} threads"
+
+
+def _module() -> str:
+    path = Path(sys.argv[0]).resolve()
+    return ".".join(path.relative_to(ROOT).with_suffix("").parts) if path.is_relative_to(ROOT) else path.name
