@@ -1,0 +1,41 @@
+"""Imports go one way only: losses, networks and metrics know nobody, and nothing in transeg knows bundles or data_prep."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+PACKAGE = ROOT / "shared" / "transeg"
+ALLOWED = {
+    "losses": set(),
+    "networks": set(),
+    "classical": set(),
+    "metrics": set(),
+    "objectives": {"losses"},
+    "engines": {"networks"},  # folding spectral norm into the weights that are saved
+    "transforms": {"classical"},
+    "data": {"transforms"},
+    "visual": {"metrics"},
+}
+
+
+def imported(path: Path) -> set[str]:
+    names = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            names.add(node.module)
+    return names
+
+
+@pytest.mark.parametrize("path", sorted(PACKAGE.rglob("*.py")), ids=lambda p: str(p.relative_to(PACKAGE)))
+def test_arrows(path):
+    parts = path.relative_to(PACKAGE).parts
+    names = imported(path)
+    assert not {n for n in names if n.split(".")[0] in ("bundles", "data_prep", "tests", "benchmarks")}
+    if len(parts) > 1:
+        room = parts[0]
+        rooms = {n.split(".")[1] for n in names if n.startswith("transeg.")} - {room}
+        assert rooms <= ALLOWED[room], f"{room} must not import {rooms - ALLOWED[room]}"
