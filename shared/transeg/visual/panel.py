@@ -1,0 +1,81 @@
+"""A grid of captioned images on a dark ground."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+from PIL import Image, ImageDraw, ImageFont
+from scipy.ndimage import binary_erosion
+
+from transeg.visual.tiles import RGB
+
+GROUND, EMPTY, TITLE, CAPTION = (16, 17, 20), (24, 25, 29), (232, 232, 236), (150, 152, 160)
+GAP, MARGIN, SHORTEST = 6, 14, 190
+
+
+@dataclass
+class Tile:
+    """One image of the grid: colours (H, W, 3) uint8 and masks (H, W) whose outlines are drawn over it."""
+
+    pixels: RGB
+    outlines: list[tuple[np.ndarray, tuple[int, int, int]]] = field(default_factory=list)
+
+    def render(self, factor: int) -> Image.Image:
+        """Enlarge by a whole factor; outlines are drawn afterwards, so they stay thin."""
+        height, width = self.pixels.shape[:2]
+        size = (width * factor, height * factor)
+        image = np.asarray(Image.fromarray(self.pixels).resize(size, Image.Resampling.BICUBIC)).copy()
+        for mask, colour in self.outlines:
+            level = Image.fromarray(np.asarray(mask, dtype=np.float32)).resize(size, Image.Resampling.BILINEAR)
+            inside = np.asarray(level) >= 0.5
+            image[inside] = 0.82 * image[inside] + 0.18 * np.array(colour)
+            image[inside & ~binary_erosion(inside, iterations=2 if factor > 1 else 1)] = colour
+        return Image.fromarray(image)
+
+
+def panel(rows: Sequence[Sequence[Tile | None]], titles: Sequence[str], captions: Sequence[str] | None = None) -> RGB:
+    """Draw rows of tiles under column titles.
+
+    Args:
+        rows: tiles, as many in each row as there are titles; None leaves a place empty. All tiles of a panel have
+            one size; small ones are enlarged by a whole factor.
+        titles: over the columns.
+        captions: one under each row (a case, a score); empty strings take no room.
+
+    Returns:
+        uint8 (height, width, 3).
+
+    Raises:
+        ValueError: no tile, or counts or sizes that do not agree.
+    """
+    shapes = {tile.pixels.shape[:2] for row in rows for tile in row if tile is not None}
+    if len(shapes) != 1:
+        raise ValueError(f"a panel needs tiles of one size, got {sorted(shapes) or 'none'}")
+    if any(len(row) != len(titles) for row in rows) or (captions is not None and len(captions) != len(rows)):
+        raise ValueError(f"rows of {[len(row) for row in rows]} tiles and {len(titles)} titles do not agree")
+    height, width = shapes.pop()
+    factor = max(1, round(SHORTEST / min(height, width)))
+    font, small = ImageFont.load_default(15), ImageFont.load_default(13)
+    cell = max(width * factor, max(int(font.getlength(title)) for title in titles) + 4)
+    under = 22 if captions and any(captions) else 0
+    size = (
+        2 * MARGIN + len(titles) * (cell + GAP) - GAP,
+        2 * MARGIN + 24 + len(rows) * (height * factor + GAP + under) - GAP,
+    )
+    image = Image.new("RGB", size, GROUND)
+    draw = ImageDraw.Draw(image)
+    for column, title in enumerate(titles):
+        draw.text((MARGIN + column * (cell + GAP) + cell / 2, MARGIN), title, TITLE, font, anchor="ma")
+    for line, row in enumerate(rows):
+        top = MARGIN + 24 + line * (height * factor + GAP + under)
+        for column, tile in enumerate(row):
+            left = MARGIN + column * (cell + GAP) + (cell - width * factor) // 2
+            if tile is None:
+                draw.rectangle((left, top, left + width * factor - 1, top + height * factor - 1), EMPTY)
+            else:
+                image.paste(tile.render(factor), (left, top))
+        if under:
+            draw.text((MARGIN, top + height * factor + 3), captions[line], CAPTION, small)
+    return np.asarray(image)

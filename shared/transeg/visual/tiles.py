@@ -1,0 +1,46 @@
+"""Arrays to colours: grey images, signed residuals, probabilities. All give uint8 (H, W, 3) on black."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+RGB = NDArray[np.uint8]
+Slice = NDArray[np.floating]
+
+REMOVED, ADDED = (255, 150, 60), (80, 170, 255)  # residual above and below zero: orange and blue
+PREDICTION, REFERENCE = (255, 196, 61), (64, 224, 170)  # outlines: amber and green
+_HEAT = np.array([[0, 0, 0], [70, 16, 110], [182, 54, 121], [251, 136, 97], [252, 253, 191]], dtype=float)
+
+
+def upright(slice_: np.ndarray) -> np.ndarray:
+    """Axial slice (X right, Y anterior) -> image (rows, columns): anterior up, the patient's right on the right."""
+    return np.rot90(slice_)
+
+
+def window(image: Slice, inside: NDArray[np.bool_] | None = None) -> tuple[float, float]:
+    """Choose black and white: the 0.5 and 99.5 percentiles, of the part `inside` if that is not empty."""
+    values = image[inside] if inside is not None and inside.any() else image
+    low, high = (float(x) for x in np.percentile(values, [0.5, 99.5]))
+    return low, high if high > low else low + 1.0
+
+
+def grey(image: Slice, low: float, high: float, inside: NDArray[np.bool_] | None = None) -> RGB:
+    """Grey from `low` (black) to `high` (white); black where not `inside`."""
+    level = np.clip((image - low) / (high - low), 0, 1)
+    if inside is not None:
+        level = level * inside
+    return np.repeat(np.round(255 * level).astype(np.uint8)[..., None], 3, axis=-1)
+
+
+def diverging(residual: Slice, limit: float) -> RGB:
+    """Signed values: orange above zero, blue below, black at zero, full colour at +-`limit`."""
+    level = np.clip(residual / limit, -1, 1)[..., None]
+    return np.round(np.maximum(level, 0) * REMOVED + np.maximum(-level, 0) * ADDED).astype(np.uint8)
+
+
+def heat(probability: Slice) -> RGB:
+    """Values 0 to 1 from black through purple and orange to pale yellow."""
+    position = np.clip(probability, 0, 1) * (len(_HEAT) - 1)
+    anchors = np.arange(len(_HEAT))
+    return np.stack([np.interp(position, anchors, _HEAT[:, c]) for c in range(3)], axis=-1).round().astype(np.uint8)

@@ -1,0 +1,142 @@
+"""Cases are found under the names that data sets use, and one that fails does not stop the others."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from monai.engines import SupervisedEvaluator
+from torch.utils.data import DataLoader
+from transeg.data.volumes import (
+    BatchError,
+    GuardedIteration,
+    ReportFailures,
+    VolumeDataset,
+    check_writable,
+    find_volumes,
+)
+
+CHANNELS = ("FLAIR", "T1c", "T1", "T2")
+
+
+def touch(root, *names):
+    for name in names:
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).touch()
+
+
+def names(root, items):
+    return {item["case"]: [str(Path(file).relative_to(root)) for file in item["image"]] for item in items}
+
+
+@pytest.mark.parametrize(
+    ("pattern", "sequences"),
+    [
+        ("HGG/{0}/{0}_{1}.nii.gz", ("flair", "t1ce", "t1", "t2")),  # BraTS 2017 to 2021
+        ("{0}/{0}-{1}.nii.gz", ("t2f", "t1c", "t1n", "t2w")),  # BraTS 2023
+        ("{0}/{1}_subtrMeanDivStd.nii", ("Flair", "T1c", "T1", "T2")),
+        ("{0}_{1}.nii.gz", ("FLAIR", "T1Gd", "T1", "T2")),  # all in one folder
+    ],
+)
+def test_public_layouts(tmp_path, pattern, sequences):
+    for case in ("BraTS-GLI-1-000", "Brats17_x_1"):
+        touch(tmp_path, *(pattern.format(case, s) for s in (*sequences, "seg")))
+    found = names(tmp_path, find_volumes(tmp_path, CHANNELS))
+    assert found == {case: [pattern.format(case, s) for s in sequences] for case in ("BraTS-GLI-1-000", "Brats17_x_1")}
+    assert next(iter(names(tmp_path, find_volumes(tmp_path, ("T2", "FLAIR"))).values())) == [
+        pattern.format("BraTS-GLI-1-000", s) for s in (sequences[3], sequences[0])
+    ]
+
+
+def test_a_missing_channel_is_named(tmp_path):
+    touch(tmp_path, "a/a_flair.nii.gz", "a/a_t1.nii.gz", "a/a_t2.nii.gz")
+    assert names(tmp_path, find_volumes(tmp_path, CHANNELS))["a"][1] == "a/a_t1c.nii.gz"
+
+
+def test_files_with_all_channels(tmp_path):
+    touch(tmp_path, "BRATS_001.nii.gz", "BRATS_002.nii.gz", "._BRATS_002.nii.gz", "BRATS_001_seg.nii.gz", "notes.txt")
+    items = find_volumes(tmp_path, CHANNELS)
+    assert [item["case"] for item in items] == ["BRATS_001", "BRATS_002"]
+    assert items[0]["image"] == str(tmp_path / "BRATS_001.nii.gz")
+
+
+def test_a_datalist_comes_first(tmp_path):
+    touch(tmp_path, "p1/x_flair.nii.gz", "other.nii.gz")
+    listed = [{"image": ["p1/x_flair.nii.gz", "p1/x_t1.nii.gz"], "label": "p1/seg.nii.gz", "case": "p1"}]
+    (tmp_path / "datalist.json").write_text(json.dumps({"test_volumes": listed, "validation_volumes": []}))
+    (item,) = find_volumes(tmp_path, CHANNELS)
+    assert item["case"] == "p1"
+    assert [str(file) for file in item["image"]] == [str(tmp_path / file) for file in listed[0]["image"]]
+    assert str(item["label"]) == str(tmp_path / "p1/seg.nii.gz")
+
+
+def test_nothing_found(tmp_path):
+    with pytest.raises(FileNotFoundError, match="no NIfTI volumes"):
+        find_volumes(tmp_path, CHANNELS)
+    with pytest.raises(FileNotFoundError, match="no such folder"):
+        find_volumes(tmp_path / "gone", CHANNELS)
+
+
+def test_names_must_differ():
+    assert [item["case"] for item in VolumeDataset(["/x/a.nii.gz", ["/x/b.nii", "/x/c.nii"]], dict).items] == ["a", "b"]
+    with pytest.raises(ValueError, match="case name a;"):
+        VolumeDataset(["/x/a.nii.gz", "/y/a.nii.gz"], dict)
+    with pytest.raises(ValueError, match="empty"):
+        VolumeDataset([], dict)
+
+
+def load(item):
+    if item["image"] == "bad file":
+        raise ValueError("cannot be read")
+    return {**item, "image": torch.full((1, 2), float(item["value"]))}
+
+
+class Network(torch.nn.Module):
+    def forward(self, image):
+        if image.max() > 7:
+            raise RuntimeError("out of memory")
+        return image * 2
+
+
+def test_the_others_are_done_and_the_failures_listed():
+    written = []
+
+    def save(item):
+        if item["pred"].max() == 4:
+            raise OSError("disk full")
+        written.append(item["case"])
+        return item
+
+    data = [{"image": "x", "case": str(value), "value": value} for value in (1, 2, 3, 9, 5)]
+    data.insert(1, {"image": "bad file", "case": "unread", "value": 0})
+    dataset = VolumeDataset(data, load)
+    evaluator = SupervisedEvaluator(
+        device=torch.device("cpu"),
+        val_data_loader=DataLoader(dataset, batch_size=1),
+        network=Network(),
+        iteration_update=GuardedIteration(dataset),
+        postprocessing=save,
+        val_handlers=[ReportFailures(dataset)],
+    )
+    with pytest.raises(BatchError) as error:
+        evaluator.run()
+    assert written == ["1", "3", "5"]
+    assert str(error.value).splitlines() == [
+        "3 of 6 cases failed, the others are done:",
+        "  2: OSError: disk full",
+        "  9: RuntimeError: out of memory",
+        "  unread: ValueError: cannot be read",
+    ]
+
+
+def test_workers_would_lose_failures():
+    with pytest.raises(RuntimeError, match="num_workers to 0"):
+        list(DataLoader(VolumeDataset([{"image": "x", "value": 1}], load), batch_size=1, num_workers=1))
+
+
+def test_writable(tmp_path):
+    check_writable(tmp_path / "new" / "folder")
+    (tmp_path / "file").touch()
+    for folder in (tmp_path / "file", tmp_path / "file" / "below"):
+        with pytest.raises(OSError, match="cannot write to the output folder"):
+            check_writable(folder)

@@ -1,0 +1,65 @@
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+from transeg.visual import GenSegPanel, panel, volume_row, widest_slice
+from transeg.visual.volumes import VOLUME_TITLES
+
+
+def test_widest_slice():
+    mask = np.zeros((4, 4, 6))
+    mask[0, 0, 1] = mask[:2, :2, 4] = 1
+    assert widest_slice(mask) == 4
+    assert widest_slice(None, np.zeros((4, 4, 6)), mask) == 4
+    assert widest_slice(np.zeros((4, 4, 6))) == 3
+
+
+def test_a_volume_row_shows_what_is_given():
+    source = np.random.default_rng(0).uniform(1, 2, (8, 9, 5))
+    mask = np.zeros_like(source)
+    mask[2:5, 2:5, 3] = 1
+    row = volume_row(source, mask=mask)
+    assert len(row) == len(VOLUME_TITLES)
+    assert [tile is None for tile in row] == [False, True, True, True, False, True]
+    assert row[0].pixels.shape == (9, 8, 3)
+    np.testing.assert_array_equal(row[0].pixels, volume_row(source, z=3)[0].pixels)
+    full = volume_row(source, source * 0.9, mask, mask, mask)
+    assert None not in full
+    assert full[2].pixels[..., 0].mean() > full[2].pixels[..., 2].mean()  # removed: orange
+    panel([row, full], VOLUME_TITLES)
+
+
+def output(size=(6, 8), **changes):
+    x = torch.rand(3, 2, *size)
+    fields = {
+        "x_p": x, "x_a": x + 1, "x_pa": x / 2, "x_ap": x * 2, "seg": torch.randn(1, 1, *size),
+        "y": torch.ones(1, 1, *size), "labelled": torch.tensor([False, False, True]),
+    }  # fmt: skip
+    return {"translation": SimpleNamespace(**{**fields, **changes})}
+
+
+def test_labelled_images_come_first():
+    draw = GenSegPanel(rows=2)
+    rows = {}
+    draw._row, original = lambda t, i, label: rows.setdefault(i, (label, original(t, i, label)))[1], draw._row
+    draw(output())
+    assert list(rows) == [2, 0]
+    assert rows[2][0] == 0
+    assert rows[2][1]["reference"].outlines[0][0].all()
+    assert rows[0][1]["reference"] is None
+
+
+@pytest.mark.parametrize("size", [(6, 8), (6, 8, 4)])
+@pytest.mark.parametrize(
+    "changes",
+    [{}, {"seg": None, "y": None, "labelled": torch.zeros(3, dtype=torch.bool)}, {"x_ap": None}, {"x_pa": None}],
+)
+def test_every_objective_gives_a_picture(size, changes):
+    image = GenSegPanel()(output(size, **changes))
+    assert image.dtype == np.uint8
+    assert image.shape[2] == 3
+
+
+def test_pictures_are_not_turned():
+    assert GenSegPanel(turn=False)._slice(torch.arange(6.0).view(1, 2, 3), 0).tolist() == [[0, 1, 2], [3, 4, 5]]
