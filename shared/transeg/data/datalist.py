@@ -132,16 +132,19 @@ def write_stack(path: PathLike, chunks: Iterable[np.ndarray], shape: Sequence[in
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(path.name + ".part")
+    shape, filled = tuple(shape), 0
     try:
-        stack = np.lib.format.open_memmap(partial, "w+", dtype, tuple(shape))
-        filled = 0
-        for chunk in chunks:
-            stack[filled : filled + len(chunk)] = chunk
-            filled += len(chunk)
+        with partial.open("wb") as file:  # not through a memory map, whose pages would stay resident
+            descr = np.lib.format.dtype_to_descr(np.dtype(dtype))
+            header = {"descr": descr, "fortran_order": False, "shape": shape}
+            np.lib.format.write_array_header_1_0(file, header)
+            for chunk in chunks:
+                if chunk.shape[1:] != shape[1:]:
+                    raise ValueError(f"{path}: slices of shape {chunk.shape[1:]} given for a stack of {shape[1:]}")
+                file.write(np.ascontiguousarray(chunk, dtype).data)
+                filled += len(chunk)
         if filled != shape[0]:
             raise ValueError(f"{path}: {filled} slices given for a stack of {shape[0]}")
-        stack.flush()
-        del stack
         partial.replace(path)
     finally:
         partial.unlink(missing_ok=True)
