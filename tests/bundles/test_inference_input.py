@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 from monai.bundle import ConfigParser, create_workflow
+from monai.transforms import SaveImaged
 
 ROOT = Path(__file__).parents[2]
 BUNDLE = ROOT / "bundles/brain_mri_genseg_segmentation"
@@ -196,3 +197,25 @@ def test_weights_for_another_number_of_channels(tmp_path, weights):
     with pytest.raises(RuntimeError) as error:
         workflow(weights, tmp_path / "data", tmp_path / "out", channels=["FLAIR", "T1c"]).run()
     assert any("size mismatch" in message for message in chain(error.value))
+
+
+def test_the_parts_work_by_themselves(tmp_path, weights):
+    """As MONAI Label uses them: one 4D file, no data list, nothing saved."""
+    images, brain = arrays()
+    nib.save(nib.Nifti1Image(np.stack(images, -1), AFFINE), tmp_path / "scan.nii.gz")
+    parser = ConfigParser()
+    parser.read_config(str(CONFIG))
+    parser.config.update({"bundle_root": str(BUNDLE), "output_dir": str(tmp_path / "never")})
+    item = parser.get_parsed_content("preprocessing")({"image": str(tmp_path / "scan.nii.gz")})
+    network = parser.get_parsed_content("network_def").eval()
+    network.load_state_dict(torch.load(weights / "models/model.pt", weights_only=True))
+    with torch.no_grad():
+        item["pred"] = parser.get_parsed_content("inferer")(item["image"][None], network)[0]
+    steps = parser.get_parsed_content("postprocessing").transforms
+    for step in steps:
+        if not isinstance(step, SaveImaged):
+            item = step(item)
+    assert item["pred"].shape == (1, *SHAPE)
+    assert len(steps) == 4
+    assert not item["pred"][0].numpy()[~brain].all()
+    assert not (tmp_path / "never").exists()

@@ -34,6 +34,7 @@ GRIDS = {
     "flipped": ((70, 80, 31), grid((2, 2, 2.5), flips=(-1, -1, 1))),
     "permuted": ((40, 91, 71), grid((2, 2, 3), order=(2, 0, 1), flips=(1, -1, -1))),
     "oblique": ((75, 83, 33), grid((1.9, 2.1, 3.3), degrees=17)),
+    "one slice": ((70, 80, 1), grid((2, 2, 5), flips=(-1, 1, 1))),
     "thick": ((100, 100, 9), grid((1.2, 1.2, 7), flips=(-1, 1, 1), degrees=-8)),
 }
 
@@ -116,6 +117,14 @@ def test_voxels_that_are_right_already_are_not_touched(tmp_path):
     restored = RestoreIntensityd("copy")({"copy": image.clone(), "image": image})["copy"]
     inside = np.isin(np.round(data, 2), np.round(restored.numpy(), 2))
     assert inside[data != 0].mean() > 0.99
+
+
+def test_resampling_leaves_no_trace_around_the_brain(tmp_path):
+    item, data, _ = write(tmp_path, (72, 80, 6), grid((2, 2, 6)))
+    image = brain_preprocessing(channels=2, size=(72, 80))(item)["image"]
+    slices = [int((data[:, :, z] != 0).any(-1).sum()) for z in range(6)]
+    found = brain_mask(image)[0].sum(dim=(0, 1)).tolist()
+    assert set(found) <= set(slices)  # 6 mm slices to 2 mm: the nearest slice's brain, in the plane as it was
 
 
 def test_restored_intensities_on_the_input_grid(tmp_path):

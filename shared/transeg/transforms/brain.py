@@ -68,7 +68,6 @@ def brain_preprocessing(
         `RestoreIntensityd`.
     """
     images, labels = ensure_tuple(keys), ensure_tuple(label_keys)
-    masks = () if mask_key is None else (mask_key,)
     volumes = images + labels
     modes = ("bilinear",) * len(images) + ("nearest",) * len(labels)
     steps = [LoadVolumed(images, channels)]
@@ -77,15 +76,19 @@ def brain_preprocessing(
             LoadVolumed(labels, allowed_labels=allowed_labels, like=images[0]),
             AsDiscreted(labels, threshold=0.5),
         ]
-    if masks:
+    if mask_key is not None:
         steps += [
-            LoadVolumed(masks, like=images[0]),
+            LoadVolumed(mask_key, like=images[0]),
             MaskIntensityd(images, mask_key=mask_key),
-            DeleteItemsd(masks),
+            DeleteItemsd(mask_key),
         ]
     steps += [
-        Orientationd(volumes, axcodes="RAS", labels=None),
-        Spacingd(volumes, pixdim=(pixdim,) * 3, mode=modes),
+        # resampled on its own: interpolation leaves traces of the brain in the voxels around it
+        _BrainMaskd(images[0], "_brain"),
+        Orientationd((*volumes, "_brain"), axcodes="RAS", labels=None),
+        Spacingd((*volumes, "_brain"), pixdim=(pixdim,) * 3, mode=(*modes, "nearest")),
+        MaskIntensityd(images, mask_key="_brain"),
+        DeleteItemsd("_brain"),
         CentreBraind(volumes, source_key=images[0], size=size),
         NormaliseBraind(images),
     ]
@@ -97,6 +100,18 @@ def brain_preprocessing(
 def brain_mask(image: torch.Tensor) -> torch.Tensor:
     """Voxels that are non-zero in any channel: (C, ...) -> bool (1, ...)."""
     return (torch.as_tensor(image) != 0).any(dim=0, keepdim=True)
+
+
+class _BrainMaskd(MapTransform):
+    """Put the brain mask of an image, as float32 (1, X, Y, Z), under another key."""
+
+    def __init__(self, key: str, output_key: str) -> None:
+        super().__init__(key)
+        self.output_key = output_key
+
+    def __call__(self, data: Mapping[str, Any]) -> dict[str, Any]:
+        image = data[self.keys[0]]
+        return {**data, self.output_key: MetaTensor(brain_mask(image.as_tensor()).float(), meta=dict(image.meta))}
 
 
 class _CentreBrain(CropForeground):
@@ -152,9 +167,7 @@ class NormaliseBraind(MapTransform):
             mean, scale = voxels.mean(dim=1), 5 * voxels.std(dim=1, correction=0)
             constant = torch.nonzero(scale <= 1e-6 * mean.abs()).flatten().tolist()
             if constant:
-                raise VolumeError(
-                    f"{_name(image)}: channel(s) {constant} constant over the brain; replace the file"
-                )
+                raise VolumeError(f"{_name(image)}: channel(s) {constant} constant over the brain; replace the file")
             item[key] = (image - _column(mean, image)) / _column(scale, image) * brain
             item[key].meta.update(brain_mean=mean.cpu(), brain_std=scale.cpu() / 5)
         return item
