@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 from monai.engines import SupervisedEvaluator
+from monai.handlers import MeanDice, from_engine
 from torch.utils.data import DataLoader
 from transeg.data.volumes import (
     BatchError,
@@ -127,6 +128,19 @@ def test_the_others_are_done_and_the_failures_listed():
         "  9: RuntimeError: out of memory",
         "  unread: ValueError: cannot be read",
     ]
+
+
+def test_an_evaluator_with_metrics_stops_where_there_is_no_output():
+    dataset = VolumeDataset([{"image": "x", "case": "a", "value": 9}], load)
+    evaluator = SupervisedEvaluator(
+        device=torch.device("cpu"),
+        val_data_loader=DataLoader(dataset, batch_size=1),
+        network=Network(),
+        iteration_update=GuardedIteration(dataset),
+        key_val_metric={"dice": MeanDice(output_transform=from_engine(["pred", "label"]))},
+    )
+    with pytest.raises(RuntimeError, match="out of memory"):
+        evaluator.run()
 
 
 def test_workers_would_lose_failures():

@@ -100,6 +100,10 @@ def test_label_on_another_grid(tmp_path):
     item = {"image": save(tmp_path / "a.nii.gz"), "label": save(tmp_path / "b.nii.gz", (6, 5, 3))}
     with pytest.raises(VolumeError, match="shape"):
         LoadVolumed("label", like="image")(LoadVolumed("image")(item))
+    with pytest.raises(VolumeError, match="shape"):
+        LoadVolumed("label", like="image")(item)  # before the image is loaded
+    with pytest.raises(VolumeError, match="no such file"):
+        LoadVolumed("label", like="image")({**item, "image": str(tmp_path / "gone.nii.gz")})
 
 
 def test_not_finite(tmp_path):

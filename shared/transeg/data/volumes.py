@@ -18,6 +18,7 @@ import ignite.distributed as idist
 from ignite.engine import Engine, Events
 from monai.config import PathLike
 from monai.data import load_decathlon_datalist
+from monai.engines import Workflow
 from torch.utils.data import IterableDataset, get_worker_info
 
 from transeg.transforms.load import VolumeError
@@ -153,16 +154,22 @@ def _named(item: dict[str, Any]) -> dict[str, Any]:
 
 
 class GuardedIteration:
-    """The `iteration_update` of an evaluator that goes on after a case failed in the network or when written."""
+    """The `iteration_update` of an evaluator that goes on after a case failed in the network or when written.
+
+    An evaluator with metrics stops at such a failure, for they need an output; it still goes on after a volume
+    that could not be loaded.
+    """
 
     def __init__(self, dataset: VolumeDataset) -> None:
         self.dataset = dataset
 
-    def __call__(self, engine: Engine, batch: dict[str, Any]) -> Any:
+    def __call__(self, engine: Workflow, batch: dict[str, Any]) -> Any:
         """Run the evaluator's own iteration; the output is an empty list if it fails."""
         try:
             return engine._iteration(engine, batch)
         except Exception as error:
+            if engine.state.key_metric_name is not None:
+                raise
             for case in batch["case"]:
                 self.dataset.fail(case, error)
             engine.state.batch = engine.state.output = []

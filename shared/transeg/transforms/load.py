@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import nibabel as nib
 import numpy as np
@@ -32,7 +33,7 @@ class LoadVolumed(MapTransform):
         keys: keys to load.
         channels: number of channels, one number or one for each key.
         allowed_labels: if given, the voxels must hold these values only (within 1e-3, then rounded).
-        like: key of a volume that is already loaded and whose grid the new ones must have.
+        like: key of a volume, loaded or not, whose grid the new ones must have.
         allow_missing_keys: pass items that lack a key.
 
     Returns:
@@ -61,10 +62,10 @@ class LoadVolumed(MapTransform):
     def __call__(self, data: Mapping[str, Any]) -> dict[str, Any]:
         """Return a copy of the item with the volumes in place of the file names."""
         item = dict(data)
-        reference = item[self.like] if self.like else None
+        reference = _grid(item[self.like]) if self.like else None
         for key, channels in self.key_iterator(item, self.channels):
             item[key] = self._load(item[key], channels)
-            reference = item[key] if reference is None else reference
+            reference = reference or _grid(item[key])
             _check_same_grid(item[key], reference)
         return item
 
@@ -76,28 +77,36 @@ class LoadVolumed(MapTransform):
             names = ", ".join(map(str, files))
             raise VolumeError(f"{names}: {len(files)} files, but {channels} channel(s) are needed, one file for each")
         for file in files:  # all of them first: reading is slow
-            if not file.is_file():
-                raise VolumeError(f"{file}: no such file; correct the path or leave the case out")
+            _check_exists(file)
         parts = [self._read(file, channels if len(files) == 1 else 1) for file in files]
         for part in parts[1:]:
-            _check_same_grid(part, parts[0])
+            _check_same_grid(part, _grid(parts[0]))
         return MetaTensor(torch.cat([part.as_tensor() for part in parts]), meta=parts[0].meta)
 
     def _read(self, file: Path, channels: int) -> MetaTensor:
-        try:
+        with _reading(file):
             header = nib.load(file)
             volume = self.reader(file)
-        except Exception as error:  # the readers raise whatever their codecs raise
-            reason = " ".join(str(error).split())[:200] or type(error).__name__
-            raise VolumeError(
-                f"{file}: cannot be read, truncated or no NIfTI file; copy it again ({reason})"
-            ) from error
         _check_shape(header.shape, channels, file)
         _check_affine(header, file)
         _check_voxels(volume, file, self.allowed_labels)
         # the file's own: the reader prefers another one where the header contradicts itself
         volume.affine = torch.as_tensor(header.affine, dtype=torch.float64)
         return volume.round() if self.allowed_labels is not None else volume
+
+
+def _check_exists(file: Path) -> None:
+    if not file.is_file():
+        raise VolumeError(f"{file}: no such file; correct the path or leave the case out")
+
+
+@contextmanager
+def _reading(file: Path) -> Iterator[None]:
+    try:
+        yield
+    except Exception as error:  # the readers raise whatever their codecs raise
+        reason = " ".join(str(error).split())[:200] or type(error).__name__
+        raise VolumeError(f"{file}: cannot be read, truncated or no NIfTI file; copy it again ({reason})") from error
 
 
 def _check_shape(shape: tuple[int, ...], channels: int, file: Path) -> None:
@@ -150,14 +159,32 @@ def _check_voxels(volume: MetaTensor, file: Path, allowed_labels: Sequence[int] 
             raise VolumeError(f"{file}: {which} is all zero; leave the case out or replace the file")
 
 
-def _check_same_grid(volume: MetaTensor, reference: MetaTensor) -> None:
-    file, other = (v.meta.get("filename_or_obj", "volume") for v in (volume, reference))
-    shape, expected = tuple(volume.shape[1:]), tuple(reference.shape[1:])
-    if shape != expected:
-        raise VolumeError(f"{file}: shape {shape}, but {other} has {expected}; resample one to the grid of the other")
-    difference = float((volume.affine - reference.affine).abs().max())
+class _Grid(NamedTuple):
+    file: str
+    shape: tuple[int, ...]
+    affine: np.ndarray
+
+
+def _grid(value: Any) -> _Grid:
+    """Grid of a volume, or of its first file when it is not loaded yet."""
+    if isinstance(value, MetaTensor):
+        return _Grid(str(value.meta.get("filename_or_obj", "volume")), tuple(value.shape[1:]), value.affine.numpy())
+    file = Path(ensure_tuple(value)[0])
+    _check_exists(file)
+    with _reading(file):
+        header = nib.load(file)
+    return _Grid(str(file), tuple(header.shape[:3]), header.affine)
+
+
+def _check_same_grid(volume: MetaTensor, reference: _Grid) -> None:
+    file, shape, affine = _grid(volume)
+    if shape != reference.shape:
+        raise VolumeError(
+            f"{file}: shape {shape}, but {reference.file} has {reference.shape}; resample one to the grid of the other"
+        )
+    difference = float(np.abs(affine - reference.affine).max())
     if difference > AFFINE_TOLERANCE:
         raise VolumeError(
-            f"{file}: its affine differs from that of {other} by up to {difference:.3g}; "
+            f"{file}: its affine differs from that of {reference.file} by up to {difference:.3g}; "
             "register and resample one to the grid of the other"
         )
