@@ -1,1 +1,16 @@
-"""."""
+"""Training: players, the alternating trainer, and handlers for checkpoints, logs and panels."""
+
+from transeg.engines.handlers import BestModelSaver, PanelSaver, TermLogger, TrainingState
+from transeg.engines.player import Player
+from transeg.engines.trainer import AlternatingTrainer, NonFiniteError, Objective
+
+__all__ = [
+    "AlternatingTrainer",
+    "BestModelSaver",
+    "NonFiniteError",
+    "Objective",
+    "PanelSaver",
+    "Player",
+    "TermLogger",
+    "TrainingState",
+]

@@ -1,0 +1,258 @@
+"""Handlers for trainer and evaluator: checkpoints, best weights, logs and panels. Only rank 0 writes."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+from collections import defaultdict
+from collections.abc import Callable
+from pathlib import Path
+from typing import IO, Any
+
+import ignite.distributed as idist
+import numpy as np
+import torch
+from ignite.engine import Engine, Events
+from ignite.handlers import ProgressBar
+from monai.engines import Evaluator
+from PIL import Image
+from torch import nn
+from torch.utils.tensorboard import SummaryWriter
+
+from transeg.engines.trainer import AlternatingTrainer
+from transeg.networks.spectral import plain_state_dict
+
+logger = logging.getLogger(__name__)
+
+
+def save_atomically(value: Any, path: Path) -> None:
+    """`torch.save` that leaves either the old file or the whole new one, whenever the process dies.
+
+    Raises:
+        TypeError: ``value`` holds more than tensors and plain Python, so that it could not be read back safely.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    draft = path.with_name(path.name + ".tmp")
+    with open(draft, "wb") as file:
+        torch.save(value, file)
+        file.flush()
+        os.fsync(file.fileno())
+    unsafe = torch.serialization.get_unsafe_globals_in_checkpoint(draft)
+    if unsafe:
+        draft.unlink()
+        raise TypeError(f"{path} would hold objects that cannot be loaded safely: {sorted(unsafe)}.")
+    os.replace(draft, path)
+
+
+class TrainingState:
+    """Saves the whole state of training every ``interval`` epochs and at the end; resumes from it.
+
+    It saves after every other handler of the end of an epoch, validation included, wherever it stands in the list.
+    An epoch that is interrupted is run again from its start.
+
+    Args:
+        path: file for the state.
+        interval: epochs between saves.
+        resume: at the start, go on from ``path`` if it exists.
+
+    Raises:
+        ValueError: while starting, when the file cannot be read or does not fit the trainer.
+    """
+
+    def __init__(self, path: str | os.PathLike, interval: int = 1, resume: bool = False) -> None:
+        if interval < 1:
+            raise ValueError(f"TrainingState: interval must be at least 1, got {interval}.")
+        self.path, self.interval, self.resume = Path(path), interval, resume
+        self._started = False
+        self._saved_epoch = -1
+
+    def attach(self, engine: AlternatingTrainer) -> None:
+        """Register with a trainer."""
+        engine.add_event_handler(Events.STARTED, self._start)
+        engine.add_event_handler(Events.COMPLETED, self._save)
+
+    def _start(self, engine: AlternatingTrainer) -> None:
+        if self._started:  # federated rounds start the same trainer again and again
+            return
+        self._started = True
+        engine.add_event_handler(Events.EPOCH_COMPLETED(every=self.interval), self._save)
+        if not self.resume:
+            return
+        found = idist.all_reduce(int(self.path.exists()))
+        if found not in (0, idist.get_world_size()):
+            raise ValueError(
+                f"{self.path} exists on {found} of {idist.get_world_size()} ranks; put it where all see it."
+            )
+        if found:
+            self._load(engine)
+
+    def _load(self, engine: AlternatingTrainer) -> None:
+        try:
+            state = torch.load(self.path, map_location="cpu", weights_only=True)
+        except Exception as error:
+            raise ValueError(
+                f"{self.path} cannot be read as a training state ({error}); remove it to begin anew."
+            ) from error
+        try:
+            engine.load_training_state(state)
+        except (ValueError, RuntimeError, KeyError, TypeError, AttributeError) as error:
+            raise ValueError(
+                f"{self.path} does not fit this training: {error}. Use the configuration it was made with, "
+                "or remove it to begin anew."
+            ) from error
+        self._saved_epoch = engine.state.epoch
+        logger.info("Resumed from %s after epoch %d.", self.path, engine.state.epoch)
+
+    def _save(self, engine: AlternatingTrainer) -> None:
+        length = engine.state.epoch_length
+        whole = not length or engine.state.iteration % length == 0  # false when something ended the run in mid-epoch
+        if idist.get_rank() == 0 and whole and engine.state.epoch != self._saved_epoch:
+            save_atomically(engine.training_state(), self.path)
+            self._saved_epoch = engine.state.epoch
+
+
+class BestModelSaver:
+    """Writes the weights that inference needs: on an evaluator when its key metric is best, on a trainer at the end.
+
+    Spectral norm is folded into the weights, which load into the same network without it. The best value is part of
+    `TrainingState`, so a resumed run does not overwrite a better model.
+
+    Args:
+        path: file for the plain state dict.
+        network: the network, or the module of an average of it.
+        half: store floating-point weights in half precision.
+    """
+
+    def __init__(self, path: str | os.PathLike, network: nn.Module, half: bool = False) -> None:
+        self.path, self.network, self.half = Path(path), network, half
+
+    def attach(self, engine: Engine) -> None:
+        """Register with an evaluator or a trainer."""
+        if not isinstance(engine, Evaluator):
+            engine.add_event_handler(Events.COMPLETED, self._save)
+        elif engine.state.key_metric_name is None:
+            raise ValueError("BestModelSaver needs an evaluator with a key metric.")
+        else:
+            engine.add_event_handler(Events.EPOCH_COMPLETED, self._save_best)
+
+    def _save_best(self, engine: Evaluator) -> None:
+        if engine.state.best_metric_epoch == engine.state.epoch:
+            self._save(engine)
+
+    def _save(self, engine: Engine) -> None:
+        if idist.get_rank() > 0:
+            return
+        state = plain_state_dict(self.network)
+        if self.half:
+            state = {key: value.half() if value.is_floating_point() else value for key, value in state.items()}
+        save_atomically({key: value.cpu() for key, value in state.items()}, self.path)
+
+
+class TermLogger:
+    """Logs each term by name: TensorBoard scalars, ``terms.jsonl``, epoch means to the Python log, a progress bar.
+
+    A resumed run goes on with the same files and drops what an interrupted epoch had left in them.
+
+    Args:
+        log_dir: folder for both.
+        interval: iterations between entries; the means are over all of them.
+        progress: show a progress bar with the loss.
+    """
+
+    def __init__(self, log_dir: str | os.PathLike, interval: int = 1, progress: bool = True) -> None:
+        self.log_dir, self.interval, self.progress = Path(log_dir), interval, progress
+        self._writer: SummaryWriter | None = None
+        self._file: IO[str] | None = None
+        self._sums: dict[str, float] = defaultdict(float)
+        self._count = 0
+
+    def attach(self, engine: Engine) -> None:
+        """Register with a trainer."""
+        if idist.get_rank() > 0:
+            return
+        engine.add_event_handler(Events.EPOCH_STARTED, self._begin_epoch)
+        engine.add_event_handler(Events.ITERATION_COMPLETED, self._log)
+        engine.add_event_handler(Events.EPOCH_COMPLETED, self._end_epoch)
+        engine.add_event_handler(Events.COMPLETED, self._close)
+        if self.progress:
+            bar = ProgressBar(persist=False)
+            bar.attach(engine, output_transform=lambda output: {"loss": float(output["loss"])})
+
+    def _begin_epoch(self, engine: Engine) -> None:
+        self._sums.clear()
+        self._count = 0
+        if self._file is None:  # not before: a checkpoint may have set the iteration
+            self.log_dir.mkdir(parents=True, exist_ok=True)
+            path = self.log_dir / "terms.jsonl"
+            kept = _rows_until(path, engine.state.iteration)
+            path.write_text("".join(kept), encoding="utf-8")
+            self._file = open(path, "a", encoding="utf-8", buffering=1)  # noqa: SIM115 (closed at the end of the run)
+            self._writer = SummaryWriter(self.log_dir, purge_step=engine.state.iteration + 1, flush_secs=10)
+
+    def _log(self, engine: Engine) -> None:
+        output = engine.state.output
+        values = {"loss": float(output["loss"]), **{name: float(v) for name, v in output["terms"].items()}}
+        for name, value in values.items():
+            self._sums[name] += value
+        self._count += 1
+        iteration = engine.state.iteration
+        if iteration % self.interval == 0:
+            self._file.write(json.dumps({"epoch": engine.state.epoch, "iteration": iteration, **values}) + "\n")
+            for name, value in values.items():
+                self._writer.add_scalar(name, value, iteration)
+
+    def _end_epoch(self, engine: Engine) -> None:
+        means = ", ".join(f"{name} {total / self._count:.4g}" for name, total in self._sums.items())
+        logger.info("Epoch %d of %d: %s", engine.state.epoch, engine.state.max_epochs, means)
+
+    def _close(self, engine: Engine) -> None:
+        if self._file is not None:
+            self._file.close()
+            self._writer.close()
+            self._file = self._writer = None
+
+
+def _rows_until(path: Path, iteration: int) -> list[str]:
+    """Whole rows of a log up to an iteration; a process that was killed may have left half a row."""
+    kept = []
+    for row in path.read_text(encoding="utf-8").splitlines(keepends=True) if path.exists() else []:
+        if row.endswith("}\n") and json.loads(row)["iteration"] <= iteration:
+            kept.append(row)
+    return kept
+
+
+class PanelSaver:
+    """Draws a panel from the last output every ``interval_epochs`` epochs, as ``epoch_0001.png`` and in TensorBoard.
+
+    Args:
+        output_dir: folder for the pictures.
+        render: ``engine.state.output -> uint8 array (H, W, 3)``.
+        interval_epochs: epochs between panels.
+        log_dir: folder for TensorBoard, or None.
+    """
+
+    def __init__(
+        self,
+        output_dir: str | os.PathLike,
+        render: Callable[[Any], np.ndarray],
+        interval_epochs: int = 1,
+        log_dir: str | os.PathLike | None = None,
+    ) -> None:
+        self.output_dir, self.render = Path(output_dir), render
+        self.interval_epochs, self.log_dir = interval_epochs, log_dir
+
+    def attach(self, engine: Engine) -> None:
+        """Register with a trainer or evaluator."""
+        if idist.get_rank() == 0:
+            engine.add_event_handler(Events.EPOCH_COMPLETED(every=self.interval_epochs), self._draw)
+
+    def _draw(self, engine: Engine) -> None:
+        panel = self.render(engine.state.output)
+        if panel.dtype != np.uint8 or panel.ndim != 3 or panel.shape[-1] != 3:
+            raise ValueError(f"PanelSaver: render must return uint8 (H, W, 3), got {panel.dtype} {panel.shape}.")
+        self.output_dir.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(panel).save(self.output_dir / f"epoch_{engine.state.epoch:04d}.png")
+        if self.log_dir is not None:
+            with SummaryWriter(self.log_dir) as writer:
+                writer.add_image("panel", panel, engine.state.epoch, dataformats="HWC")
