@@ -17,7 +17,6 @@ from __future__ import annotations
 
 import gzip
 import struct
-import sys
 import zlib
 from collections.abc import Iterator
 from enum import Enum
@@ -28,6 +27,8 @@ import numpy as np
 import typer
 from tqdm import tqdm
 from transeg.data import write_datalist, write_stack
+
+from data_prep.cases import run_command
 
 PIECE = 10  # pixels, edge of a piece of clutter
 NOISE = 0.01
@@ -249,13 +250,5 @@ def prepare(
     return path
 
 
-def main() -> None:
-    """Run the command."""
-    try:
-        typer.run(prepare)
-    except (OSError, ValueError) as error:
-        sys.exit(f"error: {error}")
-
-
 if __name__ == "__main__":
-    main()
+    run_command(prepare)

@@ -1,0 +1,321 @@
+"""From cases (the volumes of one scan) to stacks of slices and a datalist: what every volume data set shares.
+
+A command finds its cases, splits them by patient and says how one case becomes slices; here the cases are worked
+through one by one, a bad one is noted and the others are done, labels are kept for whole volumes only, and the
+datalist is written last.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass, field
+from functools import partial
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+import typer
+from tqdm import tqdm
+from transeg.data import write_datalist, write_stack
+from transeg.transforms import VolumeError
+
+logger = logging.getLogger(__name__)
+
+SPLITS = ("training", "validation", "test")
+
+
+class CasesFailedError(RuntimeError):
+    """Some cases could not be prepared; the message lists each with its reason. The others are done."""
+
+
+@dataclass(frozen=True)
+class Case:
+    """The files of one scan. A `problem` found while looking for them makes the case fail when its turn comes."""
+
+    name: str
+    images: tuple[Path, ...] = ()  # one for each channel
+    label: Path | None = None
+    mask: Path | None = None
+    patient: str = ""
+    group: str = ""  # such as the grade; splits keep the proportions
+    problem: str = ""
+
+    def volumes(self, folder: Path, labelled: bool) -> dict[str, Any]:
+        """Item of the whole volumes for a datalist in `folder`, paths relative to it where possible."""
+        item = {"image": [_relative(path, folder) for path in self.images], "case": self.name}
+        if self.mask is not None:
+            item["mask"] = _relative(self.mask, folder)
+        return item | ({"label": _relative(self.label, folder)} if labelled else {})
+
+
+class CaseSlices(NamedTuple):
+    """What is kept of one case, and how much is not."""
+
+    images: np.ndarray  # (N, C, X, Y)
+    labels: np.ndarray  # (N, X, Y) 0 or 1
+    fields: list[dict[str, Any]]  # for each slice what its item says beside the file names, such as {"z": 60}
+    dropped: dict[str, int]  # reason -> slices
+
+
+@dataclass
+class _Kept:
+    """The slices of a case without their pixels."""
+
+    presence: list[dict[str, Any]] = field(default_factory=list)
+    absence: list[dict[str, Any]] = field(default_factory=list)
+    dropped: dict[str, int] = field(default_factory=dict)
+
+
+def split_patients(
+    cases: Sequence[Case],
+    validation: float,
+    test: float,
+    seed: int,
+    validation_cases: Sequence[str] = (),
+    test_cases: Sequence[str] = (),
+) -> dict[str, str]:
+    """Assign every case to "training", "validation" or "test", all cases of a patient to the same.
+
+    Args:
+        cases: all cases, also those that may fail, so that mending one does not move the others.
+        validation: share of the patients (below 1) or their number; a share above 0 gives at least one.
+        test: likewise.
+        seed: of the draw, which takes from each group in proportion.
+        validation_cases: names of cases, instead of the draw.
+        test_cases: likewise.
+
+    Returns:
+        Split by name of the case.
+
+    Raises:
+        ValueError: unknown names, a patient in two splits, or nobody left for training.
+    """
+    chosen = dict.fromkeys(validation_cases, "validation") | dict.fromkeys(test_cases, "test")
+    patients = {case.name: case.patient or case.name for case in cases}
+    unknown = sorted(set(chosen) - set(patients))
+    if unknown:
+        raise ValueError(f"no case named {', '.join(unknown)}; the cases are: {', '.join(sorted(patients))}")
+    splits = {patients[name]: split for name, split in chosen.items()}
+    torn = sorted(name for name, split in chosen.items() if splits[patients[name]] != split)
+    if torn or set(validation_cases) & set(test_cases):
+        raise ValueError(f"{', '.join(torn) or 'a case'}: the same patient is in validation and test; choose one")
+    order = [patient for patient in _spread(cases, seed) if patient not in splits]
+    for split, amount, names in (("test", test, test_cases), ("validation", validation, validation_cases)):
+        if not names and amount:
+            count = max(1, round(amount * len(set(patients.values())))) if amount < 1 else int(amount)
+            splits |= dict.fromkeys(order[:count], split)
+            order = order[count:]
+    if not order:
+        raise ValueError(
+            f"{len(splits)} patient(s) in all and none left for training; lower the shares of validation and test"
+        )
+    return {name: splits.get(patient, "training") for name, patient in patients.items()}
+
+
+def _spread(cases: Sequence[Case], seed: int) -> list[str]:
+    """Patients in random order, so that any stretch of it holds the groups in proportion."""
+    groups: dict[str, list[str]] = {}
+    for case in sorted(cases, key=lambda case: case.name):
+        patients = groups.setdefault(case.group, [])
+        if (case.patient or case.name) not in patients:
+            patients.append(case.patient or case.name)
+    rng = np.random.default_rng((seed, 0))
+    placed = []
+    for group in sorted(groups):
+        shuffled = rng.permutation(groups[group]).tolist()
+        placed += [((i + 0.5) / len(shuffled), group, patient) for i, patient in enumerate(shuffled)]
+    return [patient for *_, patient in sorted(placed)]
+
+
+def prepare_cases(
+    cases: Sequence[Case],
+    splits: Mapping[str, str],
+    make: Callable[[Case], CaseSlices],
+    out: Path,
+    *,
+    labelled_fraction: float,
+    labelled_count: int | None = None,
+    labelled_cases: Sequence[str] = (),
+    seed: int = 0,
+    workers: int = 1,
+    weigh: Callable[[list[dict], list[dict]], None] | None = None,
+    name: str,
+    description: str,
+    modality: Sequence[str],
+    labels: Sequence[str],
+    options: Mapping[str, Any],
+) -> Path:
+    """Write the stacks of every case and then the datalist.
+
+    Args:
+        cases: what to prepare.
+        splits: split by name of the case.
+        make: how a case becomes slices; a function that can be sent to another process.
+        out: folder to write to.
+        labelled_fraction: share of the training volumes that keep their label, at least one.
+        labelled_count: their number, instead.
+        labelled_cases: their names, instead.
+        seed: of the choice.
+        workers: processes.
+        weigh: adds weights to the training absence items, given the training presence and absence items.
+        name: for the datalist, as are `description`, `modality`, `labels`, and `options` of the command.
+
+    Returns:
+        The datalist.
+
+    Raises:
+        CasesFailedError: at the end, if any case failed.
+        ValueError: nothing could be prepared for training, or the labelled volumes asked for do not exist.
+    """
+    out.mkdir(parents=True, exist_ok=True)
+    path = out / "datalist.json"
+    path.unlink(missing_ok=True)  # until the end the folder is not a whole data set
+    cases = sorted(cases, key=lambda case: case.name)
+    kept: dict[str, _Kept] = {}
+    failed: dict[str, str] = {}
+    for case, result in zip(cases, _work(cases, partial(_prepare_case, make=make, out=out), workers), strict=True):
+        if isinstance(result, str):
+            failed[case.name] = result
+            logger.error("%s failed: %s", case.name, result)
+        else:
+            kept[case.name] = result
+    training = [case.name for case in cases if case.name in kept and splits[case.name] == "training"]
+    eligible = [case for case in training if kept[case].presence]
+    if not eligible:
+        raise ValueError("no slice with a lesion in the training volumes, so nothing to learn from" + _listed(failed))
+    labelled = _choose_labelled(eligible, len(training), labelled_fraction, labelled_count, labelled_cases, seed)
+
+    lists: dict[str, list[dict]] = {key: [] for split in SPLITS for key in (split, f"{split}_absence")}
+    volumes: dict[str, list[dict]] = {f"{split}_volumes": [] for split in SPLITS}
+    for case in (case for case in cases if case.name in kept):
+        split, slices = splits[case.name], kept[case.name]
+        shows_label = split != "training" or case.name in labelled
+        label = {"label": f"labels/{case.name}.npy"} if shows_label else {}
+        lists[split] += [item | label for item in slices.presence]
+        lists[f"{split}_absence"] += slices.absence
+        volumes[f"{split}_volumes"].append(case.volumes(out, shows_label))
+    if weigh is not None:
+        weigh(lists["training"], lists["training_absence"])
+    dropped = sum((Counter(slices.dropped) for slices in kept.values()), Counter())
+    write_datalist(
+        path,
+        lists | volumes,
+        name=name,
+        description=description,
+        modality=modality,
+        labels=labels,
+        preparation={
+            "options": dict(options),
+            "seed": seed,
+            "labelled_cases": sorted(labelled),
+            "kept": {key: len(items) for key, items in (lists | volumes).items()},
+            "dropped": dict(dropped),
+            "failed": failed,
+        },
+    )
+    _print_summary(lists | volumes, labelled, dropped)
+    print(f"wrote {path}")
+    if failed:
+        raise CasesFailedError(f"{len(failed)} of {len(cases)} cases failed, the others are done:{_listed(failed)}")
+    return path
+
+
+def _listed(failed: Mapping[str, str]) -> str:
+    return "".join(f"\n  {case}: {reason}" for case, reason in failed.items())
+
+
+def _work(cases: Sequence[Case], task: Callable[[Case], Any], workers: int) -> Iterator[Any]:
+    progress = partial(tqdm, total=len(cases), desc="cases", unit="case", disable=None)
+    if workers <= 1:
+        yield from progress(map(task, cases))
+        return
+    with ProcessPoolExecutor(workers, get_context("spawn"), torch.set_num_threads, (1,)) as pool:
+        yield from progress(pool.map(task, cases))
+
+
+def _prepare_case(case: Case, make: Callable[[Case], CaseSlices], out: Path) -> _Kept | str:
+    """Write the stacks of a case; the reason as text if it fails."""
+    if case.problem:
+        return case.problem
+    try:
+        slices = make(case)
+        stacks = {"images": (slices.images, np.float16), "labels": (slices.labels, np.uint8)}
+        if len(slices.fields):
+            for kind, (stack, dtype) in stacks.items():
+                write_stack(out / kind / f"{case.name}.npy", [stack], stack.shape, dtype)
+    except Exception as error:  # one bad case must not stop the others
+        while not isinstance(error, VolumeError) and error.__cause__ is not None:
+            error = error.__cause__  # monai wraps what a transform raises
+        if isinstance(error, VolumeError):
+            return str(error)
+        logger.exception("%s", case.name, exc_info=error)
+        return f"{type(error).__name__}: {error}"
+    kept = _Kept(dropped=slices.dropped)
+    for index, (fields, label) in enumerate(zip(slices.fields, slices.labels, strict=True)):
+        item = {"image": f"images/{case.name}.npy", "index": index, "case": case.name, **fields}
+        (kept.presence if label.any() else kept.absence).append(item)
+    return kept
+
+
+def _choose_labelled(
+    eligible: Sequence[str], volumes: int, fraction: float, count: int | None, names: Sequence[str], seed: int
+) -> set[str]:
+    """Training volumes that keep their label; a smaller number gives a subset."""
+    if names:
+        unknown = sorted(set(names) - set(eligible))
+        if unknown:
+            raise ValueError(
+                f"no training volume with a lesion is named {', '.join(unknown)}; choose labelled volumes from: "
+                f"{', '.join(eligible)}"
+            )
+        return set(names)
+    if count is None:
+        count = min(len(eligible), max(1, round(fraction * volumes)))
+    if not 0 <= count <= len(eligible):
+        raise ValueError(f"{count} labelled volumes wanted, but {len(eligible)} training volumes show a lesion")
+    return set(np.random.default_rng((seed, 1)).permutation(eligible)[:count].tolist())
+
+
+def _print_summary(lists: Mapping[str, Sequence], labelled: set[str], dropped: Mapping[str, int]) -> None:
+    print(f"{'':12}{'volumes':>9}{'presence':>10}{'absence':>9}")
+    for split in SPLITS:
+        counts = [len(lists[split + kind]) for kind in ("_volumes", "", "_absence")]
+        print(f"{split:12}{counts[0]:9}{counts[1]:10}{counts[2]:9}")
+    with_label = sum("label" in item for item in lists["training"])
+    print(f"labelled: {with_label} training slices of {', '.join(sorted(labelled)) or 'no volume'}")
+    print("dropped: " + (", ".join(f"{reason} {count}" for reason, count in dropped.items()) or "none"))
+    if not lists["training_absence"]:
+        print("warning: no absence slice for training; prepare more volumes or lower the area a slice must show")
+
+
+def _relative(path: Path, folder: Path) -> str:
+    path, folder = path.resolve(), folder.resolve()
+    return os.path.relpath(path, folder) if path.anchor == folder.anchor else str(path)
+
+
+def names_of(text: str) -> list[str]:
+    """Split a comma-separated option."""
+    return [name.strip() for name in text.split(",") if name.strip()]
+
+
+def unique_names(names: Iterable[str]) -> None:
+    """Raise ValueError if two cases share a name, since their stacks would overwrite each other."""
+    double = sorted(name for name, count in Counter(names).items() if count > 1)
+    if double:
+        raise ValueError(f"several cases are named {', '.join(double)}; rename their folders or prepare them apart")
+
+
+def run_command(prepare: Callable[..., Path]) -> None:
+    """Run a command line; errors of the user's data become one message and exit status 1."""
+    logging.basicConfig(format="%(levelname)s: %(message)s")
+    try:
+        typer.run(prepare)
+    except (CasesFailedError, OSError, ValueError) as error:
+        sys.exit(f"error: {error}")
