@@ -90,7 +90,7 @@ def make_trainer(
         kwargs["averages"] = {"ema": "g"}
     dataset = Dataset(make_data(), transform=Compose([Noise("image")]) if noisy else None)
     return AlternatingTrainer(
-        device=device,
+        device="cpu",
         max_epochs=epochs,
         train_data_loader=DataLoader(dataset, batch_size=batch, shuffle=noisy),
         network=nets["g"],
@@ -160,6 +160,6 @@ if __name__ == "__main__":
     if options.task == "resume":
         resumable(options.path, options.pause).run()
     else:
-            with idist.Parallel(backend="gloo"):
+        with idist.Parallel(backend="gloo"):
             result = gradients_of_one_step(4)
             torch.save(result, f"{options.path}/{idist.get_rank()}.pt")
