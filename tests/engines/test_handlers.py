@@ -109,7 +109,7 @@ def test_a_file_that_does_not_fit_is_named(tmp_path):
     with pytest.raises(ValueError, match=r"state\.pt does not fit.*network 'g'.*Missing key"):
         resume(nets=wider)
     path.write_bytes(path.read_bytes()[:1000])
-    with pytest.raises(ValueError, match=r"state\.pt is no readable training state"):
+    with pytest.raises(ValueError, match=r"state\.pt cannot be read as a training state"):
         resume()
 
 
