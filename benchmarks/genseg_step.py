@@ -21,12 +21,12 @@ import typer
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 from torch.utils.flop_counter import FlopCounterMode
-
-from benchmarks.results import write_result
 from transeg.losses import absolute_error, hinge_discriminator, hinge_generator, soft_dice
 from transeg.networks import GenSegNet, MultiScaleDiscriminator, add_spectral_norm
 from transeg.networks.blocks import UpsampleConv
 from transeg.objectives import GenSegObjective
+
+from benchmarks.results import write_result
 
 TASKS = {
     "brain 240x120, 4+4": {

@@ -1,4 +1,4 @@
-"""Imports go one way only: losses, networks and metrics know nobody, and nothing in transeg knows bundles or data_prep."""
+"""Imports go one way: losses, networks and metrics know nobody, nothing in transeg knows bundles or data_prep."""
 
 import ast
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""`transeg demo`: from nothing to a trained bundle, its scores and a picture, through the same commands that a user runs."""
+"""`transeg demo`: from nothing to a trained bundle, its scores and a picture, by the commands that a user runs."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from rich.table import Table
 from transeg.data import read_datalist
 from transeg.metrics import best_threshold, dice
 from transeg.networks import plain_state_dict
-from transeg.transforms import LoadVolumed, brain_preprocessing
+from transeg.transforms import brain_preprocessing
 from transeg.visual import VOLUME_TITLES, panel, volume_row
 
 NAME = "brain_mri_genseg_segmentation"
