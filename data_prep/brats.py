@@ -30,7 +30,8 @@ import typer
 from transeg.data.volumes import SEQUENCES
 from transeg.transforms import brain_mask, brain_preprocessing
 
-from data_prep.cases import Case, CaseSlices, names_of, prepare_cases, run_command, split_patients, unique_names
+from data_prep.cases import Case, CaseSlices, names_of, prepare_cases, run_command, unique_names
+from data_prep.splits import split_patients
 
 LABEL_NAMES = ("seg", "segm", "label")
 SIDES = ("left", "right")  # X runs from left to right

@@ -73,67 +73,6 @@ class _Kept:
     dropped: dict[str, int] = field(default_factory=dict)
 
 
-def split_patients(
-    cases: Sequence[Case],
-    validation: float,
-    test: float,
-    seed: int,
-    validation_cases: Sequence[str] = (),
-    test_cases: Sequence[str] = (),
-) -> dict[str, str]:
-    """Assign every case to "training", "validation" or "test", all cases of a patient to the same.
-
-    Args:
-        cases: all cases, also those that may fail, so that mending one does not move the others.
-        validation: share of the patients (below 1) or their number; a share above 0 gives at least one.
-        test: likewise.
-        seed: of the draw, which takes from each group in proportion.
-        validation_cases: names of cases, instead of the draw.
-        test_cases: likewise.
-
-    Returns:
-        Split by name of the case.
-
-    Raises:
-        ValueError: unknown names, a patient in two splits, or nobody left for training.
-    """
-    chosen = dict.fromkeys(validation_cases, "validation") | dict.fromkeys(test_cases, "test")
-    patients = {case.name: case.patient or case.name for case in cases}
-    unknown = sorted(set(chosen) - set(patients))
-    if unknown:
-        raise ValueError(f"no case named {', '.join(unknown)}; the cases are: {', '.join(sorted(patients))}")
-    splits = {patients[name]: split for name, split in chosen.items()}
-    torn = sorted(name for name, split in chosen.items() if splits[patients[name]] != split)
-    if torn or set(validation_cases) & set(test_cases):
-        raise ValueError(f"{', '.join(torn) or 'a case'}: the same patient is in validation and test; choose one")
-    order = [patient for patient in _spread(cases, seed) if patient not in splits]
-    for split, amount, names in (("test", test, test_cases), ("validation", validation, validation_cases)):
-        if not names and amount:
-            count = max(1, round(amount * len(set(patients.values())))) if amount < 1 else int(amount)
-            splits |= dict.fromkeys(order[:count], split)
-            order = order[count:]
-    if not order:
-        raise ValueError(
-            f"{len(splits)} patient(s) in all and none left for training; lower the shares of validation and test"
-        )
-    return {name: splits.get(patient, "training") for name, patient in patients.items()}
-
-
-def _spread(cases: Sequence[Case], seed: int) -> list[str]:
-    """Patients in random order, so that any stretch of it holds the groups in proportion."""
-    groups: dict[str, list[str]] = {}
-    for case in sorted(cases, key=lambda case: case.name):
-        patients = groups.setdefault(case.group, [])
-        if (case.patient or case.name) not in patients:
-            patients.append(case.patient or case.name)
-    rng = np.random.default_rng((seed, 0))
-    placed = []
-    for group in sorted(groups):
-        shuffled = rng.permutation(groups[group]).tolist()
-        placed += [((i + 0.5) / len(shuffled), group, patient) for i, patient in enumerate(shuffled)]
-    return [patient for *_, patient in sorted(placed)]
-
-
 def prepare_cases(
     cases: Sequence[Case],
     splits: Mapping[str, str],
@@ -291,8 +230,12 @@ def _print_summary(lists: Mapping[str, Sequence], labelled: set[str], dropped: M
     with_label = sum("label" in item for item in lists["training"])
     print(f"labelled: {with_label} training slices of {', '.join(sorted(labelled)) or 'no volume'}")
     print("dropped: " + (", ".join(f"{reason} {count}" for reason, count in dropped.items()) or "none"))
-    if not lists["training_absence"]:
-        print("warning: no absence slice for training; prepare more volumes or lower the area a slice must show")
+    for split in SPLITS:
+        for kind, suffix in (("presence", ""), ("absence", "_absence")):
+            if lists[f"{split}_volumes"] and not lists[split + suffix]:
+                print(
+                    f"warning: {split} has no {kind} slice; take more volumes or lower the area that a slice must show"
+                )
 
 
 def _relative(path: Path, folder: Path) -> str:
