@@ -1,0 +1,60 @@
+"""Small prepared data for the tests of configs."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from transeg.data import write_datalist, write_stack
+
+BUNDLES = Path(__file__).resolve().parents[2] / "bundles"
+
+
+def write_prepared(folder: Path, channels: int, size: tuple[int, int], slices: int = 6, labelled: int = 2) -> Path:
+    """Two cases of each split, bright squares on noise; `labelled` presence slices keep their label."""
+    rng = np.random.default_rng(0)
+    lists = {}
+    for split in ("training", "validation", "test"):
+        for domain in ("", "_absence"):
+            name = split + domain
+            images = rng.normal(0, 0.1, (slices, channels, *size)).astype(np.float16)
+            labels = np.zeros((slices, *size), np.uint8)
+            if not domain:
+                for k in range(slices):
+                    x, y = rng.integers(0, np.array(size) - 12)
+                    labels[k, x : x + 10, y : y + 10] = 1
+                images += labels[:, None] * np.float16(0.6)
+            write_stack(folder / "images" / f"{name}.npy", [images], images.shape, np.float16)
+            write_stack(folder / "labels" / f"{name}.npy", [labels], labels.shape, np.uint8)
+            lists[name] = []
+            for k in range(slices):
+                item = {"image": f"images/{name}.npy", "index": k, "case": name}
+                if split != "training" or (not domain and k < labelled):
+                    item["label"] = f"labels/{name}.npy"
+                lists[name].append(item)
+    names = [f"channel {c}" for c in range(channels)]
+    labels = ["background", "square"]
+    return write_datalist(
+        folder / "datalist.json",
+        lists,
+        name="squares",
+        description="Squares on noise.",
+        modality=names,
+        labels=labels,
+        preparation={},
+    )
+
+
+@pytest.fixture(scope="session")
+def prepared(tmp_path_factory):
+    """Folders of prepared data by number of channels."""
+    folders = {}
+
+    def get(channels: int, size: tuple[int, int]) -> Path:
+        if (channels, size) not in folders:
+            folder = tmp_path_factory.mktemp("prepared")
+            write_prepared(folder, channels, size)
+            folders[channels, size] = folder
+        return folders[channels, size]
+
+    return get

@@ -1,0 +1,107 @@
+"""Every config and overlay of the GenSeg bundle is trained for one iteration, and stays what it claims to be."""
+
+import json
+
+import pytest
+import torch
+from monai.bundle import ConfigParser
+
+from .conftest import BUNDLES
+
+CONFIGS = BUNDLES / "brain_mri_genseg_segmentation" / "configs"
+PAPER = {"in_channels": 4, "width": 16, "levels": 5}
+
+
+def workflow(files, folder, data, **options):
+    parser = ConfigParser()
+    parser.read_config([str(CONFIGS / f) for f in files])
+    settings = {
+        "bundle_root": str(CONFIGS.parent),
+        "dataset_dir": str(data),
+        "ckpt_dir": str(folder / "models"),
+        "output_dir": str(folder / "eval"),
+        "batch_size": 2,
+        "batches_per_epoch": 1,
+        "epochs": 1,
+        "device": "$torch.device('cpu')",
+        **options,
+    }
+    for key, value in settings.items():
+        parser[key] = value
+    return parser
+
+
+def train(files, folder, data, **options):
+    parser = workflow(files, folder, data, **options)
+    trainer = parser.get_parsed_content("train#trainer")
+    before = [p.detach().clone() for p in trainer.network.parameters()]
+    parser.get_parsed_content("run")
+    changed = sum(not torch.equal(a, b) for a, b in zip(before, trainer.network.parameters(), strict=True))
+    assert changed > len(before) // 3
+    return parser, trainer
+
+
+BASELINES = sorted(p.relative_to(CONFIGS).as_posix() for p in CONFIGS.glob("baselines/*.json"))
+ABLATIONS = sorted(p.relative_to(CONFIGS).as_posix() for p in CONFIGS.glob("ablations/*.json"))
+
+
+@pytest.mark.parametrize("overlay", [None, *BASELINES, *ABLATIONS])
+def test_overlay_trains_one_iteration(overlay, prepared, tmp_path):
+    files = ["train.json"]
+    if overlay and overlay.startswith("baselines/mean_teacher_"):
+        files.append("baselines/mean_teacher.json")
+    _, trainer = train([*files, *([overlay] if overlay else [])], tmp_path, prepared(4, (60, 120)), labelled_per_batch=1)
+    assert all(torch.isfinite(torch.as_tensor(v)) for v in trainer.state.output["terms"].values())
+    assert (tmp_path / "models" / "model.pt").is_file()
+    assert (tmp_path / "models" / "train_state.pt").is_file()
+
+
+@pytest.mark.parametrize(
+    ("overlay", "channels", "size"), [("data_lits.json", 1, (256, 256)), ("data_cluttered_mnist.json", 1, (48, 48))]
+)
+def test_data_overlay_trains_one_iteration(overlay, channels, size, prepared, tmp_path):
+    data = prepared(channels, size)
+    _, trainer = train(["train.json", overlay], tmp_path, data, labelled_per_batch=1)
+    assert trainer.state.output["translation"].x_pa.shape == (2, channels, *size)
+
+
+def test_overlays_are_short():
+    for path in CONFIGS.rglob("*.json"):
+        if path.parent != CONFIGS:
+            assert len(json.loads(path.read_text())) <= 10, path
+
+
+def test_evaluation_of_slices_scores_the_weights_that_ship(prepared, tmp_path):
+    data = prepared(4, (60, 120))
+    train(["train.json"], tmp_path, data, labelled_per_batch=1)
+    parser = workflow(["train.json", "evaluate_slices.json"], tmp_path, data)
+    parser.get_parsed_content("run")
+    score = parser.get_parsed_content("validate#evaluator").state.metrics["val_global_dice"]
+    assert 0 < score < 1
+    assert (tmp_path / "eval" / "metrics.csv").is_file()
+
+
+def test_paper_config_has_the_papers_size(tmp_path):
+    parser = workflow(["train.json", "paper.json"], tmp_path, tmp_path)
+    generator, discriminator = (parser.get_parsed_content(k) for k in ("network_def", "discriminator_def"))
+    assert sum(p.numel() for p in generator.parameters()) == 7_466_847
+    assert sum(p.numel() for p in discriminator.parameters()) == 8_279_619
+    assert parser["generator_weights"]["segmentation"] == 0.01
+
+
+def test_training_and_inference_define_the_same_network():
+    configs = [json.loads((CONFIGS / f"{name}.json").read_text()) for name in ("train", "inference")]
+    assert configs[0]["network_def"] == configs[1]["network_def"]
+    assert all(configs[0][key] == configs[1][key] for key in ("channels", "width", "levels"))
+
+
+def test_a_missing_datalist_is_named(tmp_path):
+    parser = workflow(["train.json"], tmp_path, tmp_path / "nowhere")
+    with pytest.raises(RuntimeError) as error:
+        parser.get_parsed_content("run")
+    causes = []
+    cause = error.value
+    while cause is not None:
+        causes.append(str(cause))
+        cause = cause.__cause__
+    assert any("no such datalist" in text for text in causes)
