@@ -10,7 +10,7 @@ tells its channel (flair/t2f, t1ce/t1c, t1/t1n, t2/t2w, seg), other names by --p
 zero need a brain mask: --pattern mask='*brainmask*'.
 
 BraTS 2017 (285 patients, about 16,200 half-slices, 4 channels): at 1 mm (--pixdim 1 --size 240 240) 4.2 GB on disk,
-at 2 mm with slices of 120 x 120 0.5 GB; 1.3 GB and 0.9 GB resident for each worker.
+at 2 mm with slices of 120 x 120 0.5 GB; 1 GB resident for each worker either way.
 
     python -m data_prep.brats --data BRATS --out OUT
 """

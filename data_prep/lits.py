@@ -9,8 +9,8 @@ of validation and test patients stay there. Training absence items carry a weigh
 (relative to the stretch of kept slices of the liver) are drawn by the 20-bin histogram of the presence slices.
 Four folds by patient; 10 % of the patients that are not in the test fold are for validation.
 
-All of LiTS (131 scans, about 17,500 slices) takes 3.4 GB on disk. Memory follows the longest scan: about 20 bytes for
-each voxel, 5 GB for 512 x 512 x 1000, in each worker.
+All of LiTS (131 scans, about 17,500 slices) takes 3.4 GB on disk. Memory follows the longest scan: about 14 bytes for
+each voxel, 4 GB for 512 x 512 x 1000, in each worker.
 
     python -m data_prep.lits --data LITS --out OUT --fold 0
 """
