@@ -1,0 +1,120 @@
+"""Write the tables of README and model cards from the results; nothing in them is typed.
+
+A table stands between `<!-- table: NAME -->` and `<!-- end -->`. `python -m benchmarks.tables` renews them all,
+with --check it fails if any is out of date.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from statistics import mean, median
+
+import typer
+
+from benchmarks.results import FOLDER, ROOT, read_result
+
+PAPER_SIMPLE48 = {  # Vorontsov et al., Table 2
+    "Segmentation only": "0.61 (0.01)",
+    "AE baseline": "0.75 (0.01)",
+    "Mean teacher": "0.83 (0.02)",
+    "Proposed": "0.84 (0.00)",
+}
+
+
+def rows(*lines: tuple[object, ...]) -> str:
+    """Markdown table; the first line is the head."""
+    head, *body = [[str(cell) for cell in line] for line in lines]
+    return "\n".join("| " + " | ".join(line) + " |" for line in [head, ["---"] * len(head), *body])
+
+
+def cluttered_mnist() -> str:
+    """Cluttered MNIST, 48 px simple."""
+    result = read_result("cluttered_mnist_simple48")
+    figures = result["figures"]
+    body = [
+        (name, f"{row['mean']:.3f} ({row['std']:.3f})", PAPER_SIMPLE48[name]) for name, row in figures["table"].items()
+    ]
+    note = (
+        f"Global soft Dice on held-out images, mean and standard deviation of {len(result['seeds'])} seeds; "
+        f"width {figures['width']} (paper: 32) and {figures['updates']:,} updates (paper: 892,500) for all four."
+    )
+    return rows(("method", "ours", "paper, full size"), *body) + "\n\n" + note
+
+
+def brain_phantoms() -> str:
+    """The weights that ship, on held-out phantoms."""
+    figures = read_result("brain_phantoms")["figures"]
+    body = []
+    for name, dices in figures["dice"].items():
+        body.append((name, f"{mean(dices):.3f}", f"{median(dices):.3f}", f"{min(dices):.2f} to {max(dices):.2f}"))
+    note = f"Dice of the whole tumour on {len(dices)} held-out phantom patients; {figures['note']}"
+    return rows(("", "mean Dice", "median", "range"), *body) + "\n\n" + note
+
+
+def brain_real() -> str:
+    """Three patients of BRATS for training, the fourth for the test."""
+    figures = read_result("brain_real")["figures"]
+    body = [(name, f"{value:.3f}") for name, value in figures["dice"].items()]
+    return rows((f"patient {figures['patient']}", "Dice"), *body) + "\n\n" + figures["note"]
+
+
+def genseg_step() -> str:
+    """Speed beside the straightforward step."""
+    result = read_result("genseg_step")
+    body = []
+    for task, row in result["figures"].items():
+        if isinstance(row, dict):
+            ours, reference = row["ours"], row["reference"]
+            body.append(
+                (
+                    task,
+                    f"{reference['pairs_per_second']:.2f}",
+                    f"{ours['pairs_per_second']:.2f}",
+                    f"{row['speed_ratio']:.2f}",
+                    f"{reference['gflop']:.0f} -> {ours['gflop']:.0f}",
+                    f"{reference['peak_memory_gb']:.2f} -> {ours['peak_memory_gb']:.2f}",
+                )
+            )
+    head = ("task", "pairs/s, plain", "pairs/s, ours", "ratio", "GFLOP a step", "peak memory, GB")
+    note = f"Full-size networks in single precision on {result['hardware']}; same losses and gradients to 1e-4."
+    return rows(head, *body) + "\n\n" + note
+
+
+TABLES: dict[str, Callable[[], str]] = {
+    "cluttered_mnist_simple48": cluttered_mnist,
+    "brain_phantoms": brain_phantoms,
+    "brain_real": brain_real,
+    "genseg_step": genseg_step,
+}
+
+
+def renew(text: str) -> str:
+    """Fill every table whose result is there."""
+
+    def fill(match: re.Match) -> str:
+        name = match[1]
+        if not (FOLDER / f"{name}.json").is_file():
+            return match[0]
+        return f"<!-- table: {name} -->\n{TABLES[name]()}\n<!-- end -->"
+
+    return re.sub(r"<!-- table: (\w+) -->\n.*?<!-- end -->", fill, text, flags=re.DOTALL)
+
+
+def main(check: bool = typer.Option(False, help="Fail if a table is out of date instead of writing.")) -> None:
+    """Renew the tables."""
+    stale = []
+    for path in [ROOT / "README.md", *sorted(ROOT.glob("bundles/*/docs/README.md"))]:
+        old = path.read_text()
+        new = renew(old)
+        if new != old:
+            stale.append(str(path.relative_to(ROOT)))
+            if not check:
+                path.write_text(new)
+    if check and stale:
+        raise SystemExit(f"tables out of date in {', '.join(stale)}: run python -m benchmarks.tables")
+    print("renewed" if stale else "up to date", *stale)
+
+
+if __name__ == "__main__":
+    typer.run(main)

@@ -1,0 +1,12 @@
+from benchmarks.results import ROOT
+from benchmarks.tables import renew, rows
+
+
+def test_rows():
+    assert rows(("a", "b"), (1, 2.5)) == "| a | b |\n| --- | --- |\n| 1 | 2.5 |"
+
+
+def test_tables_in_the_docs_are_those_of_the_results():
+    for path in [ROOT / "README.md", *ROOT.glob("bundles/*/docs/README.md")]:
+        text = path.read_text()
+        assert renew(text) == text, f"{path} is out of date: run python -m benchmarks.tables"
