@@ -10,4 +10,4 @@ fi
 python3 -m monai.bundle run training --config_file "['$B/train.json','$B/paper.json']" --dataset_dir /tmp/brain \
   --ckpt_dir "$OUT" --output_dir "$OUT" --precision bf16 --epochs "${EPOCHS:-20}" --labelled_per_batch 2 --resume True
 python3 -m monai.bundle run evaluating --config_file "['$B/inference.json','$B/evaluate.json']" --dataset_dir /tmp/brain \
-  --width 16 --pixdim 1 --slice_size '[240,240]' --handlers#0#load_path "$OUT/model.pt" --output_dir "$OUT/test"
+  --width 16 --pixdim 1 --slice_size '[240,240]' --handlers#0#path "$OUT/model.pt" --output_dir "$OUT/test"

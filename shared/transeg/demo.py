@@ -61,13 +61,13 @@ def demo(
     for name, weights in (("untrained", "untrained.pt"), ("GenSeg", "model.pt")):
         folder = scores / weights.removesuffix(".pt")
         files = f"['{configs / 'inference.json'}','{configs / 'evaluate.json'}']"
-        options = ["--dataset_dir", data, "--output_dir", folder, "--handlers#0#load_path", models / weights]
+        options = ["--dataset_dir", data, "--output_dir", folder, "--handlers#0#path", models / weights]
         _run("-m", "monai.bundle", "run", "evaluating", "--config_file", files, *options)
         dices[name] = read_scores(folder / "val_mean_dice_raw.csv")
 
     _say("Segmenting them: masks, probabilities and healthy translations on the scans' own grid")
     options = ["--dataset_dir", data, "--output_dir", out / "masks", "--save_probability", True]
-    options += ["--save_translation", True, "--handlers#0#load_path", models / "model.pt"]
+    options += ["--save_translation", True, "--handlers#0#path", models / "model.pt"]
     _run("-m", "monai.bundle", "run", "inferring", "--config_file", configs / "inference.json", *options)
     picture = out / "demo.png"
     Image.fromarray(draw(read_datalist(data / "datalist.json", "test_volumes"), out / "masks")).save(picture)

@@ -50,7 +50,8 @@ def test_overlay_trains_one_iteration(overlay, prepared, tmp_path):
     files = ["train.json"]
     if overlay and overlay.startswith("baselines/mean_teacher_"):
         files.append("baselines/mean_teacher.json")
-    _, trainer = train([*files, *([overlay] if overlay else [])], tmp_path, prepared(4, (60, 120)), labelled_per_batch=1)
+    files += [overlay] if overlay else []
+    _, trainer = train(files, tmp_path, prepared(4, (60, 120)), labelled_per_batch=1)
     assert all(torch.isfinite(torch.as_tensor(v)) for v in trainer.state.output["terms"].values())
     assert (tmp_path / "models" / "model.pt").is_file()
     assert (tmp_path / "models" / "train_state.pt").is_file()
@@ -95,13 +96,57 @@ def test_training_and_inference_define_the_same_network():
     assert all(configs[0][key] == configs[1][key] for key in ("channels", "width", "levels"))
 
 
-def test_a_missing_datalist_is_named(tmp_path):
-    parser = workflow(["train.json"], tmp_path, tmp_path / "nowhere")
-    with pytest.raises(RuntimeError) as error:
+def fault(parser):
+    """Run what `python -m monai.bundle run` would; the messages of the error and its causes."""
+    with pytest.raises(Exception) as error:  # noqa: PT011 (the messages are checked by the caller)
         parser.get_parsed_content("run")
-    causes = []
-    cause = error.value
+    messages, cause = "", error.value
     while cause is not None:
-        causes.append(str(cause))
-        cause = cause.__cause__
-    assert any("no such datalist" in text for text in causes)
+        messages, cause = f"{messages}\n{cause}", cause.__cause__
+    return messages
+
+
+def edited(data, folder, edit):
+    """The same data under a changed datalist."""
+    content = json.loads((data / "datalist.json").read_text())
+    edit(content)
+    for items in content.values():
+        for item in items if isinstance(items, list) else ():
+            item.update({key: str(data / item[key]) for key in ("image", "label") if key in item})
+    folder.mkdir()
+    (folder / "datalist.json").write_text(json.dumps(content))
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("edit", "message"),
+    [
+        (lambda c: c.update(training_absence=[]), "no absence slice"),
+        (lambda c: [item.pop("label", None) for item in c["training"]], "no labelled volume"),
+        (lambda c: c["training"][3].update(image="images/lost.npy"), "lost.npy"),
+        (lambda c: c.pop("training"), 'no list "training"'),
+    ],
+)
+def test_bad_training_data_is_named(edit, message, prepared, tmp_path):
+    data = edited(prepared(4, (60, 120)), tmp_path / "data", edit)
+    assert message in fault(workflow(["train.json"], tmp_path, data))
+
+
+def test_a_missing_datalist_is_named(tmp_path):
+    messages = fault(workflow(["train.json"], tmp_path, tmp_path / "nowhere"))
+    assert "no such datalist" in messages
+    assert "data_prep" in messages
+
+
+def test_weights_of_another_width_are_named(prepared, tmp_path):
+    data = prepared(4, (60, 120))
+    train(["train.json"], tmp_path, data, labelled_per_batch=1)
+    parser = workflow(["train.json", "evaluate_slices.json"], tmp_path, data, width=8)
+    messages = fault(parser)
+    assert "model.pt holds the weights of another network" in messages
+
+
+def test_without_validation_the_last_weights_are_kept(prepared, tmp_path):
+    data = edited(prepared(4, (60, 120)), tmp_path / "data", lambda c: c.update(validation=[]))
+    train(["train.json", "no_validation.json"], tmp_path, data, labelled_per_batch=1)
+    assert (tmp_path / "models" / "model.pt").is_file()

@@ -1,6 +1,5 @@
 import numpy as np
 import pytest
-
 from transeg.metrics import best_threshold, dice
 
 

@@ -116,3 +116,21 @@ def test_information_estimator_leaves_the_codes_alone():
 def test_unknown_direction_is_refused():
     with pytest.raises(ValueError, match="translate is both"):
         GenSegObjective("backwards")
+
+
+def test_whole_volumes():
+    torch.manual_seed(0)
+    nets = {"generator": GenSegNet(3, 1, width=4, levels=2)}
+    nets |= {name: MultiScaleDiscriminator(3, 1, (4,), scales=2) for name in ("d_a", "d_p")}
+    batch = {
+        "image": torch.rand(1, 1, 12, 10, 14),
+        "absence": torch.rand(1, 1, 12, 10, 14),
+        "label": torch.ones(1, 1, 12, 10, 14),
+        "labelled": torch.tensor([True]),
+    }
+    objective = GenSegObjective()
+    t = objective.forward(nets, batch)
+    objective.discriminators(nets, t)["adversarial"].backward()
+    sum(objective.generators(nets, t).values()).backward()
+    assert t.seg.shape == batch["label"].shape
+    assert all(p.grad is not None for p in nets["generator"].parameters())

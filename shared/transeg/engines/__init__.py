@@ -1,8 +1,9 @@
 """Training: players, the alternating trainer, and handlers for checkpoints, logs and panels."""
 
-from transeg.engines.handlers import BestModelSaver, PanelSaver, TermLogger, TrainingState
+from transeg.engines.handlers import PanelSaver, TermLogger, TrainingState
 from transeg.engines.player import Player
 from transeg.engines.trainer import AlternatingTrainer, NonFiniteError, Objective
+from transeg.engines.weights import BestModelSaver, WeightsLoader
 
 __all__ = [
     "AlternatingTrainer",
@@ -13,4 +14,5 @@ __all__ = [
     "Player",
     "TermLogger",
     "TrainingState",
+    "WeightsLoader",
 ]

@@ -1,4 +1,4 @@
-"""Handlers for trainer and evaluator: checkpoints, best weights, logs and panels. Only rank 0 writes."""
+"""Handlers for the trainer: state for resuming, logs and panels. Only rank 0 writes."""
 
 from __future__ import annotations
 
@@ -15,34 +15,13 @@ import numpy as np
 import torch
 from ignite.engine import Engine, Events
 from ignite.handlers import ProgressBar
-from monai.engines import Evaluator
 from PIL import Image
-from torch import nn
 from torch.utils.tensorboard import SummaryWriter
 
 from transeg.engines.trainer import AlternatingTrainer
-from transeg.networks.spectral import plain_state_dict
+from transeg.engines.weights import save_atomically
 
 logger = logging.getLogger(__name__)
-
-
-def save_atomically(value: Any, path: Path) -> None:
-    """`torch.save` that leaves either the old file or the whole new one, whenever the process dies.
-
-    Raises:
-        TypeError: ``value`` holds more than tensors and plain Python, so that it could not be read back safely.
-    """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    draft = path.with_name(path.name + ".tmp")
-    with open(draft, "wb") as file:
-        torch.save(value, file)
-        file.flush()
-        os.fsync(file.fileno())
-    unsafe = torch.serialization.get_unsafe_globals_in_checkpoint(draft)
-    if unsafe:
-        draft.unlink()
-        raise TypeError(f"{path} would hold objects that cannot be loaded safely: {sorted(unsafe)}.")
-    os.replace(draft, path)
 
 
 class TrainingState:
@@ -110,43 +89,6 @@ class TrainingState:
         if idist.get_rank() == 0 and whole and engine.state.epoch != self._saved_epoch:
             save_atomically(engine.training_state(), self.path)
             self._saved_epoch = engine.state.epoch
-
-
-class BestModelSaver:
-    """Writes the weights that inference needs: on an evaluator when its key metric is best, on a trainer at the end.
-
-    Spectral norm is folded into the weights, which load into the same network without it. The best value is part of
-    `TrainingState`, so a resumed run does not overwrite a better model.
-
-    Args:
-        path: file for the plain state dict.
-        network: the network, or the module of an average of it.
-        half: store floating-point weights in half precision.
-    """
-
-    def __init__(self, path: str | os.PathLike, network: nn.Module, half: bool = False) -> None:
-        self.path, self.network, self.half = Path(path), network, half
-
-    def attach(self, engine: Engine) -> None:
-        """Register with an evaluator or a trainer."""
-        if not isinstance(engine, Evaluator):
-            engine.add_event_handler(Events.COMPLETED, self._save)
-        elif engine.state.key_metric_name is None:
-            raise ValueError("BestModelSaver needs an evaluator with a key metric.")
-        else:
-            engine.add_event_handler(Events.EPOCH_COMPLETED, self._save_best)
-
-    def _save_best(self, engine: Evaluator) -> None:
-        if engine.state.best_metric_epoch == engine.state.epoch:
-            self._save(engine)
-
-    def _save(self, engine: Engine) -> None:
-        if idist.get_rank() > 0:
-            return
-        state = plain_state_dict(self.network)
-        if self.half:
-            state = {key: value.half() if value.is_floating_point() else value for key, value in state.items()}
-        save_atomically({key: value.cpu() for key, value in state.items()}, self.path)
 
 
 class TermLogger:
