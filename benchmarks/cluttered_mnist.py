@@ -51,7 +51,7 @@ def train_and_score(name: str, overlays: list[str], seed: int, data: Path, work:
     files.append(str(CONFIGS / "evaluate_slices.json"))
     run(["evaluating", "--config_file", str(files), *options, "--output_dir", folder / "test"], folder / "log.txt")
     with (folder / "test" / "metrics.csv").open() as file:
-        scores = {row[0]: float(row[1]) for row in csv.reader(file, delimiter="\t")}
+        scores = {row[0]: float(row[1]) for row in csv.reader(file)}
     return {"dice": scores["val_global_dice"], "seconds": round(seconds)}
 
 

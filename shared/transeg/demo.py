@@ -97,7 +97,7 @@ def bundle_folder(name: str) -> Path:
 def read_scores(path: Path) -> list[float]:
     """Scores of each patient from a file that monai's MetricsSaver wrote."""
     with path.open() as file:
-        rows = list(csv.reader(file, delimiter="\t"))
+        rows = list(csv.reader(file))
     return [float(row[-1]) for row in rows[1:]]
 
 

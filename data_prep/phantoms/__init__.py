@@ -1,0 +1,6 @@
+"""Phantoms in the raw layout of real data sets: no licence, no download, true masks."""
+
+from data_prep.phantoms.brain import BrainPhantom, brain_phantom
+from data_prep.phantoms.liver import LiverPhantom, liver_phantom
+
+__all__ = ["BrainPhantom", "LiverPhantom", "brain_phantom", "liver_phantom"]

@@ -1,0 +1,96 @@
+"""Write phantom patients in the raw layout of a real data set.
+
+    python -m data_prep.phantoms brain --out RAW --cases 24
+    python -m data_prep.phantoms liver --out RAW --cases 24
+
+Case i of a seed is the same whatever the number of cases.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from tqdm import trange
+
+from data_prep.phantoms.brain import brain_phantom, write_brain
+from data_prep.phantoms.common import staged_folder, write_marker
+from data_prep.phantoms.liver import liver_phantom, write_liver
+
+app = typer.Typer(no_args_is_help=True, add_completion=False, help=__doc__)
+Out = Annotated[Path, typer.Option(help="Folder to write to.")]
+Cases = Annotated[int, typer.Option(help="Number of patients.", min=1)]
+Seed = Annotated[int, typer.Option(help="Decides every patient.", min=0)]
+Difficulty = Annotated[float, typer.Option(help="0 (bright lesions, clean images) to 1.", min=0, max=1)]
+Shape = Annotated[str, typer.Option(help="Voxels along x, y, z.")]
+Spacing = Annotated[str, typer.Option(help="Voxel size in mm, one or three numbers.")]
+Overwrite = Annotated[bool, typer.Option(help="Replace an earlier set of phantoms.")]
+
+
+@app.command()
+def brain(
+    out: Out,
+    cases: Cases = 24,
+    seed: Seed = 0,
+    shape: Shape = "120,120,78",
+    spacing: Spacing = "2.0",
+    difficulty: Difficulty = 0.5,
+    overwrite: Overwrite = False,
+) -> None:
+    """Brain MR (FLAIR, T1c, T1, T2) with tumours, laid out as BraTS 2017."""
+
+    def make(folder: Path, case: int) -> str:
+        phantom = brain_phantom((seed, case), _numbers(shape, int), _numbers(spacing, float), difficulty)
+        write_brain(phantom, folder, case)
+        return phantom.grade
+
+    options = {"seed": seed, "shape": shape, "spacing": spacing, "difficulty": difficulty}
+    _write("brain", out, cases, overwrite, make, options)
+
+
+@app.command()
+def liver(
+    out: Out,
+    cases: Cases = 24,
+    seed: Seed = 0,
+    shape: Shape = "128,128,48",
+    spacing: Spacing = "3,3,5",
+    difficulty: Difficulty = 0.5,
+    overwrite: Overwrite = False,
+) -> None:
+    """Abdominal CT with liver lesions, laid out as LiTS."""
+
+    def make(folder: Path, case: int) -> str:
+        phantom = liver_phantom((seed, case), _numbers(shape, int), _numbers(spacing, float), difficulty)
+        write_liver(phantom, folder, case)
+        return "with lesions" if (phantom.label == 2).any() else "without lesions"
+
+    options = {"seed": seed, "shape": shape, "spacing": spacing, "difficulty": difficulty}
+    _write("liver", out, cases, overwrite, make, options)
+
+
+def _write(
+    kind: str, out: Path, cases: int, overwrite: bool, make: Callable[[Path, int], str], options: dict[str, object]
+) -> None:
+    try:
+        with staged_folder(out, overwrite) as folder:
+            groups = Counter(make(folder, case) for case in trange(cases, desc=f"{kind} phantoms"))
+            write_marker(folder, kind=kind, cases=cases, **options)
+    except (FileExistsError, ValueError) as error:
+        raise SystemExit(f"error: {error}") from error
+    print(f"wrote {cases} {kind} phantoms to {out}: " + ", ".join(f"{n} {name}" for name, n in sorted(groups.items())))
+
+
+def _numbers(text: str, kind: type) -> tuple:
+    try:
+        values = tuple(kind(part) for part in text.split(","))
+    except ValueError:
+        raise ValueError(f"'{text}' is not a number, nor several with commas between them") from None
+    return values * 3 if len(values) == 1 else values
+
+
+if __name__ == "__main__":
+    app()
