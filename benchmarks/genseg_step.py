@@ -13,20 +13,27 @@ import json
 import resource
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Mapping
+from pathlib import Path
 
+import numpy as np
 import torch
 import typer
+from ignite.engine import Events
+from monai.bundle import ConfigParser
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 from torch.utils.flop_counter import FlopCounterMode
+from transeg.data import write_datalist, write_stack
+from transeg.engines import AlternatingTrainer
 from transeg.losses import absolute_error, hinge_discriminator, hinge_generator, soft_dice
 from transeg.networks import GenSegNet, MultiScaleDiscriminator, add_spectral_norm
 from transeg.networks.blocks import UpsampleConv
 from transeg.objectives import GenSegObjective
 
-from benchmarks.results import write_result
+from benchmarks.results import ROOT, write_result
 
 TASKS = {
     "brain 240x120, 4+4": {
@@ -217,6 +224,74 @@ def measure(task: Mapping, which: str, steps: int) -> dict[str, float]:
     }
 
 
+CONFIGS = ROOT / "bundles" / "brain_mri_genseg_segmentation" / "configs"
+
+
+def trainer_of(task: Mapping, folder: Path, iterations: int) -> AlternatingTrainer:
+    """The bundle's own trainer at full size, reading and augmenting random slices from disk."""
+    rng = np.random.default_rng(0)
+    channels, size, n = task["net"]["in_channels"], task["size"], task["n"]
+    lists = {}
+    for key in ("training", "training_absence", "validation"):
+        images = rng.uniform(-1, 1, (2 * n, channels, *size)).astype(np.float16)
+        write_stack(folder / f"{key}.npy", [images], images.shape, np.float16)
+        labels = (images[:, 0] > 0.6).astype(np.uint8)
+        write_stack(folder / f"{key}_label.npy", [labels], labels.shape, np.uint8)
+        names = {"image": f"{key}.npy", "label": f"{key}_label.npy"}
+        lists[key] = [{**names, "index": k, "case": key} for k in range(2 * n)]
+    about = {"name": "random", "description": "random", "modality": ["x"] * channels, "labels": ["a", "b"]}
+    write_datalist(folder / "datalist.json", lists, **about, preparation={})
+    parser = ConfigParser()
+    overlay = "paper.json" if channels == 4 else "data_cluttered_mnist.json"
+    parser.read_config([str(CONFIGS / name) for name in ("train.json", overlay, "no_validation.json")])
+    settings = {
+        "bundle_root": str(CONFIGS.parent),
+        "dataset_dir": str(folder),
+        "ckpt_dir": str(folder),
+        "output_dir": str(folder),
+        "width": task["net"]["width"],
+        "discriminator_widths": list(task["d"]),
+        "half_slice": list(size),
+        "batch_size": n,
+        "labelled_per_batch": 0,
+        "batches_per_epoch": iterations,
+        "epochs": 1,
+        "train#handlers": [],
+    }
+    for key, value in settings.items():
+        parser[key] = value
+    return parser.get_parsed_content("train#trainer")
+
+
+def outside_share(task: Mapping, iterations: int = 3) -> dict[str, float]:
+    """Shares of an iteration that go to loading and augmentation, and to the optimisers."""
+    with tempfile.TemporaryDirectory() as folder:
+        trainer = trainer_of(task, Path(folder), iterations)
+        clock = {"loading": 0.0, "optimisers": 0.0, "all": 0.0}
+
+        def timed(kind: str) -> tuple[Callable, Callable]:
+            def start(*_: object) -> None:
+                clock[kind] -= time.perf_counter()
+
+            def stop(*_: object) -> None:
+                clock[kind] += time.perf_counter()
+
+            return start, stop
+
+        start, stop = timed("loading")
+        trainer.add_event_handler(Events.GET_BATCH_STARTED, start)
+        trainer.add_event_handler(Events.GET_BATCH_COMPLETED, stop)
+        start, stop = timed("optimisers")
+        for player in trainer.players:
+            player.optimizer.register_step_pre_hook(start)
+            player.optimizer.register_step_post_hook(stop)
+        start, stop = timed("all")
+        trainer.add_event_handler(Events.GET_BATCH_STARTED, start)
+        trainer.add_event_handler(Events.ITERATION_COMPLETED, stop)
+        trainer.run()
+    return {"loading": clock["loading"] / clock["all"], "optimisers": clock["optimisers"] / clock["all"]}
+
+
 def matrix_rate(size: int = 3072, repeats: int = 6) -> float:
     """Measured rate of single-precision matrix products in GFLOP/s."""
     a, b = torch.randn(size, size), torch.randn(size, size)
@@ -251,6 +326,7 @@ def main(steps: int = 5, only: str = "", variant: str = "", threads: int = 0) ->
         row["speed_ratio"] = row["reference"]["seconds"] / row["ours"]["seconds"]
         for which in STEPS:
             row[which]["share_of_matrix_rate"] = row[which]["gflop"] / row[which]["seconds"] / figures["matrix_gflops"]
+        row["outside_the_networks"] = outside_share(task)
         figures[name] = row
         print(name, json.dumps(row, indent=1))
     print(write_result("genseg_step", "random images", [0], figures))
