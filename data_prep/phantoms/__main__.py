@@ -79,7 +79,7 @@ def _write(
         with staged_folder(out, overwrite) as folder:
             groups = Counter(make(folder, case) for case in trange(cases, desc=f"{kind} phantoms"))
             write_marker(folder, kind=kind, cases=cases, **options)
-    except (FileExistsError, ValueError) as error:
+    except (OSError, ValueError) as error:
         raise SystemExit(f"error: {error}") from error
     print(f"wrote {cases} {kind} phantoms to {out}: " + ", ".join(f"{n} {name}" for name, n in sorted(groups.items())))
 

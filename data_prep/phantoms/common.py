@@ -1,4 +1,4 @@
-"""What the phantoms of every organ share: coordinates, smooth noise, soft shapes, and writing a folder whole or not at all.
+"""What the phantoms of every organ share: coordinates, smooth noise, soft shapes, writing a folder whole or not.
 
 Anatomy is described by functions of position in millimetres (axes right, anterior, superior), never of voxels, so
 the same patient can be drawn on any grid. Shapes are signed distances, positive inside; `soft` turns a distance

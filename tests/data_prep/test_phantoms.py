@@ -1,0 +1,185 @@
+"""Phantoms: determinism, layout, anatomy and difficulty."""
+
+import json
+
+import nibabel as nib
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+from data_prep.phantoms import brain_phantom, liver_phantom
+from data_prep.phantoms.__main__ import app
+
+BRAIN = {"shape": (60, 60, 39), "spacing": 4.0}
+LIVER = {"shape": (64, 64, 24), "spacing": (6.0, 6.0, 10.0)}
+
+
+def brain(case, difficulty=0.5, **options):
+    return brain_phantom((7, case), **{**BRAIN, **options}, difficulty=difficulty)
+
+
+def normalised_flair(phantom):
+    flair = phantom.images["flair"].astype(float)
+    inside = flair > 0
+    return (flair[inside] - flair[inside].mean()) / (5 * flair[inside].std()), phantom.label[inside] > 0
+
+
+def test_brain_is_a_function_of_seed_and_options():
+    first, again, other = brain(0), brain(0), brain(1)
+    assert all(np.array_equal(first.images[n], again.images[n]) for n in first.images)
+    assert np.array_equal(first.label, again.label)
+    assert not np.array_equal(first.images["t1"], other.images["t1"])
+    assert not np.array_equal(first.images["t1"] > 0, other.images["t1"] > 0)
+
+
+def test_brain_form_and_affine():
+    phantom = brain(0, grade="HGG")
+    masks = [image > 0 for image in phantom.images.values()]
+    assert list(phantom.images) == ["flair", "t1ce", "t1", "t2"]
+    assert all(i.shape == BRAIN["shape"] and i.dtype == np.int16 for i in phantom.images.values())
+    assert all(np.array_equal(masks[0], mask) for mask in masks)
+    assert 900 < masks[0].sum() * 4**3 / 1000 < 2000, "brain volume in ml"
+    assert nib.aff2axcodes(phantom.affine) == ("L", "P", "S")
+    assert np.allclose(phantom.affine, [[-4, 0, 0, 0], [0, -4, 0, 236], [0, 0, 4, 0], [0, 0, 0, 1]])
+    assert not phantom.label[~masks[0]].any()
+
+
+def test_brain_contrast():
+    """Edema is bright in FLAIR and T2 and dark in T1; the rim enhances on T1c only; low grade does not enhance."""
+    labels = set()
+    for case in range(4):
+        phantom = brain(case, difficulty=0.2, grade="HGG")
+        healthy = (phantom.label == 0) & (phantom.images["t1"] > 0)
+        ratio = {
+            (n, k): image[phantom.label == k].mean() / image[healthy].mean()
+            for n, image in phantom.images.items()
+            for k in np.unique(phantom.label)[1:]
+        }
+        labels |= set(np.unique(phantom.label))
+        assert ratio["flair", 2] > 1.15
+        assert ratio["t2", 2] > 1.1
+        assert ratio["t1", 2] < 0.98
+        assert ratio["t1ce", 4] > 1.15 * ratio["t1", 4]
+    assert labels == {0, 1, 2, 4}
+    assert set(np.unique(brain(0, grade="LGG").label)) == {0, 1, 2}
+
+
+def test_brain_half_slices_of_both_domains():
+    """The same patients give half-slices with tumour and without, at the same heights and on either side."""
+    sides, shared = set(), 0
+    for case in range(8):
+        phantom = brain(case)
+        left, right = np.split(phantom.label > 0, 2, axis=0)
+        with_left, with_right = left.any((0, 1)), right.any((0, 1))
+        sides.add("first" if left.sum() > right.sum() else "second")
+        shared += (with_left ^ with_right).sum()
+        assert with_left.any() or with_right.any()
+    assert sides == {"first", "second"}
+    assert shared > 20
+
+
+def test_difficulty_lowers_the_best_flair_threshold():
+    scores = []
+    for difficulty in (0.0, 0.5, 1.0):
+        cases = [normalised_flair(brain(case, difficulty)) for case in range(5)]
+        scores.append(
+            max(
+                np.mean([2 * (label & (v > t)).sum() / (label.sum() + (v > t).sum()) for v, label in cases])
+                for t in np.linspace(0, 0.8, 17)
+            )
+        )
+    assert scores[0] > scores[1] + 0.1 > scores[2] + 0.2
+
+
+def test_liver_is_deterministic_and_plausible():
+    first, again = (liver_phantom((7, 0), **LIVER, with_lesions=True) for _ in range(2))
+    assert np.array_equal(first.image, again.image)
+    assert np.array_equal(first.label, again.label)
+    assert first.image.dtype == np.int16
+    assert first.image.shape == LIVER["shape"]
+    assert nib.aff2axcodes(first.affine) == ("L", "P", "S")
+    assert np.allclose(np.abs(np.diag(first.affine)[:3]), LIVER["spacing"])
+    assert 700 < (first.label > 0).sum() * 0.36 < 2600, "liver volume in ml"
+    assert 70 < first.image[first.label == 1].mean() < 135
+    assert first.image[0, 0].mean() < -950, "air around the body"
+    assert first.image.max() > 250, "bone"
+
+
+def test_liver_lesions_are_darker_and_optional():
+    drop = []
+    for case in range(4):
+        phantom = liver_phantom((7, case), **LIVER, difficulty=0.3, with_lesions=True)
+        assert phantom.lesions >= 1
+        drop.append(phantom.image[phantom.label == 1].mean() - phantom.image[phantom.label == 2].mean())
+        lesion, organ = (phantom.label == 2).any((0, 1)), (phantom.label > 0).any((0, 1))
+        assert lesion.any()
+        assert (organ & ~lesion).any()
+    assert np.mean(drop) > 10
+    none = liver_phantom((7, 0), **LIVER, with_lesions=False)
+    assert none.lesions == 0
+    assert set(np.unique(none.label)) == {0, 1}
+
+
+@pytest.mark.parametrize("make", [brain_phantom, liver_phantom])
+def test_bad_options(make):
+    with pytest.raises(ValueError, match="difficulty"):
+        make(0, difficulty=1.5)
+    with pytest.raises(ValueError, match="shape"):
+        make(0, shape=(4, 60, 60))
+    with pytest.raises(ValueError, match="positive"):
+        make(0, spacing=-1.0)
+
+
+def run(*arguments):
+    return CliRunner().invoke(app, [str(a) for a in arguments])
+
+
+def test_brain_command_writes_brats_layout(tmp_path):
+    options = ("--shape", "40,40,26", "--spacing", "6", "--seed", 3)
+    many, few = tmp_path / "many", tmp_path / "few"
+    result = run("brain", "--out", many, "--cases", 6, *options)
+    assert result.exit_code == 0, result.output
+    assert "wrote 6 brain phantoms" in result.output
+    assert run("brain", "--out", few, "--cases", 1, *options).exit_code == 0
+    assert sorted(p.name for p in many.iterdir()) == ["HGG", "LGG", "phantoms.json"]
+    assert json.loads((many / "phantoms.json").read_text())["seed"] == 3
+    assert not list(tmp_path.glob(".*")), "nothing temporary is left"
+    for folder in (many / "HGG", many / "LGG"):
+        for case in folder.iterdir():
+            names = {f"{case.name}_{n}.nii.gz" for n in ("flair", "t1ce", "t1", "t2", "seg")}
+            assert {p.name for p in case.iterdir()} == names
+    for file in few.rglob("*.nii.gz"):
+        one, same = nib.load(file), nib.load(many / file.relative_to(few))
+        assert np.array_equal(one.dataobj, same.dataobj), "a case does not depend on the number of cases"
+        assert np.allclose(one.header.get_zooms(), 6)
+
+
+def test_liver_command_writes_lits_layout(tmp_path):
+    out = tmp_path / "lits"
+    result = run("liver", "--out", out, "--cases", 7, "--shape", "40,40,16", "--spacing", "9.6,9.6,15")
+    assert result.exit_code == 0, result.output
+    assert "wrote 7 liver phantoms" in result.output
+    assert len(list(out.glob("volume-*.nii.gz"))) == len(list(out.glob("segmentation-*.nii.gz"))) == 7
+    labels = [set(np.unique(nib.load(p).dataobj)) for p in out.glob("segmentation-*.nii.gz")]
+    assert {0, 1, 2} in labels
+    assert all(found <= {0, 1, 2} for found in labels)
+
+
+def test_command_does_not_remove_other_folders(tmp_path):
+    options = ("--cases", 1, "--shape", "24,24,16", "--spacing", "10")
+    mine = tmp_path / "mine"
+    assert run("brain", "--out", mine, *options).exit_code == 0
+    again = run("brain", "--out", mine, *options)
+    assert again.exit_code == 1
+    assert "--overwrite" in again.output
+    assert run("brain", "--out", mine, *options, "--overwrite").exit_code == 0
+    foreign = tmp_path / "foreign"
+    foreign.mkdir()
+    (foreign / "thesis.txt").write_text("keep")
+    refused = run("brain", "--out", foreign, *options, "--overwrite")
+    assert refused.exit_code == 1
+    assert (foreign / "thesis.txt").read_text() == "keep"
+    wrong = run("brain", "--out", tmp_path / "x", "--shape", "60,60")
+    assert wrong.exit_code == 1
+    assert "shape" in str(wrong.exception) + wrong.output
+    assert not (tmp_path / "x").exists()
