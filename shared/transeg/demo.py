@@ -53,7 +53,16 @@ def demo(
 
     _say("Training: translation between P and A, segmentation where there are labels")
     folders = ["--dataset_dir", data, "--ckpt_dir", models, "--output_dir", out / "training"]
-    length = ["--epochs", epochs, "--batches_per_epoch", 50, "--seed", seed]
+    length = [
+        "--epochs",
+        epochs,
+        "--batches_per_epoch",
+        50,
+        "--seed",
+        seed,
+        "--resume",
+        True,
+    ]  # an interrupted demo goes on
     _run("-m", "monai.bundle", "run", "training", "--config_file", configs / "train.json", *folders, *length)
 
     _say("Evaluating on held-out patients")
