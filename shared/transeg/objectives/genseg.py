@@ -12,13 +12,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from transeg.losses import (
-    absolute_error,
-    hinge_discriminator,
-    hinge_generator,
-    mutual_information_bound,
-    soft_dice,
-)
+from transeg.losses import absolute_error, hinge_discriminator, hinge_generator, mutual_information_bound, soft_dice
 
 Skips = list[Tensor]
 
@@ -30,7 +24,6 @@ class GenSegTranslation:
     x_p: Tensor
     x_a: Tensor
     code_p: Tensor
-    code_a: Tensor
     c_p: Tensor
     c_a: Tensor
     u_p: Tensor
@@ -97,21 +90,10 @@ class GenSegObjective:
         again = [x_pp, x_aa] + ([x_pa] if self.translate != "none" else []) + x_ap
         code_again, skips_again = net.encode(torch.cat(again))
         c_again = code_again[:, : net.common_channels]
-        t = GenSegTranslation(
-            x_p=x_p,
-            x_a=x_a,
-            code_p=code_p,
-            code_a=code_a,
-            c_p=c_p,
-            c_a=c_a,
-            u_p=code_p[:, net.common_channels :],
-            x_pa=x_pa,
-            x_aa=x_aa,
-            x_pp=x_pp,
-            code_pp=code_again[:n],
-            c_aa=c_again[n : 2 * n],
-            c_pa=c_again[2 * n : 3 * n] if self.translate != "none" else None,
-        )
+        u_p = code_p[:, net.common_channels :]
+        t = GenSegTranslation(x_p, x_a, code_p, c_p, c_a, u_p, x_pa, x_aa, x_pp, code_again[:n], c_again[n : 2 * n])
+        if self.translate != "none":
+            t.c_pa = c_again[2 * n : 3 * n]
         if both:
             t.x_ap = torch.cat(x_ap)
             t.code_ap, t.code_ap_again = code_ap, code_again[3 * n :]
