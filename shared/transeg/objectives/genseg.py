@@ -91,7 +91,9 @@ class GenSegObjective:
         code_again, skips_again = net.encode(torch.cat(again))
         c_again = code_again[:, : net.common_channels]
         u_p = code_p[:, net.common_channels :]
-        t = GenSegTranslation(x_p, x_a, code_p, c_p, c_a, u_p, x_pa, x_aa, x_pp, code_again[:n], c_again[n : 2 * n])
+        images = {"x_p": x_p, "x_a": x_a, "x_pa": x_pa, "x_aa": x_aa, "x_pp": x_pp}
+        codes_again = {"code_pp": code_again[:n], "c_aa": c_again[n : 2 * n]}
+        t = GenSegTranslation(**images, code_p=code_p, c_p=c_p, c_a=c_a, u_p=u_p, **codes_again)
         if self.translate != "none":
             t.c_pa = c_again[2 * n : 3 * n]
         if both:
