@@ -1,5 +1,8 @@
-"""Small prepared data for the tests of configs."""
+"""The bundles that there are, and small prepared data for the tests of their configs."""
 
+from __future__ import annotations
+
+import json
 from pathlib import Path
 
 import numpy as np
@@ -7,6 +10,38 @@ import pytest
 from transeg.data import write_datalist, write_stack
 
 BUNDLES = Path(__file__).resolve().parents[2] / "bundles"
+FILES = (
+    "LICENSE",
+    "configs/evaluate.json",
+    "configs/inference.json",
+    "configs/logging.conf",
+    "configs/metadata.json",
+    "configs/train.json",
+    "docs/README.md",
+    "docs/data_license.txt",
+)
+
+
+def check_whole(bundle: Path) -> None:
+    """Raise AssertionError, naming what is missing, unless the folder has every file that a bundle needs."""
+    missing = [name for name in FILES if not (bundle / name).is_file()]
+    assert not missing, f"bundles/{bundle.name} is no whole bundle, it lacks {', '.join(missing)}."
+
+
+def read_config(bundle: Path, name: str) -> dict:
+    """A config as it stands in the file, nothing resolved."""
+    return json.loads((bundle / "configs" / name).read_text())
+
+
+@pytest.fixture(
+    scope="session",
+    params=sorted(p for p in BUNDLES.iterdir() if p.is_dir() and not p.name.startswith((".", "_"))),
+    ids=lambda path: path.name,
+)
+def bundle(request) -> Path:
+    """Every folder under bundles/ in turn: whoever adds a bundle gets its tests."""
+    check_whole(request.param)
+    return request.param
 
 
 def write_prepared(folder: Path, channels: int, size: tuple[int, int], slices: int = 6, labelled: int = 2) -> Path:

@@ -1,0 +1,142 @@
+"""What every bundle must have, as MONAI's model zoo and MONAI Label read it. The bundles are found, not listed."""
+
+import re
+from collections import defaultdict
+from pathlib import Path
+
+import pytest
+from monai.bundle import ConfigParser, verify_metadata
+from monai.bundle.config_item import ConfigComponent
+
+from .conftest import BUNDLES, FILES, check_whole, read_config
+
+SCHEMA = Path(__file__).with_name("meta_schema_20240725.json")
+HEADINGS = (
+    "# Model Overview",
+    "## Data",
+    "## Training configuration",
+    "## Performance",
+    "## MONAI Bundle Commands",
+    "## References",
+    "## License",
+)
+BUDGETS = {"train.json": 260, "inference.json": 150, "evaluate.json": 90, "metadata.json": 90}
+OVERLAY_BUDGET = 30
+BLOCK = 8
+
+
+def test_an_empty_folder_is_told_what_it_lacks(tmp_path):
+    with pytest.raises(AssertionError) as error:
+        check_whole(tmp_path)
+    assert all(name in str(error.value) for name in (tmp_path.name, *FILES))
+
+
+def test_name(bundle):
+    # "_v" starts the version in a zip's name; the others make MONAI Label take the bundle for another kind of model
+    assert not re.search("_v|detection|deepedit|classification", bundle.name)
+    assert re.fullmatch(r"[a-z0-9_]+_segmentation", bundle.name)
+
+
+def test_metadata(bundle):
+    folder = bundle / "configs"
+    verify_metadata(meta_file=str(folder / "metadata.json"), filepath=str(SCHEMA))
+    meta = read_config(bundle, "metadata.json")
+    assert meta["schema"].rsplit("/", 1)[1] == SCHEMA.name
+    assert meta["version"] in meta["changelog"]
+    assert {"transeg", "pytorch-ignite", "nibabel"} <= meta["required_packages_version"].keys()
+    inputs, outputs = (meta["network_data_format"][key] for key in ("inputs", "outputs"))
+    assert inputs.keys() == {"image"}
+    assert outputs.keys() == {"pred"}
+    image = inputs["image"]
+    assert len(image["channel_def"]) == image["num_channels"] == len(read_config(bundle, "inference.json")["channels"])
+
+
+def test_the_schema_refuses(bundle, tmp_path):
+    """The check above is one: a version that is no text does not pass."""
+    text = (bundle / "configs/metadata.json").read_text()
+    (tmp_path / "metadata.json").write_text(re.sub(r'"version": "[^"]*"', '"version": 1', text, count=1))
+    with pytest.raises(ValueError, match="1 is not of type 'string'"):
+        verify_metadata(meta_file=str(tmp_path / "metadata.json"), filepath=str(SCHEMA))
+
+
+def test_model_card(bundle):
+    lines = (bundle / "docs/README.md").read_text().splitlines()
+    assert [line for line in lines if line in HEADINGS] == list(HEADINGS)
+    assert (bundle / "docs/data_license.txt").read_text().strip()
+    assert "Apache License" in (bundle / "LICENSE").read_text()
+
+
+def test_keys_of_the_model_zoo(bundle):
+    train, inference = ConfigParser(), ConfigParser()
+    train.read_config(str(bundle / "configs/train.json"))
+    inference.read_config(str(bundle / "configs/inference.json"))
+    common = {"bundle_root", "device", "dataset_dir", "output_dir", "network_def", "run"}
+    wanted = common | {"training", "val_interval", "train#trainer#max_epochs", "validate#evaluator"}
+    parts = ("dataset#data", "handlers", "preprocessing", "inferer")
+    wanted |= {f"{phase}#{part}" for phase in ("train", "validate") for part in parts}
+    wanted |= {"validate#postprocessing", "validate#key_metric"}
+    assert not {key for key in wanted if key not in train}
+    wanted = common | {"inferring", "dataset#data", "inferer", "preprocessing", "postprocessing", "handlers"}
+    assert not {key for key in wanted if key not in inference}
+    assert (
+        train["training"] == inference["inferring"] == read_config(bundle, "evaluate.json")["evaluating"] == ["$@run"]
+    )
+    # others edit the handlers in the file: each a dictionary, the validation with the interval that they set
+    handlers = [*train["train#handlers"], *train["validate#handlers"], *inference["handlers"]]
+    assert all(ConfigComponent.is_instantiable(handler) for handler in handlers)
+    validation = [handler for handler in handlers if handler["_target_"] == "ValidationHandler"]
+    assert [handler["interval"] for handler in validation] == ["@val_interval"]
+
+
+@pytest.mark.parametrize("config", ["train.json", "inference.json"])
+def test_the_bundle_finds_itself(bundle, config, monkeypatch):
+    """From the repository root and from its own folder, without --bundle_root."""
+    for place in (BUNDLES.parent, bundle):
+        monkeypatch.chdir(place)
+        parser = ConfigParser()
+        parser.read_config(str(bundle / "configs" / config))
+        parser["imports"] = ["$import os"]
+        assert (place / parser.get_parsed_content("bundle_root")).resolve() == bundle
+
+
+def test_training_and_inference_define_the_same_network(bundle):
+    train, inference = (read_config(bundle, f"{name}.json") for name in ("train", "inference"))
+    assert train["network_def"] == inference["network_def"]
+    settings = set(re.findall(r"@(\w+)", str(train["network_def"])))
+    assert settings
+    assert {name: train[name] for name in settings} == {name: inference[name] for name in settings}
+
+
+def test_budgets(bundle):
+    folder = bundle / "configs"
+    for path in folder.rglob("*.json"):
+        budget = BUDGETS.get(path.name, OVERLAY_BUDGET) if path.parent == folder else OVERLAY_BUDGET
+        lines = len(path.read_text().splitlines())
+        assert lines <= budget, f"{path.relative_to(BUNDLES)}: {lines} lines, budget {budget}."
+
+
+def without_network(text):
+    """`network_def` stands in training and inference on purpose, so that either is whole; they are compared above."""
+    return re.sub(r'^ {4}"network_def": \{$.*?^ {4}\},$', "", text, flags=re.DOTALL | re.MULTILINE)
+
+
+def repeated(texts, length=BLOCK):
+    """Blocks of `length` equal consecutive lines, blank ones left out: block -> the texts that have it."""
+    found = defaultdict(set)
+    for name, text in texts.items():
+        lines = [line.strip() for line in text.splitlines() if line.strip()]
+        for start in range(len(lines) - length + 1):
+            found["\n".join(lines[start : start + length])].add(name)
+    return {block: names for block, names in found.items() if len(names) > 1}
+
+
+def test_no_block_stands_in_two_configs():
+    paths = [path for path in BUNDLES.glob("*/configs/**/*.json") if path.name != "metadata.json"]
+    assert not repeated({str(path.relative_to(BUNDLES)): without_network(path.read_text()) for path in paths})
+
+
+def test_a_repeated_block_is_found():
+    text = "\n".join(map(str, range(BLOCK)))
+    assert list(repeated({"a": "x\n" + text, "b": "\n\n" + text.replace("3", "  3"), "c": text[2:]}).values()) == [
+        {"a", "b"}
+    ]

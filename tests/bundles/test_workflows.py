@@ -1,0 +1,152 @@
+"""Every bundle through MONAI's own consumers: workflows, inference and evaluation of volumes, federated learning."""
+
+import json
+import shutil
+
+import nibabel as nib
+import numpy as np
+import pytest
+import torch
+from monai.bundle import ConfigParser, create_workflow
+from monai.fl.client import MonaiAlgo
+from monai.fl.utils.constants import ExtraItems, FlStatistics, ModelType, WeightType
+from monai.fl.utils.exchange_object import ExchangeObject
+
+from .conftest import read_config
+
+SHAPE = (44, 52, 6)
+GRIDS = {
+    "flipped": np.diag([-2.4, 2.4, -2.4, 1.0]),
+    "anisotropic": np.diag([1.8, 2.6, 7.0, 1.0]),
+    "oblique": np.array([[1.9, 1.2, 0.4, -30], [-1.2, 1.9, 0.3, 55], [0.1, -0.5, 4.2, 7], [0, 0, 0, 1.0]]),
+}
+CPU = "$torch.device('cpu')"
+
+
+@pytest.fixture
+def copy(bundle, tmp_path):
+    """The bundle's configs in a folder of their own, with the weights of a fresh network."""
+    root = tmp_path / bundle.name
+    shutil.copytree(bundle / "configs", root / "configs")
+    (root / "models").mkdir()
+    torch.manual_seed(0)
+    parser = ConfigParser()
+    parser.read_config(str(root / "configs/inference.json"))
+    torch.save(parser.get_parsed_content("network_def").state_dict(), root / "models/model.pt")
+    return root
+
+
+@pytest.fixture
+def slices(bundle, prepared):
+    """Prepared slices as train.json wants them."""
+    config = read_config(bundle, "train.json")
+    return prepared(len(config["channels"]), tuple(config["half_slice"]))
+
+
+@pytest.fixture
+def volumes(bundle, tmp_path):
+    """One scan for each grid, channels last, noise in an ellipsoid with a lesion, under a data list."""
+    rng = np.random.default_rng(0)
+    channels = len(read_config(bundle, "inference.json")["channels"])
+    axes = np.stack(np.meshgrid(*[np.linspace(-1, 1, n) for n in SHAPE], indexing="ij"), axis=-1)
+    body, lesion = (((axes - centre) ** 2).sum(axis=-1) < radius for centre, radius in ((0, 0.7), (0.2, 0.1)))
+    folder, items = tmp_path / "volumes", []
+    folder.mkdir()
+    for name, affine in GRIDS.items():
+        image = (body * (300 + 90 * lesion))[..., None] + body[..., None] * rng.normal(0, 30, (*SHAPE, channels))
+        nib.save(nib.Nifti1Image(image.astype(np.float32), affine), folder / f"{name}.nii.gz")
+        nib.save(nib.Nifti1Image(lesion.astype(np.uint8), affine), folder / f"{name}_label.nii.gz")
+        items.append({"image": f"{name}.nii.gz", "label": f"{name}_label.nii.gz", "case": name})
+    (folder / "datalist.json").write_text(json.dumps({"test_volumes": items}))
+    return folder
+
+
+def workflow(root, kind, configs, data, **options):
+    return create_workflow(
+        workflow_type=kind,
+        config_file=[str(root / "configs" / name) for name in configs],
+        logging_file=False,
+        bundle_root=str(root),
+        dataset_dir=str(data),
+        device=CPU,
+        **options,
+    )
+
+
+def test_properties_of_training(copy, slices):
+    """A required property that is missing raises KeyError, an optional one under another name is listed."""
+    assert workflow(copy, "train", ["train.json"], slices).check_properties() == []
+
+
+def test_properties_of_inference(copy, volumes):
+    assert workflow(copy, "infer", ["inference.json"], volumes).check_properties() == []
+
+
+def test_masks_lie_on_the_grids_of_the_scans(copy, volumes, tmp_path):
+    out = tmp_path / "out"
+    workflow(copy, "infer", ["inference.json"], volumes, output_dir=str(out), run_id="inferring").run()
+    assert {path.name for path in out.iterdir()} == {f"{name}_seg.nii.gz" for name in GRIDS}
+    for name, affine in GRIDS.items():
+        mask = nib.load(out / f"{name}_seg.nii.gz")
+        assert mask.shape == SHAPE
+        np.testing.assert_allclose(mask.affine, affine, atol=1e-6)
+
+
+def test_evaluation_scores_every_scan(copy, volumes, tmp_path):
+    out = tmp_path / "out"
+    configs = ["inference.json", "evaluate.json"]
+    evaluation = workflow(copy, "infer", configs, volumes, output_dir=str(out), run_id="evaluating")
+    evaluation.run()
+    metrics = evaluation.evaluator.state.metrics
+    assert 0 < metrics["val_mean_dice"] < 1
+    assert 0 < metrics["val_global_dice"] < 1
+    rows = (out / "val_mean_dice_raw.csv").read_text().splitlines()
+    assert len(rows) == 1 + len(GRIDS)
+
+
+def weights(algo, **extra):
+    """What a client would send; MONAI hands out the live tensors."""
+    return {name: value.clone() for name, value in algo.get_weights(extra).weights.items()}
+
+
+def test_federated_rounds(copy, slices):
+    """Two rounds of one client; the validation of train.json evaluates, as the overlays load weights from a file."""
+    settings = {"dataset_dir": str(slices), "device": CPU}
+    small = {"batch_size": 2, "batches_per_epoch": 1, "labelled_per_batch": 1}
+    algo = MonaiAlgo(
+        bundle_root=str(copy),
+        send_weight_diff=False,
+        train_kwargs={**settings, **small},
+        config_evaluate_filename="configs/train.json",
+        eval_kwargs=dict(settings),
+    )
+    algo.initialize({ExtraItems.CLIENT_NAME: "hospital"})
+    assert algo.trainer.state.max_epochs == 1
+    parts = [weights(algo)]
+    for done in (1, 2):
+        algo.train(ExchangeObject(weights=parts[-1]))
+        sent = algo.get_weights()
+        assert sent.statistics[FlStatistics.NUM_EXECUTED_ITERATIONS] == 1
+        assert algo.trainer.state.epoch == done
+        parts.append({name: value.clone() for name, value in sent.weights.items()})
+        changed = sum(not torch.equal(parts[-1][name], value) for name, value in parts[-2].items())
+        assert changed > len(parts[0]) // 3
+
+    # weights that arrive are the ones that are scored
+    scores = [algo.evaluate(ExchangeObject(weights=part)).metrics["val_global_dice"] for part in (parts[0], parts[2])]
+    assert 0 <= scores[0] <= 1
+    assert all(torch.equal(value, parts[2][name]) for name, value in algo.evaluator.network.state_dict().items())
+
+    # a client that sends differences
+    algo.send_weight_diff = True
+    algo.train(ExchangeObject(weights=parts[0]))
+    sent = algo.get_weights()
+    assert sent.weight_type == WeightType.WEIGHT_DIFF
+    assert sent.weights.keys() == parts[0].keys()
+
+    # the best model on disk is what inference loads
+    best = weights(algo, **{ExtraItems.MODEL_TYPE: ModelType.BEST_MODEL})
+    parser = ConfigParser()
+    parser.read_config(str(copy / "configs/inference.json"))
+    parser.get_parsed_content("network_def").load_state_dict(best)
+    algo.finalize()
