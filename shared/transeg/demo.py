@@ -34,7 +34,7 @@ def demo(
     out: Annotated[Path, typer.Option(help="Folder for data, weights, scores and the picture.")] = Path("demo"),
     cases: Annotated[int, typer.Option(help="Phantom patients, 80 % of them for training.")] = 30,
     labelled: Annotated[float, typer.Option(help="Share of the training patients whose labels are used.")] = 0.13,
-    epochs: Annotated[int, typer.Option(help="Training epochs of 50 updates.")] = 16,
+    epochs: Annotated[int, typer.Option(help="Training epochs of 50 updates.")] = 12,
     seed: Annotated[int, typer.Option(help="Seed of phantoms, split and training.")] = 0,
 ) -> None:
     """Make brain phantoms, train GenSeg on a few labels, evaluate it on held-out patients and draw what it sees."""
