@@ -17,6 +17,7 @@ ALLOWED = {
     "transforms": {"classical"},
     "data": {"transforms"},
     "visual": {"metrics"},
+    "release": {"engines"},  # bundles are data to it
 }
 
 

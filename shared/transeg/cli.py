@@ -5,9 +5,13 @@ from __future__ import annotations
 import typer
 
 from transeg.demo import demo
+from transeg.release.package import package
+from transeg.release.verify import verify
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, help="Translate to segment: MONAI bundles.")
 app.command()(demo)
+app.command()(package)
+app.command()(verify)
 
 
 @app.callback()
