@@ -19,7 +19,8 @@ FOLDER = Path(__file__).parent / "results"
 def write_result(name: str, data: str, seeds: list[int], figures: dict[str, Any]) -> Path:
     """Write `results/<name>.json` with the command, commit, hardware and versions beside the figures."""
     commit = subprocess.run(["git", "rev-parse", "HEAD"], cwd=ROOT, capture_output=True, text=True, check=False)
-    command = " ".join(["python", "-m", _module(), *sys.argv[1:]])
+    arguments = [Path(a).name if Path(a).is_absolute() else a for a in sys.argv[1:]]  # folders of this machine
+    command = " ".join(["python", "-m", _module(), *arguments])
     content = {
         "command": command,
         "commit": commit.stdout.strip(),
