@@ -17,7 +17,7 @@ ALLOWED = {
     "transforms": {"classical"},
     "data": {"transforms"},
     "visual": {"metrics"},
-    "release": {"engines"},  # bundles are data to it
+    "release": {"data", "engines"},  # bundles are data to it
 }
 
 

@@ -6,12 +6,14 @@ import typer
 
 from transeg.demo import demo
 from transeg.release.package import package
+from transeg.release.preflight import preflight
 from transeg.release.verify import verify
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, help="Translate to segment: MONAI bundles.")
 app.command()(demo)
 app.command()(package)
 app.command()(verify)
+app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})(preflight)
 
 
 @app.callback()

@@ -24,11 +24,17 @@ STANDALONE = ("train.json", "inference.json")
 
 def check() -> list[str]:
     """Problems of the bundle in the working directory; instantiates its `network_def`."""
+    return config_problems(Path()) or _weights()
+
+
+def config_problems(bundle: Path) -> list[str]:
+    """Configs that cannot be read, and the names and references in them that lead nowhere; runs none of them."""
     faults = []
     locator = ComponentLocator()
-    for path in sorted(p for p in Path("configs").rglob("*") if p.suffix in (".json", ".yaml", ".yml")):
+    for file in config_files(bundle):
+        path = file.relative_to(bundle)
         try:
-            config = ConfigParser.load_config_file(path)
+            config = ConfigParser.load_config_file(file)
         except ValueError as error:
             faults.append(f"{path}: cannot be read ({_first_line(error)})")
             continue
@@ -38,7 +44,12 @@ def check() -> list[str]:
                 faults.append(f"{path}: {key}: {fault}")
         if path.name in STANDALONE:  # the others are laid over one of these and may refer to it
             faults += [f"{path}: {key}: refers to @{name}, which is not there" for key, name in _dangling(config)]
-    return faults or _weights()
+    return faults
+
+
+def config_files(bundle: Path) -> list[Path]:
+    """Every config of a bundle."""
+    return sorted(path for path in (bundle / "configs").rglob("*") if path.suffix in (".json", ".yaml", ".yml"))
 
 
 def _leaves(config: Any, key: str = "") -> Iterator[tuple[str, Any]]:
