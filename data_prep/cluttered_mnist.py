@@ -19,7 +19,7 @@ import gzip
 import struct
 import zlib
 from collections.abc import Iterator
-from enum import Enum
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, NamedTuple
 
@@ -37,7 +37,7 @@ CHUNK = 1000
 SPLIT, PRESENCE, ABSENCE, PLACES, LABELLED = range(5)  # independent streams of random numbers
 
 
-class Variant(str, Enum):
+class Variant(StrEnum):
     """Edge of the image in pixels and amount of clutter."""
 
     simple48 = "simple48"
