@@ -26,7 +26,7 @@ def segmentation_only(out: Path, epochs: int, seed: int) -> list[float]:
     folder, overlay = out / "segmentation_only", CONFIGS / "baselines" / "segmentation_only.json"
     shared = ["--dataset_dir", out / "data", "--output_dir", folder]
     length = ["--epochs", epochs, "--batches_per_epoch", 50, "--seed", seed, "--ckpt_dir", folder]
-    files = f"['{CONFIGS / 'train.json'}','{overlay}']"
+    files = f"['{CONFIGS / 'train.json'}','{overlay}','{CONFIGS / 'averaged.json'}']"
     _bundle("training", "--config_file", files, *shared, *length)
     files = f"['{CONFIGS / 'inference.json'}','{CONFIGS / 'evaluate.json'}','{overlay}']"
     _bundle("evaluating", "--config_file", files, *shared, "--handlers#0#path", folder / "model.pt")
@@ -40,8 +40,8 @@ def _bundle(*arguments: object) -> None:
 def main(
     out: Annotated[Path, typer.Option(help="Folder for data, weights and scores.")],
     cases: int = 60,
-    labelled: float = 0.09,
-    epochs: Annotated[int, typer.Option(help="Epochs of 50 updates.")] = 60,
+    labelled: float = 0.17,
+    epochs: Annotated[int, typer.Option(help="Epochs of 50 updates.")] = 30,
     seed: int = 0,
     install: Annotated[bool, typer.Option(help="Copy weights and picture into the repository.")] = False,
 ) -> None:

@@ -48,6 +48,7 @@ def train_and_score(
     length = ["--epochs", epochs, "--val_interval", 2, "--resume", "True"]
     run(["training", "--config_file", str(files), *options, *length, "--output_dir", folder], folder / "log.txt")
     files.append(str(CONFIGS / "evaluate_slices.json"))
+    options += ["--lists", "['test']"]  # the paper scores the images that show a digit
     run(["evaluating", "--config_file", str(files), *options, "--output_dir", folder / "test"], folder / "log.txt")
     with (folder / "test" / "metrics.csv").open() as file:
         scores = {row[0]: float(row[1]) for row in csv.reader(file)}

@@ -45,7 +45,7 @@ BASELINES = sorted(p.relative_to(CONFIGS).as_posix() for p in CONFIGS.glob("base
 ABLATIONS = sorted(p.relative_to(CONFIGS).as_posix() for p in CONFIGS.glob("ablations/*.json"))
 
 
-@pytest.mark.parametrize("overlay", [None, *BASELINES, *ABLATIONS])
+@pytest.mark.parametrize("overlay", [None, "averaged.json", *BASELINES, *ABLATIONS])
 def test_overlay_trains_one_iteration(overlay, prepared, tmp_path):
     files = ["train.json"]
     if overlay and overlay.startswith("baselines/mean_teacher_"):
@@ -147,6 +147,6 @@ def test_weights_of_another_width_are_named(prepared, tmp_path):
 
 
 def test_without_validation_the_last_weights_are_kept(prepared, tmp_path):
-    data = edited(prepared(4, (60, 120)), tmp_path / "data", lambda c: c.update(validation=[]))
+    data = edited(prepared(4, (60, 120)), tmp_path / "data", lambda c: c.update(validation=[], validation_absence=[]))
     train(["train.json", "no_validation.json"], tmp_path, data, labelled_per_batch=1)
     assert (tmp_path / "models" / "model.pt").is_file()
