@@ -66,8 +66,7 @@ def main(
         half = {key: value.half() if value.is_floating_point() else value for key, value in state.items()}
         (bundle_folder(NAME) / "models").mkdir(exist_ok=True)
         torch.save(half, bundle_folder(NAME) / "models" / "model.pt")
-        (ROOT / "docs").mkdir(exist_ok=True)
-        shutil.copy(out / "demo.png", ROOT / "docs" / "demo.png")
+        shutil.copy(out / "demo.png", bundle_folder(NAME) / "docs" / "demo.png")
 
 
 if __name__ == "__main__":
