@@ -27,7 +27,9 @@ def segmentation_only(out: Path, epochs: int, seed: int) -> list[float]:
     shared = ["--dataset_dir", out / "data", "--output_dir", folder]
     length = ["--epochs", epochs, "--batches_per_epoch", 50, "--seed", seed, "--ckpt_dir", folder]
     files = f"['{CONFIGS / 'train.json'}','{overlay}','{CONFIGS / 'averaged.json'}']"
-    _bundle("training", "--config_file", files, *shared, *length)
+    absence = "$transeg.data.read_datalist(@datalist, 'training_absence')"
+    same = ["--objective#segment_absence", True, "--absence", absence]
+    _bundle("training", "--config_file", files, *shared, *length, *same)
     files = f"['{CONFIGS / 'inference.json'}','{CONFIGS / 'evaluate.json'}','{overlay}']"
     _bundle("evaluating", "--config_file", files, *shared, "--handlers#0#path", folder / "model.pt")
     return read_scores(folder / "val_mean_dice_raw.csv")

@@ -1,7 +1,7 @@
 """Real scans: three patients of BRATS 2013 (FLAIR, T1c) for training, one of them labelled, the fourth for the test.
 
     python -m data_prep.brats --data BRATS --out DATA --channels flair,t1c --pattern flair='Flair*' \
-        --pattern t1c='T1c*' --pattern label='OTMulti*' --pattern mask='brainmask*' --validation 0 \
+        --pattern t1c='T1c*' --pattern label='OTMulti*' --pattern mask='brainmask*' --validation 0 --min-brain 0.02 \
         --test-cases brats_2013_pat0004_1 --labelled-cases brats_2013_pat0005_1
     python -m benchmarks.brain_real --data DATA --out WORK
 """
@@ -27,6 +27,7 @@ from benchmarks.results import ROOT, write_result
 
 CONFIGS = ROOT / "bundles" / NAME / "configs"
 CHANNELS = "['FLAIR','T1c']"
+ABSENCE = "$transeg.data.read_datalist(@datalist, 'training_absence')"  # for the baseline, which reads none of its own
 
 
 def threshold_dice(data: Path) -> float:
@@ -51,13 +52,17 @@ def main(
     """Train the proposed method and segmentation only, score both on the fourth patient, draw it."""
     train, infer, evaluate = (CONFIGS / f"{name}.json" for name in ("train", "inference", "evaluate"))
     last = CONFIGS / "no_validation.json"
+    average = CONFIGS / "averaged.json"
     dices = {"threshold on FLAIR": threshold_dice(data)}
     for name, overlay in (("segmentation only", CONFIGS / "baselines" / "segmentation_only.json"), ("GenSeg", None)):
         folder = out / name.replace(" ", "_")
         extra = [] if overlay is None else [overlay]
         shared = ["--dataset_dir", data, "--output_dir", folder, "--channels", CHANNELS]
         length = ["--epochs", epochs, "--batches_per_epoch", 50, "--seed", seed, "--ckpt_dir", folder]
-        _bundle("training", [train, last, *extra], *shared, *length)
+        same = [] if overlay is None else ["--objective#segment_absence", True, "--absence", ABSENCE]
+        saved = ["--train#handlers#0#network", "$@average.module"]
+        files = [train, last, *extra, average]
+        _bundle("training", files, *shared, *length, *same, *saved)
         whole = [*shared, "--preprocessing#mask_key", "mask", "--handlers#0#path", folder / "model.pt"]
         _bundle("evaluating", [infer, evaluate, *extra], *whole)
         dices[name] = read_scores(folder / "val_mean_dice_raw.csv")[0]

@@ -118,7 +118,7 @@ def draw(items: list[dict], masks: Path, rows: int = 4) -> np.ndarray:
     drawn = []
     for item in items[:rows]:
         case = item["case"]
-        volumes = [_ras(item["image"][0])]
+        volumes = [_ras(item["image"][0]) * (_ras(item["mask"]) if "mask" in item else 1)]
         volumes += [_ras(masks / f"{case}_{kind}.nii.gz") for kind in ("translation", "prob", "seg")]
         source, translation, probability, mask = volumes
         drawn.append(volume_row(source, translation[..., 0], probability, mask, _ras(item["label"])))

@@ -55,3 +55,12 @@ def test_teacher_gets_no_gradient(batch):
     objective.generators(networks, objective.forward(networks, batch))["consistency"].backward()
     assert all(p.grad is None for p in networks["teacher"].parameters())
     assert any(p.grad is not None for p in networks["generator"].parameters())
+
+
+@pytest.mark.parametrize("kind", [SegmentationObjective, AutoencodingObjective, MeanTeacherObjective])
+def test_absence_images_can_count_as_empty_masks(kind, batch):
+    networks = nets(reconstruct=True)
+    t = kind(segment_absence=True).forward(networks, batch)
+    images = torch.cat([batch["image"][1:], batch["absence"]])
+    torch.testing.assert_close(t.seg, networks["generator"](images))
+    assert t.y[1:].sum() == 0

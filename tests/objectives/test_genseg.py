@@ -81,6 +81,14 @@ def test_a_batch_without_labels_costs_nothing_and_is_not_segmented():
     assert GenSegObjective().generators(nets, t)["segmentation"].item() == 0
 
 
+def test_absence_images_can_count_as_empty_masks():
+    nets, batch = setup()
+    t = GenSegObjective(segment_absence=True).forward(nets, batch)
+    torch.testing.assert_close(t.seg, nets["generator"](torch.cat([batch["image"][[0, 2]], batch["absence"]])))
+    torch.testing.assert_close(t.y[:2], batch["label"][[0, 2]])
+    assert t.y[2:].sum() == 0
+
+
 def test_discriminators_do_not_reach_the_generator():
     nets, batch = setup()
     objective = GenSegObjective()

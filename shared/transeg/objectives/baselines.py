@@ -9,11 +9,12 @@ import torch
 from torch import Tensor, nn
 
 from transeg.losses import absolute_error, prediction_consistency, soft_dice
+from transeg.objectives.supervision import supervised
 
 
 @dataclass
 class Prediction:
-    """What one iteration of a baseline computes; ``seg`` and ``y`` hold the labelled presence images alone."""
+    """What one iteration of a baseline computes; ``seg`` and ``y`` hold the images with a mask alone."""
 
     x_p: Tensor
     x_a: Tensor | None = None
@@ -31,14 +32,22 @@ def _segmentation(t: Prediction) -> Tensor:
 
 
 class SegmentationObjective:
-    """Supervised segmentation of the labelled images. Networks: ``generator``."""
+    """Supervised segmentation of the labelled images. Networks: ``generator``.
+
+    Args:
+        segment_absence: count absence images as labelled with an empty mask (so in all baselines).
+    """
+
+    def __init__(self, segment_absence: bool = False) -> None:
+        self.segment_absence = segment_absence
 
     def forward(self, nets: Mapping[str, nn.Module], batch: Mapping[str, Tensor]) -> Prediction:
         """Batch: ``image`` (n, C, *S), ``label`` (n, K, *S), ``labelled`` (n,) bool."""
-        t = Prediction(x_p=batch["image"], labelled=batch["labelled"])
-        rows = t.labelled.nonzero().flatten()
+        t = Prediction(x_p=batch["image"], x_a=batch.get("absence"), labelled=batch["labelled"])
+        rows, y = supervised(batch, self.segment_absence)
         if len(rows) > 0:
-            t.seg, t.y = nets["generator"](t.x_p[rows]), batch["label"][rows]
+            images = torch.cat([t.x_p, t.x_a]) if self.segment_absence else t.x_p
+            t.seg, t.y = nets["generator"](images[rows]), y
         return t
 
     def generators(self, nets: Mapping[str, nn.Module], t: Prediction) -> dict[str, Tensor]:
@@ -49,15 +58,18 @@ class SegmentationObjective:
 class AutoencodingObjective:
     """Segmentation, and reconstruction of both domains from the same code. Networks: ``generator``."""
 
+    def __init__(self, segment_absence: bool = False) -> None:
+        self.segment_absence = segment_absence
+
     def forward(self, nets: Mapping[str, nn.Module], batch: Mapping[str, Tensor]) -> Prediction:
         """Batch as for `SegmentationObjective`, with ``absence`` (n, C, *S)."""
         net, n = nets["generator"], len(batch["image"])
         t = Prediction(x_p=batch["image"], x_a=batch["absence"], labelled=batch["labelled"])
         code, skips = net.encode(torch.cat([t.x_p, t.x_a]))
         t.x_pp, t.x_aa = torch.tanh(net.reconstructor(code, skips)).split(n)
-        rows = t.labelled.nonzero().flatten()
+        rows, y = supervised(batch, self.segment_absence)
         if len(rows) > 0:
-            t.seg, t.y = net.segment(code[rows], [s[rows] for s in skips]), batch["label"][rows]
+            t.seg, t.y = net.segment(code[rows], [s[rows] for s in skips]), y
         return t
 
     def generators(self, nets: Mapping[str, nn.Module], t: Prediction) -> dict[str, Tensor]:
@@ -72,6 +84,9 @@ class MeanTeacherObjective:
     Networks: ``generator`` (the student) and ``teacher``, its exponential moving average.
     """
 
+    def __init__(self, segment_absence: bool = False) -> None:
+        self.segment_absence = segment_absence
+
     def forward(self, nets: Mapping[str, nn.Module], batch: Mapping[str, Tensor]) -> Prediction:
         """Batch as for `AutoencodingObjective`."""
         t = Prediction(x_p=batch["image"], x_a=batch["absence"], labelled=batch["labelled"])
@@ -79,9 +94,9 @@ class MeanTeacherObjective:
         t.student = nets["generator"](images)
         with torch.no_grad():
             t.teacher = nets["teacher"](images)
-        rows = t.labelled.nonzero().flatten()
+        rows, y = supervised(batch, self.segment_absence)
         if len(rows) > 0:
-            t.seg, t.y = t.student[rows], batch["label"][rows]
+            t.seg, t.y = t.student[rows], y
         return t
 
     def generators(self, nets: Mapping[str, nn.Module], t: Prediction) -> dict[str, Tensor]:

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from transeg.losses import absolute_error, hinge_discriminator, hinge_generator, mutual_information_bound, soft_dice
+from transeg.objectives.supervision import supervised
 
 Skips = list[Tensor]
 
@@ -37,7 +38,7 @@ class GenSegTranslation:
     code_ap: Tensor | None = None  # [c_A; u], u ~ N(0, I): what x_AP was made from
     code_ap_again: Tensor | None = None  # E(x_AP)
     x_apa: Tensor | None = None
-    seg: Tensor | None = None  # logits of the labelled presence images alone
+    seg: Tensor | None = None  # logits of the labelled presence images, then of absence images that count
     y: Tensor | None = None
     labelled: Tensor | None = None
 
@@ -55,12 +56,14 @@ class GenSegObjective:
 
     Args:
         translate: "both", "presence_to_absence" or "none" (ablation of Table 3b).
+        segment_absence: let absence images count as labelled with an empty mask. Not in the paper, which scores
+            slices with a lesion; on whole volumes it keeps false alarms away.
     """
 
-    def __init__(self, translate: str = "both") -> None:
+    def __init__(self, translate: str = "both", segment_absence: bool = False) -> None:
         if translate not in ("both", "presence_to_absence", "none"):
             raise ValueError(f"translate is both, presence_to_absence or none, got '{translate}'.")
-        self.translate = translate
+        self.translate, self.segment_absence = translate, segment_absence
 
     def forward(self, nets: Mapping[str, nn.Module], batch: Mapping[str, Tensor]) -> GenSegTranslation:
         """Encode, decode and re-encode; calls of the same network go together in one batch."""
@@ -102,10 +105,9 @@ class GenSegObjective:
             t.x_apa = net.decode_common(t.code_ap_again, [s[3 * n :] for s in skips_again])
 
         t.labelled = batch["labelled"]
-        rows = t.labelled.nonzero().flatten()
+        rows, y = supervised(batch, self.segment_absence)
         if len(rows) > 0:  # the loss sees labelled images only, so only these are segmented (eq. 4)
-            t.seg = net.segment(code[rows], [s[rows] for s in skips])
-            t.y = batch["label"][rows]
+            t.seg, t.y = net.segment(code[rows], [s[rows] for s in skips]), y
         return t
 
     def discriminators(self, nets: Mapping[str, nn.Module], t: GenSegTranslation) -> dict[str, Tensor]:

@@ -1,0 +1,27 @@
+"""Which images of a batch have a mask to learn from."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor
+
+
+def supervised(batch: Mapping[str, Tensor], absence: bool) -> tuple[Tensor, Tensor]:
+    """Rows of the images [presence; absence] that have a mask, labelled presence images first, and these masks.
+
+    Args:
+        batch: ``label`` (n, K, *S) and ``labelled`` (n,) bool of the presence images, with ``absence`` also
+            ``absence`` (n, C, *S).
+        absence: count the absence images, whose mask is empty.
+
+    Returns:
+        Rows (m,) and masks (m, K, *S).
+    """
+    y, rows = batch["label"], batch["labelled"].nonzero().flatten()
+    if not absence:
+        return rows, y[rows]
+    n, more = len(y), len(batch["absence"])
+    empty = y.new_zeros(more, *y.shape[1:])
+    return torch.cat([rows, torch.arange(n, n + more, device=y.device)]), torch.cat([y[rows], empty])
