@@ -19,8 +19,7 @@ FOLDER = Path(__file__).parent / "results"
 def write_result(name: str, data: str, seeds: list[int], figures: dict[str, Any]) -> Path:
     """Write `results/<name>.json` with the command, commit, hardware and versions beside the figures."""
     commit = subprocess.run(["git", "rev-parse", "HEAD"], cwd=ROOT, capture_output=True, text=True, check=False)
-    arguments = [Path(a).name if Path(a).is_absolute() else a for a in sys.argv[1:]]  # folders of this machine
-    command = " ".join(["python", "-m", _module(), *arguments])
+    command = " ".join(["python", "-m", _module(), *_without_folders(sys.argv[1:])])
     content = {
         "command": command,
         "commit": commit.stdout.strip(),
@@ -29,7 +28,7 @@ def write_result(name: str, data: str, seeds: list[int], figures: dict[str, Any]
         "seeds": seeds,
         "hardware": hardware(),
         "torch": torch.__version__,
-        "figures": figures,
+        "figures": _without_folders(figures),
     }
     FOLDER.mkdir(exist_ok=True)
     path = FOLDER / f"{name}.json"
@@ -51,6 +50,17 @@ def hardware() -> str:
     if cpuinfo.is_file():
         model = next((line.split(":")[1].strip() for line in cpuinfo.open() if line.startswith("model name")), model)
     return f"{model}, {torch.get_num_threads()} threads"
+
+
+def _without_folders(value: Any) -> Any:
+    """The same with the last part of every path alone: folders of one machine tell others nothing."""
+    if isinstance(value, dict):
+        return {key: _without_folders(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_without_folders(item) for item in value]
+    if isinstance(value, str) and (Path(value).is_absolute() or value.startswith("..")):
+        return Path(value).name
+    return value
 
 
 def _module() -> str:

@@ -19,6 +19,7 @@ FILES = (
     "configs/train.json",
     "docs/README.md",
     "docs/data_license.txt",
+    "models/model.pt",
 )
 
 
