@@ -100,15 +100,20 @@ class UpsampleConv(nn.Module):
         self.out_channels = out_channels
         self.kernel_size = kernel_size
         self.low_resolution = True
-        # taps[phase, low-resolution offset, tap]: which kernel taps fall on which low-resolution voxel.
+        # line[phase, low-resolution offset, tap]: which kernel taps fall on which low-resolution voxel along one axis.
         if kernel_size == 5:
-            taps = [
+            line = [
                 [[1, 1, 0, 0, 0], [0, 0, 1, 1, 0], [0, 0, 0, 0, 1]],
                 [[1, 0, 0, 0, 0], [0, 1, 1, 0, 0], [0, 0, 0, 1, 1]],
             ]
         else:  # two offsets suffice when the odd phase is shifted by one voxel: it comes first and a crop follows
-            taps = [[[1, 1, 0], [0, 0, 1]], [[1, 0, 0], [0, 1, 1]]]
-        self.register_buffer("taps", torch.tensor(taps, dtype=torch.float32), persistent=False)
+            line = [[[1, 1, 0], [0, 0, 1]], [[1, 0, 0], [0, 1, 1]]]
+        self.offsets = len(line[0])
+        axis = torch.tensor(line, dtype=torch.float32)
+        axes = [axis] * spatial_dims
+        equation = "apx,bqy->xyabpq" if spatial_dims == 2 else "apx,bqy,crz->xyzabcpqr"
+        taps = torch.einsum(equation, *axes).reshape(kernel_size**spatial_dims, 2**spatial_dims, -1)
+        self.register_buffer("taps", taps, persistent=False)
 
     def forward(self, x: Tensor) -> Tensor:
         voxels = x.numel() // x.size(1)
@@ -119,18 +124,15 @@ class UpsampleConv(nn.Module):
 
     def _at_low_resolution(self, x: Tensor) -> Tensor:
         weight, bias = self.conv.weight, self.conv.bias
-        taps = self.taps.to(weight.dtype)
         dims = x.dim() - 2
         padded = F.pad(x, [1] * (2 * dims), mode="replicate")
-        n = 4 if dims == 2 else 8
-        size = [self.out_channels * n, x.size(1)] + [taps.size(1)] * dims
-        repeated = bias.repeat_interleave(n) if bias is not None else None
-        if dims == 2:
-            kernel = torch.einsum("oixy,apx,bqy->oabipq", weight, taps, taps).reshape(size)
-            out = _shuffle(F.conv2d(padded, kernel, repeated), self.out_channels)
-        else:
-            kernel = torch.einsum("oixyz,apx,bqy,crz->oabcipqr", weight, taps, taps, taps).reshape(size)
-            out = _shuffle(F.conv3d(padded, kernel, repeated), self.out_channels)
+        k, phases = self.taps.size(0), self.taps.size(1)
+        kernel = weight.flatten(2) @ self.taps.reshape(k, -1).to(weight.dtype)
+        kernel = kernel.reshape(weight.size(0), weight.size(1), phases, -1).transpose(1, 2)
+        kernel = kernel.reshape([weight.size(0) * phases, weight.size(1)] + [self.offsets] * dims)
+        repeated = bias.repeat_interleave(phases) if bias is not None else None
+        out = F.conv2d(padded, kernel, repeated) if dims == 2 else F.conv3d(padded, kernel, repeated)
+        out = _shuffle(out, self.out_channels)
         if self.kernel_size == 3:
             for axis in range(2, 2 + dims):
                 out = out.narrow(axis, 1, out.size(axis) - 2)

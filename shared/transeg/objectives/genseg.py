@@ -76,7 +76,8 @@ class GenSegObjective:
         code_p, code_a = code[:n], code[n:]
         c_p, c_a = code_p[:, : net.common_channels], code_a[:, : net.common_channels]
         x_pa, x_aa = net.decode_common(code, skips).split(n)  # eqs. 2, 5
-        u = torch.randn_like(code_a[:, net.common_channels :])
+        shape = code_a[:, net.common_channels :].shape
+        u = torch.randn(shape, dtype=code.dtype, device=code.device)  # the same whatever the memory format of the code
         code_ap = torch.cat([c_a, u], dim=1)
 
         x_pp, x_ap = x_pa, []
