@@ -91,19 +91,20 @@ class GenSegObjective:
             if both:
                 x_ap.append(x_aa + residual[n:])  # eq. 5
 
-        again = [x_pp, x_aa] + ([x_pa] if self.translate != "none" else []) + x_ap
-        code_again, skips_again = net.encode(torch.cat(again))
+        again = [x_pp, x_aa] + ([x_pa] if self.translate != "none" else [])
+        code_again, _ = net.encode(torch.cat(again))
         c_again = code_again[:, : net.common_channels]
         u_p = code_p[:, net.common_channels :]
         images = {"x_p": x_p, "x_a": x_a, "x_pa": x_pa, "x_aa": x_aa, "x_pp": x_pp}
         codes_again = {"code_pp": code_again[:n], "c_aa": c_again[n : 2 * n]}
         t = GenSegTranslation(**images, code_p=code_p, c_p=c_p, c_a=c_a, u_p=u_p, **codes_again)
         if self.translate != "none":
-            t.c_pa = c_again[2 * n : 3 * n]
-        if both:
+            t.c_pa = c_again[2 * n :]
+        if both:  # encoded apart: only its long skips are used, and a slice of a batch's skips costs a full gradient
             t.x_ap = torch.cat(x_ap)
-            t.code_ap, t.code_ap_again = code_ap, code_again[3 * n :]
-            t.x_apa = net.decode_common(t.code_ap_again, [s[3 * n :] for s in skips_again])
+            t.code_ap = code_ap
+            t.code_ap_again, skips_again = net.encode(t.x_ap)
+            t.x_apa = net.decode_common(t.code_ap_again, skips_again)
 
         t.labelled = batch["labelled"]
         rows, y = supervised(batch, self.segment_absence)
