@@ -101,8 +101,7 @@ class GenSegObjective:
         if self.translate != "none":
             t.c_pa = c_again[2 * n :]
         if both:  # encoded apart: only its long skips are used, and a slice of a batch's skips costs a full gradient
-            t.x_ap = torch.cat(x_ap)
-            t.code_ap = code_ap
+            t.x_ap, t.code_ap = torch.cat(x_ap), code_ap
             t.code_ap_again, skips_again = net.encode(t.x_ap)
             t.x_apa = net.decode_common(t.code_ap_again, skips_again)
 
