@@ -7,8 +7,6 @@ from __future__ import annotations
 
 import json
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -17,6 +15,7 @@ import typer
 from transeg.demo import NAME, bundle_folder, demo, read_scores
 
 from benchmarks.results import ROOT, write_result
+from benchmarks.run import run_bundle
 
 CONFIGS = ROOT / "bundles" / NAME / "configs"
 
@@ -26,17 +25,13 @@ def segmentation_only(out: Path, epochs: int, seed: int) -> list[float]:
     folder, overlay = out / "segmentation_only", CONFIGS / "baselines" / "segmentation_only.json"
     shared = ["--dataset_dir", out / "data", "--output_dir", folder]
     length = ["--epochs", epochs, "--batches_per_epoch", 50, "--seed", seed, "--ckpt_dir", folder]
-    files = f"['{CONFIGS / 'train.json'}','{overlay}','{CONFIGS / 'averaged.json'}']"
+    files = [CONFIGS / "train.json", overlay, CONFIGS / "averaged.json"]
     absence = "$transeg.data.read_datalist(@datalist, 'training_absence')"
     same = ["--objective#segment_absence", True, "--absence", absence]
-    _bundle("training", "--config_file", files, *shared, *length, *same)
-    files = f"['{CONFIGS / 'inference.json'}','{CONFIGS / 'evaluate.json'}','{overlay}']"
-    _bundle("evaluating", "--config_file", files, *shared, "--handlers#0#path", folder / "model.pt")
+    run_bundle("training", files, *shared, *length, *same)
+    files = [CONFIGS / "inference.json", CONFIGS / "evaluate.json", overlay]
+    run_bundle("evaluating", files, *shared, "--handlers#0#path", folder / "model.pt")
     return read_scores(folder / "val_mean_dice_raw.csv")
-
-
-def _bundle(*arguments: object) -> None:
-    subprocess.run([sys.executable, "-m", "monai.bundle", "run", *map(str, arguments)], check=True)
 
 
 def main(

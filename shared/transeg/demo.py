@@ -69,7 +69,7 @@ def demo(
     _run("-m", "monai.bundle", "run", "training", "--config_file", files, *folders, *length)
 
     _say("Evaluating on held-out patients")
-    dices = {"threshold on FLAIR": _threshold_dice(data)}
+    dices = {"threshold on FLAIR": threshold_dice(data)}
     for name, weights in (("untrained", "untrained.pt"), ("GenSeg", "model.pt")):
         folder = scores / weights.removesuffix(".pt")
         files = f"['{configs / 'inference.json'}','{configs / 'evaluate.json'}']"
@@ -136,12 +136,13 @@ def _untrained(configs: Path, seed: int) -> dict:
     return plain_state_dict(parser.get_parsed_content("network_def"))
 
 
-def _threshold_dice(data: Path) -> list[float]:
+def threshold_dice(data: Path) -> list[float]:
     """Dice of each test patient for the threshold on FLAIR that is best on the labelled training patients."""
     load = {}
     for key in ("training_volumes", "test_volumes"):
         items = [item for item in read_datalist(data / "datalist.json", key) if "label" in item]
-        transform = brain_preprocessing("image", label_keys="label", channels=len(items[0]["image"]))
+        mask_key = "mask" if "mask" in items[0] else None
+        transform = brain_preprocessing("image", "label", channels=len(items[0]["image"]), mask_key=mask_key)
         volumes = [transform(item) for item in items]
         load[key] = [np.asarray(v["image"][0]) for v in volumes], [np.asarray(v["label"][0]) for v in volumes]
     threshold = best_threshold(*load["training_volumes"])
