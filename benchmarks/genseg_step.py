@@ -1,8 +1,9 @@
 """A GenSeg training step beside the same losses written the straightforward way.
 
 The reference calls each network once for each image set and term, upsamples before it convolves, segments every
-presence image, computes every spectral norm on each call and lets the generators' step run through the
-discriminators' weights, in the default memory format. Values and gradients must agree to 1e-4.
+presence image, computes every spectral norm on each call (torch's own), keeps the input of every activation and
+lets the generators' step run through the discriminators' weights, in the default memory format. Values and gradients
+must agree to 1e-4.
 
     python -m benchmarks.genseg_step
 """
@@ -24,6 +25,7 @@ from ignite.engine import Events
 from monai.bundle import ConfigParser
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
+from torch.nn.utils.parametrizations import spectral_norm
 from torch.utils.flop_counter import FlopCounterMode
 from transeg.data import write_datalist, write_stack
 from transeg.engines import AlternatingTrainer
@@ -48,16 +50,31 @@ TASKS = {
         "d": (128, 256, 512),
     },
 }
+CONVOLUTIONS = (nn.Conv2d, nn.Conv3d)
 WEIGHTS = {"segmentation": 0.01, "reconstruction": 50, "latent": 1, "cycle": 50, "adversarial": 3}
 
 
 def networks(task: Mapping, seed: int = 0) -> dict[str, nn.Module]:
     """Full-size networks of a task, with spectral norm."""
     torch.manual_seed(seed)
-    nets = {"generator": add_spectral_norm(GenSegNet(2, **task["net"]))}
+    nets: dict[str, nn.Module] = {"generator": GenSegNet(2, **task["net"])}
     for name in ("d_a", "d_p"):
-        nets[name] = add_spectral_norm(MultiScaleDiscriminator(2, task["net"]["in_channels"], task["d"]))
-    return nets
+        nets[name] = MultiScaleDiscriminator(2, task["net"]["in_channels"], task["d"])
+    return {name: add_spectral_norm(network) for name, network in nets.items()}
+
+
+def straightforward(network: nn.Module) -> None:
+    """Turn off what saves work inside a network: torch's own spectral norm, no activation in place, upsample first."""
+    for module in network.modules():
+        if isinstance(module, nn.ReLU | nn.LeakyReLU):
+            module.inplace = False
+        elif isinstance(module, UpsampleConv):
+            module.low_resolution = False
+        elif isinstance(module, CONVOLUTIONS) and parametrize.is_parametrized(module):
+            state = module.parametrizations.weight.state_dict()
+            parametrize.remove_parametrizations(module, "weight", leave_parametrized=False)
+            spectral_norm(module)
+            module.parametrizations.weight.load_state_dict(state)
 
 
 def batch_of(task: Mapping, seed: int = 0) -> dict[str, Tensor]:
@@ -144,9 +161,8 @@ def prepare(task: Mapping, which: str) -> tuple[dict[str, nn.Module], dict[str, 
     """Networks, batch and a callback that applies one player's update."""
     nets, batch = networks(task), batch_of(task)
     if which == "reference":
-        for module in nets["generator"].modules():
-            if isinstance(module, UpsampleConv):
-                module.low_resolution = False
+        for module in nets.values():
+            straightforward(module)
     else:
         for module in nets.values():
             module.to(memory_format=torch.channels_last)

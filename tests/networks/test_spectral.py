@@ -1,4 +1,8 @@
+import copy
+
+import pytest
 import torch
+from torch import nn
 from transeg.networks import GenSegNet, add_spectral_norm, plain_state_dict
 
 
@@ -30,3 +34,42 @@ def test_largest_singular_value_is_one_except_in_the_classifier():
         if "classifier" not in name:
             assert abs(norm - 1) < 0.05, name
     assert any(abs(norm - 1) > 0.3 for name, norm in norms.items() if "classifier" in name)
+
+
+@pytest.mark.parametrize(
+    ("make", "memory"),
+    [
+        (lambda: nn.Conv2d(3, 5, 4), torch.contiguous_format),
+        (lambda: nn.Conv2d(3, 5, 4), torch.channels_last),
+        (lambda: nn.Conv2d(3, 5, 1), torch.channels_last),
+        (lambda: nn.Conv3d(2, 4, 3), torch.channels_last_3d),
+    ],
+)
+def test_same_values_gradients_and_state_as_the_one_of_torch(make, memory):
+    torch.manual_seed(0)
+    theirs = torch.nn.utils.parametrizations.spectral_norm(make().double())
+    ours = add_spectral_norm(make().double())
+    ours.load_state_dict(theirs.state_dict())
+    ours.to(memory_format=memory)
+    assert ours.parametrizations.weight.original.is_contiguous(memory_format=memory)
+    for _ in range(2):
+        slope = torch.randn_like(theirs.parametrizations.weight.original)
+        results = []
+        for module in (theirs, ours):
+            module.zero_grad()
+            weight = module.weight
+            (weight * slope).sum().backward()
+            results.append((weight.detach(), module.parametrizations.weight.original.grad))
+        torch.testing.assert_close(results[1], results[0])
+        torch.testing.assert_close(dict(ours.state_dict()), dict(theirs.state_dict()))
+
+
+def test_an_earlier_weight_keeps_its_gradient_after_a_later_call():
+    module = add_spectral_norm(nn.Conv2d(2, 3, 3).double())
+    twin = copy.deepcopy(module)
+    first, twins = module.weight, twin.weight
+    assert not torch.equal(first, module.weight)  # one more power iteration
+    first.square().sum().backward()
+    twins.square().sum().backward()
+    original = "parametrizations.weight.original"
+    torch.testing.assert_close(module.get_parameter(original).grad, twin.get_parameter(original).grad)

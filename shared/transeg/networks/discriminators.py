@@ -29,7 +29,7 @@ class PatchDiscriminator(nn.Module):
             layers.append(ReflectConv(spatial_dims, channels, width, 4, stride=2, padding=1))
             if index > 0:
                 layers.append(make_norm(norm, spatial_dims, width))
-            layers.append(nn.LeakyReLU(0.2))
+            layers.append(nn.LeakyReLU(0.2, inplace=True))
             channels = width
         layers.append(CONV[spatial_dims](channels, 1, 1))
         self.layers = nn.Sequential(*layers)

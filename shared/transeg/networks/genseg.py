@@ -26,13 +26,14 @@ class EncoderBlock(nn.Module):
     ) -> None:
         super().__init__()
         self.norm = make_norm(norm, spatial_dims, in_channels, affine)
+        self.activation = nn.ReLU(inplace=norm != "none")  # a norm's output is nobody else's
         self.dropout = nn.Dropout(dropout)
         self.conv = ReflectConv(spatial_dims, in_channels, out_channels, 3, stride=2)
         self.short_skip = CONV[spatial_dims](in_channels, out_channels, 1)
 
     def forward(self, x: Tensor) -> Tensor:
         skip = x[:, :, ::2, ::2] if x.dim() == 4 else x[:, :, ::2, ::2, ::2]
-        return self.conv(self.dropout(torch.relu(self.norm(x)))) + self.short_skip(skip)
+        return self.conv(self.dropout(self.activation(self.norm(x)))) + self.short_skip(skip)
 
 
 class Encoder(nn.Module):
@@ -106,9 +107,10 @@ class TaskNorm(nn.Module):
         super().__init__()
         self.translation = make_norm(norm, spatial_dims, channels)
         self.segmentation = make_norm(norm, spatial_dims, channels) if segmentation else nn.Identity()
+        self.activation = nn.ReLU(inplace=norm != "none")
 
     def forward(self, x: Tensor, segment: bool) -> Tensor:
-        return torch.relu(self.segmentation(x) if segment else self.translation(x))
+        return self.activation(self.segmentation(x) if segment else self.translation(x))
 
 
 class DecoderBlock(nn.Module):

@@ -3,17 +3,87 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
+import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
 from torch.nn.utils import parametrize
-from torch.nn.utils.parametrizations import spectral_norm
+
+
+def _rows(weight: Tensor) -> Tensor:
+    """Kernel (O, I, *K) as a matrix (O, I * |K|), its columns in the order of memory, so that none is copied."""
+    return weight.permute(_memory_order(weight)).flatten(1)
+
+
+def _memory_order(weight: Tensor) -> list[int]:
+    """Axes from slow to fast; the output channels first."""
+    return [0, *sorted(range(1, weight.dim()), key=lambda axis: -weight.stride(axis))]
+
+
+class _Divide(torch.autograd.Function):
+    """W / (u^T W v) with u and v held constant, in two passes over W and three over its gradient.
+
+    The same as autograd's, which makes eight tensors of the size of W; those of large kernels cost more than the
+    arithmetic.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, weight: Tensor, u: Tensor, v: Tensor) -> Tensor:
+        sigma = torch.dot(u, torch.mv(_rows(weight), v))
+        normalised = weight / sigma
+        ctx.save_for_backward(normalised, sigma, u, v)
+        return normalised
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None]:
+        normalised, sigma, u, v = ctx.saved_tensors
+        aligned = torch.empty_like(normalised)  # in the memory order of the weight, which v has
+        torch.div(gradient, sigma, out=aligned)
+        along = torch.dot(_rows(aligned).flatten(), _rows(normalised).flatten())
+        _rows(aligned).addr_(u * -along, v)
+        return aligned, None, None
+
+
+class SpectralNorm(nn.Module):
+    """Parametrization that divides a convolution's kernel by its largest singular value.
+
+    One power iteration for each forward in training mode (Miyato et al. 2018), as `torch.nn.utils.parametrizations`
+    does it and with the same state, but for kernels in channels-last memory without copies, and with a cheaper
+    backward. Not twice differentiable.
+    """
+
+    def __init__(self, weight: Tensor, iterations: int = 15) -> None:
+        super().__init__()
+        rows = weight.detach().flatten(1)
+        self.register_buffer("_u", F.normalize(torch.randn_like(rows[:, 0]), dim=0))
+        self.register_buffer("_v", F.normalize(torch.randn_like(rows[0]), dim=0))
+        self._v = self._iterate(rows, self._v, iterations)
+
+    def _iterate(self, rows: Tensor, v: Tensor, iterations: int = 1) -> Tensor:
+        for _ in range(iterations):
+            F.normalize(torch.mv(rows, v), dim=0, out=self._u)
+            v = F.normalize(torch.mv(rows.T, self._u), dim=0)
+        return v
+
+    def forward(self, weight: Tensor) -> Tensor:
+        kernel, order = weight.shape[1:], [axis - 1 for axis in _memory_order(weight)[1:]]
+        with torch.autocast(weight.device.type, enabled=False):
+            v = self._v.view(kernel).permute(order).flatten()
+            if self.training:
+                with torch.no_grad():
+                    v = self._iterate(_rows(weight), v)
+                    self._v.view(kernel).permute(order).copy_(v.view([kernel[axis] for axis in order]))
+            return _Divide.apply(weight, self._u.clone(), v)  # a later call changes u in place
 
 
 def add_spectral_norm(network: nn.Module, exclude: Sequence[str] = ("classifier",)) -> nn.Module:
     """Apply spectral norm to every convolution whose path holds none of the names in ``exclude``; returns network."""
     for name, module in network.named_modules():
         if isinstance(module, nn.Conv2d | nn.Conv3d) and not set(name.split(".")) & set(exclude):
-            spectral_norm(module)
+            parametrize.register_parametrization(module, "weight", SpectralNorm(module.weight))
     return network
 
 
