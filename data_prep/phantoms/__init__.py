@@ -2,5 +2,6 @@
 
 from data_prep.phantoms.brain import BrainPhantom, brain_phantom
 from data_prep.phantoms.liver import LiverPhantom, liver_phantom
+from data_prep.phantoms.thigh import ThighPhantom, thigh_phantom
 
-__all__ = ["BrainPhantom", "LiverPhantom", "brain_phantom", "liver_phantom"]
+__all__ = ["BrainPhantom", "LiverPhantom", "ThighPhantom", "brain_phantom", "liver_phantom", "thigh_phantom"]

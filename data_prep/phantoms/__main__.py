@@ -2,6 +2,7 @@
 
     python -m data_prep.phantoms brain --out RAW --cases 24
     python -m data_prep.phantoms liver --out RAW --cases 24
+    python -m data_prep.phantoms thigh --out RAW --cases 24
 
 Case i of a seed is the same whatever the number of cases.
 """
@@ -19,6 +20,8 @@ from tqdm import trange
 from data_prep.phantoms.brain import brain_phantom, write_brain
 from data_prep.phantoms.common import staged_folder, write_marker
 from data_prep.phantoms.liver import liver_phantom, write_liver
+from data_prep.phantoms.thigh import thigh_phantom, write_thigh
+from data_prep.phantoms.thigh_tissue import GRADES
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, help=__doc__)
 Out = Annotated[Path, typer.Option(help="Folder to write to.")]
@@ -70,6 +73,30 @@ def liver(
 
     options = {"seed": seed, "shape": shape, "spacing": spacing, "difficulty": difficulty}
     _write("liver", out, cases, overwrite, make, options)
+
+
+@app.command()
+def thigh(
+    out: Out,
+    cases: Cases = 24,
+    seed: Seed = 0,
+    shape: Annotated[str, typer.Option(help="Voxels along x, y, z; default 192,96,8, of one leg 96,96,8.")] = "",
+    spacing: Spacing = "2,2,7",
+    legs: Annotated[int, typer.Option(help="Legs in the field of view.", min=1, max=2)] = 2,
+    difficulty: Annotated[float, typer.Option(help="0 (clean images) to 1.", min=0, max=1)] = 0.5,
+    overwrite: Overwrite = False,
+) -> None:
+    """T1w thigh MR in four grades of fatty infiltration, in turn: healthy, minor, moderate, severe."""
+    shape = shape or f"{96 * legs},96,8"
+
+    def make(folder: Path, case: int) -> str:
+        grade = tuple(GRADES)[case % len(GRADES)]
+        numbers = (_numbers(shape, int), _numbers(spacing, float))
+        write_thigh(thigh_phantom((seed, case), *numbers, grade, legs, difficulty), folder, case)
+        return grade
+
+    options = {"seed": seed, "shape": shape, "spacing": spacing, "legs": legs, "difficulty": difficulty}
+    _write("thigh", out, cases, overwrite, make, options)
 
 
 def _write(

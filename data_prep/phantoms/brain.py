@@ -15,11 +15,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from scipy.ndimage import gaussian_filter
 
 from data_prep.phantoms.brain_anatomy import draw_head, draw_tumour
 from data_prep.phantoms.brain_tissue import NOISES, draw_tissue
-from data_prep.phantoms.common import ellipsoid, grid, noise_field, rotate, save
+from data_prep.phantoms.common import complex_noise, ellipsoid, grid, noise_field, rotate, save
 
 SEQUENCES = ("flair", "t1ce", "t1", "t2")
 FIELD_OF_VIEW = (240.0, 240.0, 155.0)
@@ -108,9 +107,7 @@ def _scan(
         sigma = (0.015 + 0.04 * difficulty) * rng.uniform(0.7, 1.4)
         gain = np.exp(rng.uniform(np.log(250), np.log(900)))
         bias = np.exp(strength * noise_field(rng, 90)(p))
-        real, imaginary = (
-            gaussian_filter(rng.standard_normal(inside.shape, dtype=np.float32), 0.45)[inside] / 0.6 for _ in range(2)
-        )
+        real, imaginary = (part[inside] for part in complex_noise(rng, inside.shape))
         signal = np.clip(clean, 0.02, None) ** gamma * bias
         out[c] = np.clip(np.rint(gain * np.hypot(signal + sigma * real, sigma * imaginary)), 1, 32000)
     return out

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import nibabel as nib
 import numpy as np
-from scipy.ndimage import map_coordinates
+from scipy.ndimage import gaussian_filter, map_coordinates
 
 Field = Callable[[np.ndarray], np.ndarray]
 MARKER = "phantoms.json"
@@ -100,6 +100,11 @@ def soft(distance: np.ndarray, width: float) -> np.ndarray:
 def mix(image: np.ndarray, weight: np.ndarray, value: np.ndarray | float) -> None:
     """Replace the share `weight` of `image` by `value`, in place."""
     image += weight * (value - image)
+
+
+def complex_noise(rng: np.random.Generator, shape: Sequence[int]) -> tuple[np.ndarray, np.ndarray]:
+    """Real and imaginary noise of slightly correlated voxels, each with a standard deviation of about 1."""
+    return tuple(gaussian_filter(rng.standard_normal(shape, dtype=np.float32), 0.45) / 0.6 for _ in range(2))
 
 
 def save(array: np.ndarray, affine: np.ndarray, path: Path) -> None:

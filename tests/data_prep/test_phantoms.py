@@ -5,9 +5,11 @@ import json
 import nibabel as nib
 import numpy as np
 import pytest
+from sklearn.cluster import KMeans
+from sklearn.mixture import GaussianMixture
 from typer.testing import CliRunner
 
-from data_prep.phantoms import brain_phantom, liver_phantom
+from data_prep.phantoms import brain_phantom, liver_phantom, thigh_phantom
 from data_prep.phantoms.__main__ import app
 
 BRAIN = {"shape": (60, 60, 39), "spacing": 4.0}
@@ -163,6 +165,76 @@ def test_liver_command_writes_lits_layout(tmp_path):
     labels = [set(np.unique(nib.load(p).dataobj)) for p in out.glob("segmentation-*.nii.gz")]
     assert {0, 1, 2} in labels
     assert all(found <= {0, 1, 2} for found in labels)
+
+
+def gmm_dice(phantom):
+    """Dice of the middle one of three Gaussians, as methods for healthy thighs find muscle."""
+    mask, values = phantom.mask[..., 2:6], phantom.image[..., 2:6].reshape(-1, 1).astype(float)
+    low, high = values.min(), values.max()
+    groups = KMeans(3, init=[[low], [low + (high - low) / 6], [high]], n_init=1).fit(values)
+    start = {
+        "weights_init": np.bincount(groups.labels_) / len(values),
+        "means_init": groups.cluster_centers_,
+        "precisions_init": [[[1 / values[groups.labels_ == k].var()]] for k in range(3)],
+    }
+    mixture = GaussianMixture(3, **start).fit(values)
+    found = (mixture.predict(values) == np.argsort(mixture.means_[:, 0])[1]).reshape(mask.shape)
+    return 2 * (found & (mask > 0)).sum() / (found.sum() + mask.sum())
+
+
+def test_thigh_form_and_contrast():
+    first, again = (thigh_phantom((3, 0), grade="severe") for _ in range(2))
+    assert np.array_equal(first.image, again.image)
+    assert first.image.shape == (192, 96, 8)
+    assert first.image.dtype == np.int16
+    assert nib.aff2axcodes(first.affine) == ("L", "P", "S")
+    assert np.allclose(np.abs(np.diag(first.affine)[:3]), (2, 2, 7))
+    assert set(np.unique(first.mask)) == {0, 1}
+    assert not first.fat[first.mask == 0].any()
+    lean, replaced = first.image[(first.mask > 0) & (first.fat < 0.05)], first.image[first.fat > 0.9]
+    assert np.median(replaced) > 2.2 * np.median(lean), "fat is bright and muscle dark"
+    sides = [half.sum() for half in np.split(first.mask, 2, axis=0)]
+    assert 0.8 < sides[0] / sides[1] < 1.25, "two legs"
+    one = thigh_phantom((3, 0), (96, 96, 8), grade="severe", legs=1)
+    assert 0.75 < one.mask.sum() / sides[0] < 1.3
+    with pytest.raises(ValueError, match="healthy, minor, moderate, severe"):
+        thigh_phantom(0, grade="grave")
+
+
+def test_thigh_anatomy_does_not_tell_the_grade():
+    masks = [thigh_phantom((3, 1), grade=grade).mask for grade in ("healthy", "severe")]
+    assert np.array_equal(*masks)
+    assert not np.array_equal(masks[0], thigh_phantom((3, 2)).mask)
+
+
+def test_thigh_fat_grows_with_the_grade_and_defeats_a_mixture():
+    fat, score = {}, {}
+    for grade in ("healthy", "minor", "moderate", "severe"):
+        phantoms = [thigh_phantom((0, case), grade=grade) for case in range(4)]
+        fat[grade] = [p.fat[p.mask > 0].mean() for p in phantoms]
+        score[grade] = np.median([gmm_dice(p) for p in phantoms])
+    assert max(fat["minor"]) < 0.06 < 0.08 < min(fat["moderate"])
+    assert np.mean(fat["moderate"]) + 0.15 < np.mean(fat["severe"]) < 0.75
+    assert score["healthy"] > 0.92
+    assert 0.5 < score["severe"] < 0.75
+
+
+def test_severe_muscles_differ_and_some_are_all_fat():
+    phantom = thigh_phantom((0, 4), grade="severe")
+    blocks = phantom.fat.reshape(24, 8, 12, 8, 8).mean((1, 3))
+    whole = phantom.mask.reshape(24, 8, 12, 8, 8).mean((1, 3)) > 0.95
+    assert (blocks[whole] > 0.85).any()
+    assert (blocks[whole] < 0.2).any()
+
+
+def test_thigh_command_writes_a_folder_for_each_grade(tmp_path):
+    out = tmp_path / "raw"
+    result = run("thigh", "--out", out, "--cases", 5, "--legs", 1, "--shape", "48,48,8", "--spacing", "4,4,7")
+    assert result.exit_code == 0, result.output
+    assert "2 healthy, 1 minor, 1 moderate, 1 severe" in result.output
+    names = {f"Phantom_00{case}{kind}.nii.gz" for case in (0, 4) for kind in ("", "_mask", "_fatfraction")}
+    assert {path.name for path in (out / "healthy").iterdir()} == names
+    assert nib.load(out / "severe" / "Phantom_003.nii.gz").shape == (48, 48, 8)
 
 
 def test_command_does_not_remove_other_folders(tmp_path):
