@@ -1,0 +1,1 @@
+from transeg.classical.graph_cut import energy, graph_cut
