@@ -24,6 +24,19 @@ def test_plain_weights_give_the_same_output_without_spectral_norm():
     torch.testing.assert_close(plain.eval()(image), net.eval()(image))
 
 
+def test_training_goes_on_from_plain_weights():
+    trained = add_spectral_norm(small())
+    image = torch.randn(1, 1, 24, 24)
+    trained(image)
+    plain = {key: value.half() for key, value in plain_state_dict(trained).items()}  # as they ship
+    again = add_spectral_norm(GenSegNet(in_channels=1, width=4, levels=3))
+    assert not torch.allclose(again.eval()(image), trained.eval()(image), atol=0.1)
+    again.load_state_dict(plain)
+    torch.testing.assert_close(again.eval()(image), trained(image), atol=0.02, rtol=0)
+    again.load_state_dict(trained.state_dict())  # and from its own state as before
+    assert torch.equal(again(image), trained(image))
+
+
 def test_largest_singular_value_is_one_except_in_the_classifier():
     net = add_spectral_norm(small())
     for _ in range(30):

@@ -80,11 +80,28 @@ class SpectralNorm(nn.Module):
 
 
 def add_spectral_norm(network: nn.Module, exclude: Sequence[str] = ("classifier",)) -> nn.Module:
-    """Apply spectral norm to every convolution whose path holds none of the names in ``exclude``; returns network."""
+    """Apply spectral norm to every convolution whose path holds none of the names in ``exclude``; returns network.
+
+    The network also loads weights without spectral norm, as `plain_state_dict` makes them: to go on from weights that
+    shipped. It then computes what they compute, until the first step of the training.
+    """
     for name, module in network.named_modules():
         if isinstance(module, nn.Conv2d | nn.Conv3d) and not set(name.split(".")) & set(exclude):
             parametrize.register_parametrization(module, "weight", SpectralNorm(module.weight))
+    network.register_load_state_dict_pre_hook(_accept_plain)
     return network
+
+
+def _accept_plain(network: nn.Module, state: dict[str, Tensor], prefix: str, *_: Any) -> None:
+    """Turn plain weights of normalised convolutions into the state that they have here."""
+    for path, module in network.named_modules():
+        place = f"{prefix}{path}." if path else prefix
+        if parametrize.is_parametrized(module, "weight") and place + "weight" in state:
+            weight = state.pop(place + "weight")
+            u, sigma, v = torch.linalg.svd(weight.float().flatten(1), full_matrices=False)
+            norm = place + "parametrizations.weight."
+            # trained weights are off the norm by what their power iteration lagged; so the quotient leaves them alone
+            state |= {norm + "original": weight, norm + "0._u": u[:, 0], norm + "0._v": v[0] / sigma[0]}
 
 
 def plain_state_dict(network: nn.Module) -> dict[str, Tensor]:
