@@ -81,14 +81,22 @@ def test_without_absence_domain_plain_indices():
     assert all(isinstance(i, int) for batch in sampler for i in batch)
 
 
-def test_ranks_share_an_epoch(monkeypatch):
+@pytest.mark.parametrize("weights", [None, [1] * 7])
+def test_ranks_share_the_batches_that_one_process_draws(weights, monkeypatch):
+    def draw():
+        return list(UnpairedBatchSampler(dataset(16, weights=weights), 6, labelled_per_batch=3))
+
+    whole, shares = draw(), []
     monkeypatch.setattr(idist, "get_world_size", lambda: 2)
-    shares = []
     for rank in range(2):
         monkeypatch.setattr(idist, "get_rank", lambda rank=rank: rank)
-        shares.append(list(UnpairedBatchSampler(dataset(16), 4)))
-    assert [len(share) for share in shares] == [2, 2]
-    assert sorted(i for share in shares for batch in share for i, _ in batch) == list(range(16))
+        shares.append(draw())
+    for batch, *parts in zip(whole, *shares, strict=True):
+        assert [len(part) for part in parts] == [3, 3]
+        assert sorted(batch) == sorted(parts[0] + parts[1])
+        assert [i for i, _ in parts[0][:2]] == [batch[0][0], batch[2][0]]  # the labelled ones, to one and the other
+    with pytest.raises(ValueError, match="batch of 5 cannot be shared equally by 2 processes"):
+        UnpairedBatchSampler(dataset(), 5)
 
 
 def test_loader_takes_it():

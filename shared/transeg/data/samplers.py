@@ -6,7 +6,8 @@ ends when every diseased slice was given once. Section 4.5: healthy slices drawn
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from typing import Any
 
 import ignite.distributed as idist
 import numpy as np
@@ -20,13 +21,13 @@ PRESENCE, LABELLED, ABSENCE = range(3)  # independent streams of random numbers
 class UnpairedBatchSampler(Sampler[list]):
     """Batch sampler for `UnpairedDataset`: lists of pairs (i, j), or of i where there is no absence domain.
 
-    Everything is a pure function of the seed, the epoch (`set_epoch`) and the rank, so a run that resumes draws what
-    it would have drawn. Every batch is full: the last one of an epoch is filled from a further permutation, as are
-    batches larger than the data set.
+    Everything is a pure function of the seed and the epoch (`set_epoch`), so a run that resumes draws what it would
+    have drawn. Several processes share each batch, row by row in turn; their number does not change it. Every batch is
+    full: the last one of an epoch is filled from a further permutation, as are batches larger than the data set.
 
     Args:
         dataset: where to draw from.
-        batch_size: n, presence slices (and as many absence slices) in a batch of one process.
+        batch_size: n, presence slices (and as many absence slices) in a batch, over all processes.
         batches_per_epoch: length of an epoch; an epoch then goes on in the permutation where the last one ended.
             By default as many as show every presence slice at least once.
         labelled_per_batch: k of the n presence slices are drawn from the labelled ones, in permutations of their own;
@@ -34,7 +35,8 @@ class UnpairedBatchSampler(Sampler[list]):
         seed: any non-negative number.
 
     Raises:
-        ValueError: no labelled slice although k > 0, k > n, or k = n without `batches_per_epoch`.
+        ValueError: no labelled slice although k > 0, k > n, k = n without `batches_per_epoch`, or a number of
+            processes that does not divide n.
     """
 
     def __init__(
@@ -53,6 +55,11 @@ class UnpairedBatchSampler(Sampler[list]):
             raise ValueError(
                 f"labelled_per_batch equals batch_size ({batch_size}): unlabelled slices are never seen and an epoch "
                 f"has no natural end; set batches_per_epoch or lower labelled_per_batch"
+            )
+        if batch_size % idist.get_world_size():
+            raise ValueError(
+                f"a batch of {batch_size} cannot be shared equally by {idist.get_world_size()} processes; set "
+                f"batch_size to a multiple of their number"
             )
         self.labelled = [i for i, item in enumerate(dataset.data) if "label" in item]
         if labelled_per_batch and not self.labelled:
@@ -74,10 +81,10 @@ class UnpairedBatchSampler(Sampler[list]):
         self.epoch = epoch
 
     def __len__(self) -> int:
-        """Batches of one process in an epoch."""
+        """Batches in an epoch."""
         if self.batches_per_epoch is not None:
             return self.batches_per_epoch
-        return -(-len(self.dataset) // ((self.batch_size - self.labelled_per_batch) * idist.get_world_size()))
+        return -(-len(self.dataset) // (self.batch_size - self.labelled_per_batch))
 
     def __iter__(self) -> Iterator[list]:
         k, absence = self.labelled_per_batch, self.dataset.absence
@@ -86,21 +93,22 @@ class UnpairedBatchSampler(Sampler[list]):
         chosen = self._draw(LABELLED, len(self.labelled), k)
         presence = np.concatenate([np.asarray(self.labelled, dtype=int)[chosen], free], axis=1).tolist()
         if absence is None:
-            yield from presence
+            yield from (self._share(batch) for batch in presence)
             return
         if self.weights is None:
             partners = self._draw(ABSENCE, len(absence), self.batch_size)
         else:
             rng = np.random.default_rng((self.seed, ABSENCE, self.epoch))
-            everyone = (len(self), idist.get_world_size(), self.batch_size)
-            partners = rng.choice(len(absence), size=everyone, p=self.weights)[:, idist.get_rank()]
+            partners = rng.choice(len(absence), size=(len(self), self.batch_size), p=self.weights)
         for i, j in zip(presence, partners.tolist(), strict=True):
-            yield list(zip(i, j, strict=True))
+            yield self._share(list(zip(i, j, strict=True)))
+
+    def _share(self, batch: list) -> list:
+        return batch[idist.get_rank() :: idist.get_world_size()]
 
     def _draw(self, stream: int, population: int, per_batch: int, fresh: bool = False) -> np.ndarray:
-        """This rank's share (batches, per_batch) of this epoch's part of an endless row of permutations."""
-        everyone = (len(self), idist.get_world_size(), per_batch)
-        count = int(np.prod(everyone))
+        """This epoch's part (batches, per_batch) of an endless row of permutations."""
+        count = len(self) * per_batch
         if count == 0:
             return np.empty((len(self), 0), dtype=int)
         stride = -(-count // population) * population if fresh else count
@@ -110,7 +118,23 @@ class UnpairedBatchSampler(Sampler[list]):
             [np.random.default_rng((self.seed, stream, n)).permutation(population) for n in range(first, last + 1)]
         )
         offset = start - first * population
-        return row[offset : offset + count].reshape(everyone)[:, idist.get_rank()]
+        return row[offset : offset + count].reshape(len(self), per_batch)
+
+
+def own_share(items: Sequence[Any]) -> Sequence[Any]:
+    """Every n-th of the items where n processes share them; all of them in a single process.
+
+    Raises:
+        ValueError: fewer items than processes; one without any would not take part in what they compute together.
+    """
+    if idist.get_world_size() == 1:
+        return items
+    if len(items) < idist.get_world_size():
+        raise ValueError(
+            f"{len(items)} items cannot be shared by {idist.get_world_size()} processes; validate on more slices, or "
+            f"train with fewer processes"
+        )
+    return items[idist.get_rank() :: idist.get_world_size()]
 
 
 def _weights(dataset: UnpairedDataset) -> np.ndarray | None:

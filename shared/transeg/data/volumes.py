@@ -177,7 +177,11 @@ class GuardedIteration:
 
 
 class ReportFailures:
-    """Handler that raises `BatchError` at the end of the run if any case failed, on any process."""
+    """Handler that raises `BatchError` at the end of the run if any case failed, on any process.
+
+    Of several processes the first raises and the others end well, so that the list is there once: torchrun ends with
+    status 1 if any process does.
+    """
 
     def __init__(self, dataset: VolumeDataset) -> None:
         self.dataset = dataset
@@ -187,12 +191,12 @@ class ReportFailures:
         engine.add_event_handler(Events.COMPLETED, self)
 
     def __call__(self, engine: Engine) -> None:
-        """Gather the failures of all processes and raise if there are any."""
+        """Gather the failures of all processes and raise on the first if there are any."""
         gathered = idist.all_gather(json.dumps(self.dataset.failures))
         failures: dict[str, str] = {}
         for part in [gathered] if isinstance(gathered, str) else gathered:
             failures |= json.loads(part)
-        if failures:
+        if failures and idist.get_rank() == 0:
             lines = "".join(f"\n  {case}: {reason}" for case, reason in sorted(failures.items()))
             raise BatchError(f"{len(failures)} of {len(self.dataset.items)} cases failed, the others are done:{lines}")
 

@@ -2,7 +2,7 @@
 
 from transeg.engines.handlers import PanelSaver, TermLogger, TrainingState
 from transeg.engines.player import Player
-from transeg.engines.trainer import AlternatingTrainer, NonFiniteError, Objective
+from transeg.engines.trainer import AlternatingTrainer, NonFiniteError, Objective, RankLostError
 from transeg.engines.weights import BestModelSaver, WeightsLoader
 
 __all__ = [
@@ -12,6 +12,7 @@ __all__ = [
     "Objective",
     "PanelSaver",
     "Player",
+    "RankLostError",
     "TermLogger",
     "TrainingState",
     "WeightsLoader",

@@ -49,6 +49,17 @@ class NonFiniteError(RuntimeError):
         )
 
 
+class RankLostError(RuntimeError):
+    """Another process of the training ended, so that this one waits for nobody."""
+
+    def __init__(self, epoch: int, iteration: int) -> None:
+        super().__init__(
+            f"Another process of this training has ended or cannot be reached (epoch {epoch}, iteration {iteration} on "
+            f"rank {idist.get_rank()}); its own message and the root cause named by torchrun tell why. The last "
+            "checkpoint is whole: go on from it with --resume True, with as many processes as you like."
+        )
+
+
 class AlternatingTrainer(SupervisedTrainer):
     """Runs the objective's forward once per batch, then lets each player in turn minimise its own terms.
 
@@ -60,8 +71,9 @@ class AlternatingTrainer(SupervisedTrainer):
     Everything random is seeded at the start of each epoch from (seed, epoch, rank), and the loader is started anew.
     Checkpoints are taken between epochs, so they need no random state: seed and epoch are the whole of it.
 
-    Several ranks: networks are copied from rank 0 at the start of each epoch, each player's gradients averaged.
-    Random numbers and an objective's memory differ by rank; rank 0's memory is the one that checkpoints keep.
+    Several ranks: networks are copied from rank 0 at the start of each epoch, each player's gradients averaged, and
+    buffers (of batch norm, each rank's own until then) copied again before validation. Random numbers and an
+    objective's memory differ by rank; rank 0's memory is the one that checkpoints keep.
 
     ``state.output`` holds "image" and "label" (on the device), "loss" (sum of the players' totals), "terms"
     ("player/term" to value), both on the CPU, and "translation" (what forward returned, detached). Of the
@@ -88,7 +100,7 @@ class AlternatingTrainer(SupervisedTrainer):
 
     Raises:
         ValueError: players, objective, networks or averages do not fit together.
-        NonFiniteError: while running.
+        NonFiniteError, RankLostError: while running.
     """
 
     def __init__(
@@ -173,6 +185,20 @@ class AlternatingTrainer(SupervisedTrainer):
                 return player
         raise ValueError(f"None of the players {names} trains network.")
 
+    def run(self) -> None:
+        """Train until the last epoch.
+
+        Raises:
+            NonFiniteError: a term or gradient is not finite.
+            RankLostError: another process has ended.
+        """
+        try:
+            super().run()
+        except RuntimeError as error:
+            if isinstance(error, torch.distributed.DistError) or "third_party/gloo" in str(error):  # gloo's has no type
+                raise RankLostError(self.state.epoch, self.state.iteration) from error
+            raise
+
     # One iteration
 
     def _iteration(self, engine: SupervisedTrainer, batchdata: Mapping[str, Any]) -> dict[str, Any]:
@@ -216,9 +242,10 @@ class AlternatingTrainer(SupervisedTrainer):
         total = player.total(terms)
         self.state.output[CommonKeys.LOSS] = total.detach()
         self.fire_event(IterationEvents.LOSS_COMPLETED)
+        scaled = self.grad_scaler.scale(total / window)
         if total.requires_grad:
             retain = player is not self.players[-1] and reaches(total, nodes)
-            self.grad_scaler.scale(total / window).backward(inputs=player.parameters, retain_graph=retain)
+            scaled.backward(inputs=player.parameters, retain_graph=retain)
         self.fire_event(IterationEvents.BACKWARD_COMPLETED)
 
         norm = torch.zeros_like(total)
@@ -284,16 +311,19 @@ class AlternatingTrainer(SupervisedTrainer):
         for part in (dataset, getattr(loader, "sampler", None), getattr(loader, "batch_sampler", None)):
             if hasattr(part, "set_epoch"):
                 part.set_epoch(epoch)
-        if idist.get_world_size() > 1:
-            for module in self.networks.values():
-                for tensor in module.state_dict().values():
-                    idist.broadcast(tensor, src=0)
+        self._copy_from_rank_0(tensor for module in self.networks.values() for tensor in module.state_dict().values())
         self.set_data(loader)  # an iterator kept from the last epoch would depend on history
 
     def _end_epoch(self, engine: SupervisedTrainer) -> None:
         for player in self.players:
             if player.scheduler is not None:
                 player.scheduler.step()
+        self._copy_from_rank_0(buffer for module in self.networks.values() for buffer in module.buffers())
+
+    def _copy_from_rank_0(self, tensors: Iterable[Tensor]) -> None:
+        if idist.get_world_size() > 1:
+            for tensor in tensors:
+                idist.broadcast(tensor, src=0)
 
     # Checkpoints
 

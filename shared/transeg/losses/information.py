@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import math
 
-import torch
+import ignite.distributed as idist
 from torch import Tensor
+
+from transeg.losses.ranks import logsumexp_over_ranks
 
 
 def mutual_information_bound(joint: Tensor, marginal: Tensor) -> Tensor:
@@ -13,8 +15,10 @@ def mutual_information_bound(joint: Tensor, marginal: Tensor) -> Tensor:
 
     $$\mathbb{E}_{p(c,u)}[T] - \log \mathbb{E}_{p(c)p(u)}[e^{T}]$$
 
+    Over several processes the means are those of all of them, with equally many statistics each.
+
     Args:
         joint: statistics (B,) of pairs that belong together.
         marginal: statistics (M,) of pairs that do not.
     """
-    return joint.mean() - (torch.logsumexp(marginal, dim=0) - math.log(len(marginal)))
+    return joint.mean() - (logsumexp_over_ranks(marginal) - math.log(len(marginal) * idist.get_world_size()))

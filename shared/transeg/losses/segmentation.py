@@ -5,13 +5,15 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from transeg.losses.ranks import sum_over_ranks
+
 
 def soft_dice(logits: Tensor, reference: Tensor, smooth: float = 1.0) -> Tensor:
     r"""Soft Dice loss pooled over the batch, GenSeg eq. 7.
 
     $$1 - \frac{2 \sum y s + \epsilon}{\sum y + \sum s + \epsilon},\quad s = \mathrm{sigmoid}(logits)$$
 
-    Pass labelled samples only; an empty batch costs 0.
+    Pass labelled samples only; an empty batch costs 0. Over several processes the sums are those of all of them.
 
     Args:
         logits: (B, K, *S).
@@ -24,5 +26,5 @@ def soft_dice(logits: Tensor, reference: Tensor, smooth: float = 1.0) -> Tensor:
     axes = [0, *range(2, logits.dim())]
     s = torch.sigmoid(logits.to(torch.promote_types(logits.dtype, torch.float32)))  # sums overflow in half precision
     y = reference.to(s.dtype)
-    overlap = (y * s).sum(axes)
-    return (1 - (2 * overlap + smooth) / (y.sum(axes) + s.sum(axes) + smooth)).mean()
+    overlap, true, found = sum_over_ranks(torch.stack([(y * s).sum(axes), y.sum(axes), s.sum(axes)]))
+    return (1 - (2 * overlap + smooth) / (true + found + smooth)).mean()

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from transeg.losses import absolute_error, prediction_consistency, soft_dice
-from transeg.objectives.supervision import supervised
+from transeg.losses import absolute_error, prediction_consistency
+from transeg.objectives.supervision import segmentation_loss, supervised
 
 
 @dataclass
@@ -27,10 +27,6 @@ class Prediction:
     teacher: Tensor | None = None
 
 
-def _segmentation(t: Prediction) -> Tensor:
-    return t.x_p.new_zeros(()) if t.seg is None else soft_dice(t.seg, t.y)
-
-
 class SegmentationObjective:
     """Supervised segmentation of the labelled images. Networks: ``generator``.
 
@@ -44,15 +40,15 @@ class SegmentationObjective:
     def forward(self, nets: Mapping[str, nn.Module], batch: Mapping[str, Tensor]) -> Prediction:
         """Batch: ``image`` (n, C, *S), ``label`` (n, K, *S), ``labelled`` (n,) bool."""
         t = Prediction(x_p=batch["image"], x_a=batch.get("absence"), labelled=batch["labelled"])
-        rows, y = supervised(batch, self.segment_absence)
+        rows, t.y = supervised(batch, self.segment_absence)
         if len(rows) > 0:
             images = torch.cat([t.x_p, t.x_a]) if self.segment_absence else t.x_p
-            t.seg, t.y = nets["generator"](images[rows]), y
+            t.seg = nets["generator"](images[rows])
         return t
 
     def generators(self, nets: Mapping[str, nn.Module], t: Prediction) -> dict[str, Tensor]:
         """Soft Dice loss (eq. 7)."""
-        return {"segmentation": _segmentation(t)}
+        return {"segmentation": segmentation_loss(t.seg, t.y)}
 
 
 class AutoencodingObjective:
@@ -67,15 +63,15 @@ class AutoencodingObjective:
         t = Prediction(x_p=batch["image"], x_a=batch["absence"], labelled=batch["labelled"])
         code, skips = net.encode(torch.cat([t.x_p, t.x_a]))
         t.x_pp, t.x_aa = torch.tanh(net.reconstructor(code, skips)).split(n)
-        rows, y = supervised(batch, self.segment_absence)
+        rows, t.y = supervised(batch, self.segment_absence)
         if len(rows) > 0:
-            t.seg, t.y = net.segment(code[rows], [s[rows] for s in skips]), y
+            t.seg = net.segment(code[rows], [s[rows] for s in skips])
         return t
 
     def generators(self, nets: Mapping[str, nn.Module], t: Prediction) -> dict[str, Tensor]:
         """Soft Dice loss (eq. 7) and absolute error of the reconstructions (eq. 8)."""
         error = absolute_error(t.x_pp, t.x_p) + absolute_error(t.x_aa, t.x_a)
-        return {"segmentation": _segmentation(t), "reconstruction": error}
+        return {"segmentation": segmentation_loss(t.seg, t.y), "reconstruction": error}
 
 
 class MeanTeacherObjective:
@@ -94,12 +90,12 @@ class MeanTeacherObjective:
         t.student = nets["generator"](images)
         with torch.no_grad():
             t.teacher = nets["teacher"](images)
-        rows, y = supervised(batch, self.segment_absence)
+        rows, t.y = supervised(batch, self.segment_absence)
         if len(rows) > 0:
-            t.seg, t.y = t.student[rows], y
+            t.seg = t.student[rows]
         return t
 
     def generators(self, nets: Mapping[str, nn.Module], t: Prediction) -> dict[str, Tensor]:
         """Soft Dice loss (eq. 7) and squared difference of student's and teacher's probabilities."""
         consistency = prediction_consistency(t.student, t.teacher)
-        return {"segmentation": _segmentation(t), "consistency": consistency}
+        return {"segmentation": segmentation_loss(t.seg, t.y), "consistency": consistency}

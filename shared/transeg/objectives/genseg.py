@@ -12,8 +12,14 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from transeg.losses import absolute_error, hinge_discriminator, hinge_generator, mutual_information_bound, soft_dice
-from transeg.objectives.supervision import supervised
+from transeg.losses import (
+    absolute_error,
+    hinge_discriminator,
+    hinge_generator,
+    mutual_information_bound,
+    roll_over_ranks,
+)
+from transeg.objectives.supervision import segmentation_loss, supervised
 
 Skips = list[Tensor]
 
@@ -106,9 +112,9 @@ class GenSegObjective:
             t.x_apa = net.decode_common(t.code_ap_again, skips_again)
 
         t.labelled = batch["labelled"]
-        rows, y = supervised(batch, self.segment_absence)
+        rows, t.y = supervised(batch, self.segment_absence)
         if len(rows) > 0:  # the loss sees labelled images only, so only these are segmented (eq. 4)
-            t.seg, t.y = net.segment(code[rows], [s[rows] for s in skips]), y
+            t.seg = net.segment(code[rows], [s[rows] for s in skips])
         return t
 
     def discriminators(self, nets: Mapping[str, nn.Module], t: GenSegTranslation) -> dict[str, Tensor]:
@@ -121,7 +127,7 @@ class GenSegObjective:
     def generators(self, nets: Mapping[str, nn.Module], t: GenSegTranslation) -> dict[str, Tensor]:
         """The five losses of eq. 6 (without those of the directions left out)."""
         terms = {
-            "segmentation": t.x_pp.new_zeros(()) if t.seg is None else soft_dice(t.seg, t.y),  # eq. 7
+            "segmentation": segmentation_loss(t.seg, t.y),  # eq. 7
             "reconstruction": absolute_error(t.x_pp, t.x_p) + absolute_error(t.x_aa, t.x_a),  # eq. 8
         }
         latent = absolute_error(t.code_pp, t.code_p) + absolute_error(t.c_aa, t.c_a)  # eq. 9
@@ -141,7 +147,7 @@ class GenSegObjective:
     def information(self, nets: Mapping[str, nn.Module], t: GenSegTranslation) -> dict[str, Tensor]:
         """Train the estimator of the mutual information of c and u (Fig. 5); it does not touch the codes."""
         c, u, network = t.c_p.detach(), t.u_p.detach(), nets["information"]
-        bound = mutual_information_bound(network(c, u), network(c, u.roll(1, dims=0)))
+        bound = mutual_information_bound(network(c, u), network(c, roll_over_ranks(u)))
         return {"mutual_information": -bound}
 
 

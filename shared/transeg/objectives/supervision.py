@@ -1,4 +1,4 @@
-"""Which images of a batch have a mask to learn from."""
+"""Which images of a batch have a mask to learn from, and what they cost."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ from collections.abc import Mapping
 
 import torch
 from torch import Tensor
+
+from transeg.losses import soft_dice
 
 
 def supervised(batch: Mapping[str, Tensor], absence: bool) -> tuple[Tensor, Tensor]:
@@ -25,3 +27,13 @@ def supervised(batch: Mapping[str, Tensor], absence: bool) -> tuple[Tensor, Tens
     n, more = len(y), len(batch["absence"])
     empty = y.new_zeros(more, *y.shape[1:])
     return torch.cat([rows, torch.arange(n, n + more, device=y.device)]), torch.cat([y[rows], empty])
+
+
+def segmentation_loss(seg: Tensor | None, y: Tensor) -> Tensor:
+    """Soft Dice loss (GenSeg eq. 7), 0 where there is no mask.
+
+    Args:
+        seg: logits (m, K, *S) of the images that have a mask, or None for m = 0.
+        y: their masks (m, K, *S).
+    """
+    return soft_dice(y if seg is None else seg, y)  # called without masks too: other processes may have some

@@ -1,0 +1,32 @@
+"""Several processes compute what one does."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import parity
+import pytest
+import torch
+
+
+@pytest.fixture(scope="module")
+def ranks(tmp_path_factory):
+    """What two processes found, each on its half of the batch."""
+    folder = tmp_path_factory.mktemp("ranks")
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2"]
+    script = str(Path(parity.__file__))
+    done = subprocess.run([*command, script, str(folder)], capture_output=True, text=True, timeout=180)
+    assert done.returncode == 0, done.stderr
+    return [torch.load(folder / f"{rank}.pt", weights_only=True) for rank in (0, 1)]
+
+
+@pytest.mark.parametrize("case", parity.CASES, ids=str)
+def test_two_halves_give_the_gradients_of_the_whole_batch(case, ranks):
+    whole = parity.gradients(*case)
+    assert whole["gradients"] or case[0] == "segmentation"
+    for rank in ranks:
+        part = rank[str(case)]
+        assert part["gradients"].keys() == whole["gradients"].keys()
+        for name, grad in whole["gradients"].items():
+            torch.testing.assert_close(part["gradients"][name], grad, rtol=1e-5, atol=1e-7, msg=lambda m, n=name: n + m)
+        torch.testing.assert_close(part["segmentation"], whole["segmentation"])
