@@ -14,7 +14,7 @@ ALLOWED = {
     "metrics": set(),
     "objectives": {"losses"},
     "engines": {"networks"},  # folding spectral norm into the weights that are saved
-    "transforms": {"classical"},
+    "transforms": {"classical", "metrics", "visual"},
     "data": {"transforms"},
     "visual": {"metrics"},
     "release": {"data", "engines"},  # bundles are data to it

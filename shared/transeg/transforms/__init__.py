@@ -1,26 +1,27 @@
 """Named MONAI transforms: loading with checks, preprocessing of a data set, augmentation, saving."""
 
-from transeg.transforms.brain import (
-    CentreBraind,
-    NormaliseBraind,
-    RestoreIntensityd,
-    brain_mask,
-    brain_preprocessing,
-)
+from transeg.transforms.brain import NormaliseBraind, brain_mask, brain_preprocessing
+from transeg.transforms.centre import CentreForegroundd
+from transeg.transforms.intensity import RestoreIntensityd, ScaleRanged, SignedRanged
 from transeg.transforms.load import LoadVolumed, VolumeError
 from transeg.transforms.outputs import SaveVolumed, Translated, translation_output
 from transeg.transforms.slices import LoadSliced
+from transeg.transforms.thigh import body_mask, thigh_preprocessing
 
 __all__ = [
-    "CentreBraind",
+    "CentreForegroundd",
     "LoadSliced",
     "LoadVolumed",
     "NormaliseBraind",
     "RestoreIntensityd",
     "SaveVolumed",
+    "ScaleRanged",
+    "SignedRanged",
     "Translated",
     "VolumeError",
+    "body_mask",
     "brain_mask",
     "brain_preprocessing",
+    "thigh_preprocessing",
     "translation_output",
 ]

@@ -15,7 +15,7 @@ from monai.config import DtypeLike, KeysCollection, PathLike
 from monai.networks.utils import eval_mode
 from monai.transforms import Compose, Invertd, InvertibleTransform, MapTransform, SaveImaged
 
-from transeg.transforms.brain import RestoreIntensityd
+from transeg.transforms.intensity import RestoreIntensityd
 
 logger = logging.getLogger(__name__)
 
@@ -95,7 +95,8 @@ def translation_output(
 ) -> Compose:
     """Make the transform that writes the healthy translation on the input's grid and in its intensity units.
 
-    Voxels outside the brain are 0. Arguments as for `Translated`, `monai.transforms.Invertd`, `SaveVolumed`.
+    Voxels that the preprocessing masked or cut off are 0. Arguments as for `Translated`, `monai.transforms.Invertd`,
+    `SaveVolumed`.
     """
     return Compose(
         [

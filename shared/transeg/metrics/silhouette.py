@@ -1,0 +1,36 @@
+"""What of a scan is body and what is air."""
+
+from __future__ import annotations
+
+import numpy as np
+from scipy import ndimage
+
+LEVEL = 0.12  # of the range of intensities: above the noise of air, below muscle
+SMALLEST = 0.05  # of the largest part: less is an artefact or a pad
+
+
+def foreground_level(volume: np.ndarray, fraction: float = LEVEL) -> float:
+    """Intensity that parts body from dark air: `fraction` of the way from the 0.5 to the 99.5 percentile."""
+    low, high = np.percentile(volume, [0.5, 99.5])
+    return float(low + fraction * (high - low))
+
+
+def silhouette(volume: np.ndarray, level: float | None = None) -> np.ndarray:
+    """Body of a scan: what is brighter than air in slightly smoothed slices, without holes and specks.
+
+    Args:
+        volume: (X, Y, Z), slices along Z; air dark.
+        level: intensity above which a voxel is body; default `foreground_level`.
+
+    Returns:
+        bool (X, Y, Z).
+    """
+    volume = np.asarray(volume, dtype=np.float32)
+    level = foreground_level(volume) if level is None else level
+    body = ndimage.gaussian_filter(volume, (0.7, 0.7, 0)) > level
+    parts, count = ndimage.label(body)
+    if count > 1:
+        sizes = np.bincount(parts.ravel())
+        sizes[0] = 0
+        body = (sizes >= SMALLEST * sizes.max())[parts]
+    return ndimage.binary_fill_holes(body, structure=np.ones((3, 3, 1), bool))

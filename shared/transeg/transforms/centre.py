@@ -1,0 +1,68 @@
+"""Slices of one size with what matters in the middle."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import torch
+from monai.config import KeysCollection
+from monai.data import MetaTensor
+from monai.transforms import CropForeground, CropForegroundd
+
+from transeg.transforms.load import VolumeError
+
+logger = logging.getLogger(__name__)
+
+
+class _CentreForeground(CropForeground):
+    """Crop or pad the first axes to `size` around the middle of the foreground's bounding box; other axes keep their
+    extent."""
+
+    def __init__(self, size: Sequence[int], select_fn: Callable, name: str) -> None:
+        super().__init__(select_fn)
+        self.size, self.name = tuple(size), name
+
+    def compute_bounding_box(self, img: torch.Tensor) -> tuple[np.ndarray, np.ndarray]:
+        """Return the first corner of the box and the corner behind its last voxel; both may lie outside."""
+        mask = np.asarray(self.select_fn(img))[0]
+        if not mask.any():
+            raise VolumeError(f"{file_name(img)}: no {self.name} (no voxel of it is found); check the image")
+        if mask.mean() > 0.99:
+            logger.warning("%s: no zero background, so all of it counts as %s", file_name(img), self.name)
+        start, end = np.zeros(mask.ndim, dtype=int), np.array(mask.shape)
+        for axis, length in enumerate(self.size):
+            along = np.flatnonzero(mask.any(axis=tuple(a for a in range(mask.ndim) if a != axis)))
+            start[axis] = (along[0] + along[-1] + 1) // 2 - length // 2
+            end[axis] = start[axis] + length
+            if along[0] < start[axis] or along[-1] >= end[axis]:
+                logger.warning(
+                    "%s: the %s spans %d voxels along axis %d, more than the slice size %d; "
+                    "the rest is cut off and counted as background",
+                    file_name(img), self.name, along[-1] - along[0] + 1, axis, length,
+                )  # fmt: skip
+        return start, end
+
+
+class CentreForegroundd(CropForegroundd):
+    """Crop or pad X and Y of all keys to `size`, centred on the foreground of `source_key`; pads with 0. Invertible.
+
+    Args:
+        keys: volumes (C, X, Y, Z).
+        source_key: the volume whose foreground is meant.
+        size: (X, Y) in voxels.
+        select_fn: (C, X, Y, Z) -> bool (1, X, Y, Z), the foreground.
+        name: of the foreground, for messages.
+    """
+
+    def __init__(
+        self, keys: KeysCollection, source_key: str, size: Sequence[int], select_fn: Callable, name: str
+    ) -> None:
+        super().__init__(keys, source_key, start_coord_key=None, end_coord_key=None)
+        self.cropper = _CentreForeground(size, select_fn, name)
+
+
+def file_name(image: torch.Tensor) -> str:
+    """File that a volume came from, for messages."""
+    return str(image.meta.get("filename_or_obj", "volume")) if isinstance(image, MetaTensor) else "volume"

@@ -1,0 +1,100 @@
+"""From the units of a scan to those of a network, and back."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from monai.config import KeysCollection
+from monai.transforms import MapTransform
+
+from transeg.transforms.centre import file_name
+from transeg.transforms.load import VolumeError
+
+
+class ScaleRanged(MapTransform):
+    """Map the `lower` to `upper` percentiles of each volume to 0 to 1 and cut off what lies beyond.
+
+    One rule for all scans, whatever their grade of disease, so that intensities of two domains can be compared. Not
+    undone by `Invertd`, which must leave masks alone; `RestoreIntensityd` undoes it (what was cut off stays so).
+
+    Raises:
+        VolumeError: constant intensity.
+    """
+
+    def __init__(self, keys: KeysCollection, lower: float = 0.0, upper: float = 99.5) -> None:
+        super().__init__(keys)
+        self.shares = torch.tensor([lower / 100, upper / 100], dtype=torch.float64)
+
+    def __call__(self, data: Mapping[str, Any]) -> dict[str, Any]:
+        """Scale (C, X, Y, Z), channels apart, and note offset and scale (C,) in the meta data."""
+        item = dict(data)
+        for key in self.key_iterator(item):
+            image = item[key]
+            voxels = image.as_tensor().double().flatten(1).sort(dim=1).values
+            # torch.quantile refuses large volumes
+            position = self.shares * (voxels.shape[1] - 1)
+            below, above = voxels[:, position.floor().long()], voxels[:, position.ceil().long()]
+            low, high = (below + (above - below) * position.frac()).unbind(dim=1)
+            constant = torch.nonzero(high <= low).flatten().tolist()
+            if constant:
+                raise VolumeError(f"{file_name(image)}: channel(s) {constant} of constant intensity; replace the file")
+            item[key] = ((image - column(low, image)) / column(high - low, image)).clamp(0, 1)
+            note_scale(item[key], low, high - low)
+        return item
+
+
+class SignedRanged(MapTransform):
+    """Map [0, 1] to [-1, 1], the range of tanh, and keep the noted scale right."""
+
+    def __call__(self, data: Mapping[str, Any]) -> dict[str, Any]:
+        """Map (C, X, Y, Z)."""
+        item = dict(data)
+        for key in self.key_iterator(item):
+            offset, scale = (item[key].meta[name] for name in ("intensity_offset", "intensity_scale"))
+            item[key] = 2 * item[key] - 1
+            note_scale(item[key], offset + scale / 2, scale / 2)
+        return item
+
+
+def note_scale(image: torch.Tensor, offset: torch.Tensor, scale: torch.Tensor, masked: bool = False) -> None:
+    """Note in the meta data that value * scale + offset (C,) is the intensity in the file.
+
+    Args:
+        image: a MetaTensor (C, X, Y, Z).
+        offset: intensity of the value 0.
+        scale: intensity of a difference of 1.
+        masked: voxels of value 0 (in all channels) are background, whose intensity is 0.
+    """
+    image.meta.update(intensity_offset=offset.cpu(), intensity_scale=scale.cpu(), intensity_masked=masked)
+
+
+class RestoreIntensityd(MapTransform):
+    """Give a normalised volume (such as a translation) the intensity units of its source image again.
+
+    Args:
+        keys: volumes (C, X, Y, Z) on the preprocessed grid.
+        source_key: the preprocessed image, whose meta data hold the scale; where its background was masked, the
+            volumes become 0 there.
+    """
+
+    def __init__(self, keys: KeysCollection, source_key: str = "image") -> None:
+        super().__init__(keys)
+        self.source_key = source_key
+
+    def __call__(self, data: Mapping[str, Any]) -> dict[str, Any]:
+        """Return value * scale + offset."""
+        item = dict(data)
+        source = item[self.source_key]
+        for key in self.key_iterator(item):
+            offset, scale = (column(source.meta[f"intensity_{name}"], item[key]) for name in ("offset", "scale"))
+            item[key] = item[key] * scale + offset
+            if source.meta["intensity_masked"]:
+                item[key] = item[key] * (source != 0).any(dim=0, keepdim=True)
+        return item
+
+
+def column(values: torch.Tensor, image: torch.Tensor) -> torch.Tensor:
+    """Values (C,) in a shape that broadcasts over an image (C, ...)."""
+    return values.reshape(-1, *[1] * (image.ndim - 1)).to(image.device, torch.float32)

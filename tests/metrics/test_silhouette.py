@@ -1,0 +1,19 @@
+"""The body without the air around it, its own holes filled."""
+
+import numpy as np
+from transeg.metrics import silhouette
+
+
+def test_a_ring_is_filled_and_a_speck_is_left_out():
+    rng = np.random.default_rng(0)
+    x, y = np.meshgrid(np.arange(60), np.arange(50), indexing="ij")
+    radius = np.hypot(x - 30, y - 25)
+    volume = np.zeros((60, 50, 3)) + ((radius < 20) & (radius > 12))[..., None]
+    volume[2:4, 2:4] = 1
+    volume += 0.02 * rng.standard_normal(volume.shape)
+    volume[..., 2] = 0.02 * rng.standard_normal((60, 50))  # a slice beyond the body
+    body = silhouette(100 * volume + 7)
+    assert body[30, 25, :2].all(), "the hole"
+    assert not body[3, 3].any()
+    assert not body[..., 2].any()
+    assert abs(body[..., 0].sum() / (radius < 20).sum() - 1) < 0.12
