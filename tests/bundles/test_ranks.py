@@ -1,0 +1,95 @@
+"""Every bundle under torchrun with two processes: training that loses one, validation, inference, evaluation."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+
+import pytest
+import torch
+
+from .conftest import BUNDLES
+from .test_workflows import CPU, copy, slices, volumes, workflow  # noqa: F401 (fixtures)
+
+SMALL = {"epochs": 2, "batch_size": 4, "batches_per_epoch": 3, "labelled_per_batch": 1}
+
+
+class Dies:
+    """Ends the last process as a failing machine would, in the middle of the second epoch."""
+
+    def attach(self, engine):
+        from ignite.engine import Events
+
+        if os.environ["RANK"] == "1":
+            engine.add_event_handler(Events.ITERATION_COMPLETED(once=5), lambda: os.kill(os.getpid(), signal.SIGKILL))
+
+
+def torchrun(run, root, configs, data, **options):
+    """What a user would type, on two processes of one thread each; both pipes as one text."""
+    files = "[" + ",".join(f"'{root / 'configs' / name}'" for name in (*configs, "multi_gpu_train.json")) + "]"
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2", "-m"]
+    command += ["monai.bundle", "run", run, "--config_file", files]
+    for key, value in {"bundle_root": root, "dataset_dir": data, **options}.items():
+        command += [f"--{key}", str(value)]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
+    places = {"cwd": BUNDLES.parent, "env": environment}
+    return subprocess.run(command, capture_output=True, text=True, timeout=180, **places)
+
+
+def test_a_training_that_loses_a_process_goes_on_with_any_number(copy, slices, tmp_path):  # noqa: F811
+    ckpt, out = tmp_path / "models", tmp_path / "eval"
+    places = {"ckpt_dir": str(ckpt), "output_dir": str(out)}
+    dies = {"+train#handlers": [{"_target_": f"{__package__}.test_ranks.Dies"}]}
+    (copy / "configs/dies.json").write_text(json.dumps(dies))
+    dead = torchrun("training", copy, ["train.json", "dies.json"], slices, **SMALL, **places)
+    assert dead.returncode == 1
+    assert "Signal 9 (SIGKILL)" in dead.stderr  # torchrun's account of the root cause
+    state = torch.load(ckpt / "train_state.pt", weights_only=True)
+    assert (state["epoch"], state["iteration"]) == (1, 3)
+    assert not list(ckpt.glob("*.tmp"))
+
+    # a single process finds the checkpoint of two, and the same score on the whole validation set as they on shares
+    alone = workflow(copy, "train", ["train.json"], slices, **SMALL, **places, resume=True)
+    alone.parser["epochs"] = 1
+    alone.initialize()
+    alone.run()
+    evaluator = alone.parser.get_parsed_content("validate#evaluator")
+    best = next(item for item in state["best"] if item["epoch"] == 1)
+    evaluator.run()
+    assert evaluator.state.metrics[evaluator.state.key_metric_name] == pytest.approx(best["metric"], rel=1e-5)
+
+    done = torchrun("training", copy, ["train.json"], slices, **SMALL, **places, resume=True)
+    assert done.returncode == 0, done.stderr
+    assert torch.load(ckpt / "train_state.pt", weights_only=True)["epoch"] == 2
+    rows = [json.loads(row) for row in (out / "terms.jsonl").read_text().splitlines()]
+    assert [row["iteration"] for row in rows] == list(range(1, 7))
+    assert sorted(path.name for path in (out / "panels").iterdir()) == ["epoch_0001.png", "epoch_0002.png"]
+    assert done.stderr.count("Got new best metric") + done.stdout.count("Got new best metric") <= 1
+
+    longer = workflow(copy, "train", ["train.json"], slices, **{**SMALL, "epochs": 3}, **places, resume=True)
+    longer.initialize()
+    longer.run()
+    assert torch.load(ckpt / "train_state.pt", weights_only=True)["epoch"] == 3
+
+
+def test_processes_share_the_scans_and_their_failures(copy, volumes, tmp_path):  # noqa: F811
+    items = json.loads((volumes / "datalist.json").read_text())["test_volumes"]
+    (volumes / "broken.nii.gz").write_bytes(b"no image")
+    items += [{"image": "broken.nii.gz", "case": "broken"}]  # the fourth: that of the second process
+    (volumes / "datalist.json").write_text(json.dumps({"test_volumes": items}))
+    out = tmp_path / "out"
+    done = torchrun("inferring", copy, ["inference.json"], volumes, output_dir=out)
+    assert done.returncode == 1
+    assert done.stderr.count("1 of 4 cases failed, the others are done") == 1
+    assert "broken.nii.gz" in done.stderr
+    assert {path.name for path in out.iterdir()} == {f"{item['case']}_seg.nii.gz" for item in items[:3]}
+
+
+def test_a_process_without_a_scan_waits_for_the_others(copy, volumes, tmp_path):  # noqa: F811
+    items = json.loads((volumes / "datalist.json").read_text())["test_volumes"]
+    (volumes / "datalist.json").write_text(json.dumps({"test_volumes": items[:1]}))
+    out = tmp_path / "out"
+    done = torchrun("inferring", copy, ["inference.json"], volumes, output_dir=out)
+    assert done.returncode == 0, done.stderr
+    assert [path.name for path in out.iterdir()] == [f"{items[0]['case']}_seg.nii.gz"]
