@@ -1,8 +1,7 @@
 """BraTS brain MR: volumes to axial half-slices with and without tumour.
 
-Source: Vorontsov et al., section 4.4. Axial slices are cut at mid-width into two half-slices. Presence: more than 25 %
-of the area is brain and more than 1 % of the brain is tumour (all labels merged). Absence: as much brain, no tumour.
-The rest is dropped. Patients are split 80/10/10 % with the grades in proportion; labels are kept for whole volumes.
+Source: Vorontsov et al., section 4.4; the cut and its rules are `transeg.data.BrainHalfSlices`. Patients are split
+80/10/10 % with the grades in proportion; labels are kept for whole volumes.
 The authors' code counts brain over four channels, so its threshold for the tumour is about 4 %: --min-tumour 0.04.
 
 Layouts: BraTS 2017 to 2023 as published, HGG and LGG folders or flat, one folder for each case; the name of a file
@@ -25,16 +24,14 @@ from functools import partial
 from pathlib import Path
 from typing import Annotated
 
-import numpy as np
 import typer
+from transeg.data import BrainHalfSlices, CaseSlices
 from transeg.data.volumes import SEQUENCES
-from transeg.transforms import brain_mask, brain_preprocessing
 
-from data_prep.cases import Case, CaseSlices, names_of, prepare_cases, run_command, unique_names
+from data_prep.cases import Case, names_of, prepare_cases, run_command, unique_names
 from data_prep.splits import split_patients
 
 LABEL_NAMES = ("seg", "segm", "label")
-SIDES = ("left", "right")  # X runs from left to right
 # scans of one patient: BraTS-GLI-00012-001 (2023) and brats_tcia_pat117_0001 (2015); else the name of the case
 PATIENT = re.compile(r"BraTS-\w+-\d{5}|.*_pat\d+|.+")
 
@@ -109,47 +106,9 @@ def _grades(folder: Path) -> dict[str, str]:
         return {name: row.get("Grade") or "" for row in csv.DictReader(file) for name in row.values() if name}
 
 
-def half_slices(image: np.ndarray, label: np.ndarray, min_brain: float = 0.25, min_tumour: float = 0.01) -> CaseSlices:
-    """Cut a preprocessed volume into half-slices and keep those that belong to a domain.
-
-    Args:
-        image: (C, X, Y, Z), X and Y centred on the brain, 0 outside it.
-        label: (X, Y, Z), above 0 in the tumour.
-        min_brain: share of the half-slice that must be exceeded by brain.
-        min_tumour: share of its brain pixels that must be exceeded by tumour, if there is any.
-
-    Returns:
-        Half-slices (N, C, X / 2, Y), the left and the right one of each axial slice in turn, with "z" (axial index in
-        the preprocessed volume) and "side".
-    """
-    half = image.shape[1] // 2
-    parts = [slice(0, half), slice(half, 2 * half)]
-    mask = brain_mask(image)[0].numpy()
-    brain, tumour = (
-        np.stack([np.count_nonzero(volume[part], axis=(0, 1)) for part in parts], axis=1) for volume in (mask, label)
-    )  # (Z, 2) pixels
-    large = brain > min_brain * half * image.shape[2]
-    small_tumour = (tumour > 0) & (tumour <= min_tumour * brain)
-    chosen = np.argwhere(large & ~small_tumour).tolist()
-    images = np.empty((len(chosen), len(image), half, image.shape[2]), np.float16)
-    labels = np.empty((len(chosen), half, image.shape[2]), np.uint8)
-    for n, (z, side) in enumerate(chosen):
-        images[n] = image[:, parts[side], :, z]
-        labels[n] = label[parts[side], :, z] > 0
-    dropped = {"little brain": int((~large).sum()), "small tumour": int((large & small_tumour).sum())}
-    return CaseSlices(images, labels, [{"z": z, "side": SIDES[side]} for z, side in chosen], dropped)
-
-
-def _make(case: Case, pixdim: float, size: tuple[int, int], min_brain: float, min_tumour: float) -> CaseSlices:
+def _make(case: Case, cut: BrainHalfSlices) -> CaseSlices:
     item = {"image": [str(path) for path in case.images], "label": str(case.label)}
-    if case.mask is not None:
-        item["mask"] = str(case.mask)
-    mask_key = None if case.mask is None else "mask"
-    preprocess = brain_preprocessing(
-        ("image",), ("label",), len(case.images), pixdim=pixdim, size=size, clip=False, mask_key=mask_key
-    )
-    volumes = preprocess(item)
-    return half_slices(volumes["image"].numpy(), volumes["label"][0].numpy(), min_brain, min_tumour)
+    return cut(item if case.mask is None else {**item, "mask": str(case.mask)})
 
 
 def _channels(text: str) -> tuple[str, ...]:
@@ -198,15 +157,14 @@ def prepare(
     Bad cases are listed at the end and the others are done; the exit status is then 1.
     """
     options = {name: str(value) if isinstance(value, Path) else value for name, value in locals().items()}
-    if min(size) < 2 or size[0] % 2:
-        raise ValueError(f"--size {size[0]} {size[1]}: the width must be even, since slices are cut into halves")
     names = _channels(channels)
+    cut = BrainHalfSlices(len(names), pixdim, size, min_brain, min_tumour)
     cases = find_cases(data, names, _patterns(pattern or ()))
     splits = split_patients(cases, validation, test, seed, names_of(validation_cases), names_of(test_cases))
     return prepare_cases(
         cases,
         splits,
-        partial(_make, pixdim=pixdim, size=size, min_brain=min_brain, min_tumour=min_tumour),
+        partial(_make, cut=cut),
         out,
         labelled_fraction=labelled_fraction,
         labelled_count=labelled_count,

@@ -17,13 +17,13 @@ from dataclasses import dataclass, field
 from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import torch
 import typer
 from tqdm import tqdm
-from transeg.data import write_datalist, write_stack
+from transeg.data import CaseSlices, write_datalist, write_slices
 from transeg.transforms import VolumeError
 
 logger = logging.getLogger(__name__)
@@ -53,15 +53,6 @@ class Case:
         if self.mask is not None:
             item["mask"] = _relative(self.mask, folder)
         return item | ({"label": _relative(self.label, folder)} if labelled else {})
-
-
-class CaseSlices(NamedTuple):
-    """What is kept of one case, and how much is not."""
-
-    images: np.ndarray  # (N, C, X, Y)
-    labels: np.ndarray  # (N, X, Y) 0 or 1
-    fields: list[dict[str, Any]]  # for each slice what its item says beside the file names, such as {"z": 60}
-    dropped: dict[str, int]  # reason -> slices
 
 
 @dataclass
@@ -185,10 +176,7 @@ def _prepare_case(case: Case, make: Callable[[Case], CaseSlices], out: Path) -> 
         return case.problem
     try:
         slices = make(case)
-        stacks = {"images": (slices.images, np.float16), "labels": (slices.labels, np.uint8)}
-        if len(slices.fields):
-            for kind, (stack, dtype) in stacks.items():
-                write_stack(out / kind / f"{case.name}.npy", [stack], stack.shape, dtype)
+        presence, absence = write_slices(out, case.name, slices)
     except Exception as error:  # one bad case must not stop the others
         while not isinstance(error, VolumeError) and error.__cause__ is not None:
             error = error.__cause__  # monai wraps what a transform raises
@@ -196,11 +184,7 @@ def _prepare_case(case: Case, make: Callable[[Case], CaseSlices], out: Path) -> 
             return str(error)
         logger.exception("%s", case.name, exc_info=error)
         return f"{type(error).__name__}: {error}"
-    kept = _Kept(dropped=slices.dropped)
-    for index, (fields, label) in enumerate(zip(slices.fields, slices.labels, strict=True)):
-        item = {"image": f"images/{case.name}.npy", "index": index, "case": case.name, **fields}
-        (kept.presence if label.any() else kept.absence).append(item)
-    return kept
+    return _Kept(presence, absence, slices.dropped)
 
 
 def _choose_labelled(

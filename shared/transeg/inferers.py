@@ -1,11 +1,19 @@
-"""Inference on whole volumes with networks that were trained on half-slices."""
+"""Inference with networks that were trained on half-slices: on whole volumes, and on slices before a training."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import copy
+from collections.abc import Callable, Mapping, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any
 
+import numpy as np
 import torch
+from monai.config import PathLike
 from monai.inferers import SliceInferer
+
+from transeg.engines import load_weights
 
 
 class HalfSliceInferer(SliceInferer):
@@ -41,3 +49,44 @@ class HalfSliceInferer(SliceInferer):
         if tuple(inputs.shape[2:4]) != self.size:
             raise ValueError(f"slices of {tuple(inputs.shape[2:4])} voxels given, but the inferer is for {self.size}")
         return super().__call__(inputs, network, *args, **kwargs)
+
+
+class SliceProbabilities:
+    """Probability of the lesion in slices, by the weights that inference uses.
+
+    Args:
+        network: one of their form, with or without spectral norm; stays as it is.
+        path: the weights, see `transeg.engines.load_weights`.
+        transform: from an item to a dict with "image" (C, X, Y).
+        batch_size: slices in one call of the network.
+
+    Called with N items it returns (N, X, Y), or None where no weights are there.
+    """
+
+    def __init__(
+        self,
+        network: torch.nn.Module,
+        path: PathLike,
+        transform: Callable[[dict[str, Any]], Mapping[str, Any]],
+        batch_size: int = 32,
+    ) -> None:
+        self.network, self.path, self.transform, self.batch_size = network, Path(path), transform, batch_size
+
+    @cached_property
+    def _trained(self) -> torch.nn.Module:
+        trained = copy.deepcopy(self.network)
+        load_weights(trained, self.path)
+        return trained.eval()
+
+    @torch.inference_mode()
+    def __call__(self, items: Sequence[Mapping[str, Any]]) -> np.ndarray | None:
+        """Run the network on the items' slices."""
+        if not self.path.is_file():
+            return None
+        device = next(self.network.parameters()).device
+        parts = []
+        for start in range(0, len(items), self.batch_size):
+            images = [self.transform(dict(item))["image"] for item in items[start : start + self.batch_size]]
+            logits = self._trained(torch.stack(images).to(device))
+            parts.append(logits[:, 0].sigmoid().cpu().numpy())
+        return np.concatenate(parts)

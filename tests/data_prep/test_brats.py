@@ -9,7 +9,7 @@ import pytest
 from transeg.data import UnpairedBatchSampler, UnpairedDataset, read_datalist
 from transeg.transforms import LoadSliced
 
-from data_prep.brats import find_cases, half_slices, prepare
+from data_prep.brats import find_cases, prepare
 from data_prep.cases import CasesFailedError, run_command
 
 AFFINE = np.diag([-2.0, -2.0, 2.0, 1.0])
@@ -42,27 +42,6 @@ def raw(tmp_path_factory):
         for i in range(3):
             write_case(folder / grade, f"Brats17_{grade}_{i}_1")
     return folder
-
-
-def test_half_slices_by_domain():
-    image, label = np.zeros((2, 20, 10, 4), np.float32), np.zeros((20, 10, 4))
-    image[:, :, :, :3] = 1
-    image[:, 10:, 3:, 2] = 0  # 30 % of the right half
-    label[0, 0, 0] = 1  # 1 % of the left half
-    label[:2, 0, 1] = 1
-    slices = half_slices(image, label)
-    assert [(item["z"], item["side"]) for item in slices.fields] == [
-        (0, "right"),
-        (1, "left"),
-        (1, "right"),
-        (2, "left"),
-        (2, "right"),
-    ]
-    assert slices.dropped == {"little brain": 2, "small tumour": 1}
-    assert slices.images.shape == (5, 2, 10, 10)
-    assert slices.labels.sum(axis=(1, 2)).tolist() == [0, 2, 0, 0, 0]
-    assert half_slices(image, label, min_brain=0.3).dropped["little brain"] == 3
-    assert half_slices(image, label, min_tumour=0.02).dropped["small tumour"] == 2
 
 
 def test_prepared_data_trains(raw, tmp_path, capsys):

@@ -1,15 +1,23 @@
-"""Datalists and stacks of slices, two-domain datasets and samplers, whole volumes."""
+"""Datalists and stacks of slices, two-domain datasets and samplers, whole volumes and studies."""
 
 from transeg.data.datalist import DatalistError, read_datalist, write_datalist, write_stack
-from transeg.data.datasets import UnpairedDataset
-from transeg.data.samplers import UnpairedBatchSampler, own_share
+from transeg.data.datasets import SliceDataset, UnpairedDataset
+from transeg.data.half_slices import BrainHalfSlices, half_slices
+from transeg.data.samplers import UnpairedBatchSampler
+from transeg.data.slices import CaseSlices, write_slices
+from transeg.data.studies import StudySlices
 
 __all__ = [
+    "BrainHalfSlices",
+    "CaseSlices",
     "DatalistError",
+    "SliceDataset",
+    "StudySlices",
     "UnpairedBatchSampler",
     "UnpairedDataset",
-    "own_share",
+    "half_slices",
     "read_datalist",
     "write_datalist",
+    "write_slices",
     "write_stack",
 ]

@@ -22,12 +22,13 @@ class DatalistError(ValueError):
     """A datalist cannot be used: the message names the file, the entry and what to do."""
 
 
-def read_datalist(path: PathLike, key: str) -> list[dict[str, Any]]:
+def read_datalist(path: PathLike, key: str, optional: bool = False) -> list[dict[str, Any]]:
     """Read one list of a datalist and check that every file it names exists.
 
     Args:
         path: the JSON file.
         key: name of the list, such as "training" or "training_absence".
+        optional: without a datalist return an empty list.
 
     Returns:
         Items with absolute paths (relative to the working directory if `path` is); may be empty.
@@ -36,6 +37,8 @@ def read_datalist(path: PathLike, key: str) -> list[dict[str, Any]]:
         DatalistError: no such datalist, not JSON, no such list, or an entry whose file does not exist.
     """
     path = Path(path)
+    if optional and not path.exists():
+        return []
     if not path.is_file():
         raise DatalistError(
             f"{path}: no such datalist; make one with a command of data_prep, such as "

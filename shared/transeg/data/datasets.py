@@ -5,7 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+import ignite.distributed as idist
+import monai
 from torch.utils.data import Dataset
+
+from transeg.data.studies import StudySlices, are_studies
 
 
 class UnpairedDataset(Dataset):
@@ -20,6 +24,7 @@ class UnpairedDataset(Dataset):
         absence: absence items, or None for training without that domain.
         transform: from an item to a dict with "image" (C, X, Y), "label" (1, X, Y) and "labelled", such as a
             Compose that begins with `LoadSliced`.
+        studies: makes the items of both domains where `data` are whole studies, as MONAI Label gives them.
 
     Returns:
         For each index "image" (C, X, Y), "label" (1, X, Y), "labelled" bool and, with that domain,
@@ -34,11 +39,16 @@ class UnpairedDataset(Dataset):
         data: Sequence[Mapping[str, Any]],
         absence: Sequence[Mapping[str, Any]] | None,
         transform: Callable[[dict[str, Any]], Mapping[str, Any]],
+        studies: StudySlices | None = None,
     ) -> None:
+        if studies is not None and are_studies(data):
+            data, found = studies.training()
+            absence = None if absence is None else found
         if not data:
             raise ValueError(
                 "no presence slice: the list of slices with the lesion is empty; check the datalist and, if the list "
-                "was cut to the labelled slices, prepare the data with a larger labelled fraction"
+                "was cut to the labelled slices, prepare the data with a larger labelled fraction; in MONAI Label, "
+                "label a study first"
             )
         if absence is not None and not absence:
             raise ValueError(
@@ -60,3 +70,34 @@ class UnpairedDataset(Dataset):
         if self.absence is not None:
             item["absence"] = self.transform(dict(self.absence[j % len(self.absence)]))["image"]
         return item
+
+
+class SliceDataset(monai.data.Dataset):
+    """Single slices, for validation; several processes share them.
+
+    Args:
+        data: items, see `transeg.data.datalist`.
+        transform: as for `UnpairedDataset`.
+        studies: makes the items where there are whole studies instead, as MONAI Label gives them.
+
+    Raises:
+        ValueError: fewer items than processes; one without any would not take part in what they compute together.
+    """
+
+    def __init__(
+        self,
+        data: Sequence[Mapping[str, Any]],
+        transform: Callable[[dict[str, Any]], Mapping[str, Any]],
+        studies: StudySlices | None = None,
+    ) -> None:
+        super().__init__(_own_share(data if studies is None else studies.validation(data)), transform)
+
+
+def _own_share(items: Sequence[Any]) -> Sequence[Any]:
+    count = idist.get_world_size()
+    if len(items) < count and count > 1:
+        raise ValueError(
+            f"{len(items)} items cannot be shared by {count} processes; validate on more slices, or train with fewer "
+            f"processes"
+        )
+    return items[idist.get_rank() :: count] if count > 1 else items

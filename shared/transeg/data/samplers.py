@@ -6,8 +6,7 @@ ends when every diseased slice was given once. Section 4.5: healthy slices drawn
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from typing import Any
+from collections.abc import Iterator
 
 import ignite.distributed as idist
 import numpy as np
@@ -119,22 +118,6 @@ class UnpairedBatchSampler(Sampler[list]):
         )
         offset = start - first * population
         return row[offset : offset + count].reshape(len(self), per_batch)
-
-
-def own_share(items: Sequence[Any]) -> Sequence[Any]:
-    """Every n-th of the items where n processes share them; all of them in a single process.
-
-    Raises:
-        ValueError: fewer items than processes; one without any would not take part in what they compute together.
-    """
-    if idist.get_world_size() == 1:
-        return items
-    if len(items) < idist.get_world_size():
-        raise ValueError(
-            f"{len(items)} items cannot be shared by {idist.get_world_size()} processes; validate on more slices, or "
-            f"train with fewer processes"
-        )
-    return items[idist.get_rank() :: idist.get_world_size()]
 
 
 def _weights(dataset: UnpairedDataset) -> np.ndarray | None:

@@ -3,7 +3,7 @@
 from transeg.engines.handlers import PanelSaver, TermLogger, TrainingState
 from transeg.engines.player import Player
 from transeg.engines.trainer import AlternatingTrainer, NonFiniteError, Objective, RankLostError
-from transeg.engines.weights import BestModelSaver, WeightsLoader
+from transeg.engines.weights import BestModelSaver, WeightsLoader, load_weights
 
 __all__ = [
     "AlternatingTrainer",
@@ -16,4 +16,5 @@ __all__ = [
     "TermLogger",
     "TrainingState",
     "WeightsLoader",
+    "load_weights",
 ]

@@ -94,18 +94,27 @@ class WeightsLoader:
 
     def __call__(self, engine: Engine) -> None:
         """Load them."""
-        if not self.path.is_file():
-            raise ValueError(f"{self.path}: no such file; train first, download the bundle's weights, or set the path.")
-        try:
-            state = torch.load(self.path, map_location="cpu", weights_only=True)
-        except Exception as error:
-            raise ValueError(f"{self.path} cannot be read as weights ({error}); copy or download it again.") from error
-        try:
-            self.network.load_state_dict(state)
-        except (RuntimeError, TypeError, AttributeError) as error:
-            first = " ".join(str(error).split())[:300]
-            raise ValueError(
-                f"{self.path} holds the weights of another network ({first}); set channels, width and levels to those "
-                "that it was trained with."
-            ) from error
-        logger.info("Weights from %s.", self.path)
+        load_weights(self.network, self.path)
+
+
+def load_weights(network: nn.Module, path: Path) -> None:
+    """Load a plain state dict, as `BestModelSaver` writes it, into a network with or without spectral norm.
+
+    Raises:
+        ValueError: the file is missing, cannot be read safely, or is of another network.
+    """
+    if not path.is_file():
+        raise ValueError(f"{path}: no such file; train first, download the bundle's weights, or set the path.")
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:
+        raise ValueError(f"{path} cannot be read as weights ({error}); copy or download it again.") from error
+    try:
+        network.load_state_dict(state)
+    except (RuntimeError, TypeError, AttributeError) as error:
+        first = " ".join(str(error).split())[:300]
+        raise ValueError(
+            f"{path} holds the weights of another network ({first}); set channels, width and levels to those that it "
+            "was trained with."
+        ) from error
+    logger.info("Weights from %s.", path)
