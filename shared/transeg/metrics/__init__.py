@@ -1,18 +1,27 @@
-"""The only Dice, surface distance and false-alarm rate of the project."""
+"""The only Dice, surface distance and false-alarm rate of the project; trust in a translation; muscle of legs."""
 
 from transeg.metrics.global_dice import GlobalDice
+from transeg.metrics.legs import LegMuscle, measure_legs, share_under_skin, split_legs
 from transeg.metrics.overlap import bootstrap_interval, dice, false_alarm_rate
 from transeg.metrics.silhouette import foreground_level, silhouette
 from transeg.metrics.surface import hausdorff95
 from transeg.metrics.threshold import best_threshold
+from transeg.metrics.trust import TrustLimits, TrustReport, trust_report
 
 __all__ = [
     "GlobalDice",
+    "LegMuscle",
+    "TrustLimits",
+    "TrustReport",
     "best_threshold",
     "bootstrap_interval",
     "dice",
     "false_alarm_rate",
     "foreground_level",
     "hausdorff95",
+    "measure_legs",
+    "share_under_skin",
     "silhouette",
+    "split_legs",
+    "trust_report",
 ]

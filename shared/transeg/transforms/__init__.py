@@ -5,6 +5,7 @@ from transeg.transforms.centre import CentreForegroundd
 from transeg.transforms.intensity import RestoreIntensityd, ScaleRanged, SignedRanged
 from transeg.transforms.load import LoadVolumed, VolumeError
 from transeg.transforms.outputs import SaveVolumed, Translated, translation_output
+from transeg.transforms.reports import MeasureLegsd, TrustReportd
 from transeg.transforms.slices import LoadSliced
 from transeg.transforms.thigh import body_mask, thigh_preprocessing
 
@@ -12,12 +13,14 @@ __all__ = [
     "CentreForegroundd",
     "LoadSliced",
     "LoadVolumed",
+    "MeasureLegsd",
     "NormaliseBraind",
     "RestoreIntensityd",
     "SaveVolumed",
     "ScaleRanged",
     "SignedRanged",
     "Translated",
+    "TrustReportd",
     "VolumeError",
     "body_mask",
     "brain_mask",

@@ -39,6 +39,12 @@ def write_nifti(path: PathLike, volume: torch.Tensor, affine: torch.Tensor, dtyp
         partial.unlink(missing_ok=True)
 
 
+def case_name(data: Mapping[str, Any], key: str) -> str:
+    """Name of an item: its "case", or that of the file that the volume under `key` came from."""
+    source = Path(data[key].meta.get("filename_or_obj", "volume")).name
+    return data.get("case", source.removesuffix(".gz").removesuffix(".nii"))
+
+
 class SaveVolumed(SaveImaged):
     """Save volumes as `<output_dir>/<case>_<postfix>.nii.gz`, with the affine that they carry.
 
@@ -60,9 +66,7 @@ class SaveVolumed(SaveImaged):
         """Write the volumes; the item is returned as it is."""
         self.output_dir.mkdir(parents=True, exist_ok=True)
         for key in self.key_iterator(data):
-            source = Path(data[key].meta.get("filename_or_obj", "volume")).name
-            case = data.get("case", source.removesuffix(".gz").removesuffix(".nii"))
-            path = self.output_dir / f"{case}_{self.postfix}.nii.gz"
+            path = self.output_dir / f"{case_name(data, key)}_{self.postfix}.nii.gz"
             write_nifti(path, data[key].as_tensor(), data[key].affine, self.dtype)
             logger.info("wrote %s", path)
         return dict(data)

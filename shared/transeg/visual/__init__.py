@@ -3,16 +3,20 @@
 from transeg.visual.genseg import GenSegPanel
 from transeg.visual.panel import Tile, panel
 from transeg.visual.tiles import diverging, grey, heat, upright, window
+from transeg.visual.trust import change_overlay, change_parts, trust_panel
 from transeg.visual.volumes import VOLUME_TITLES, volume_row, widest_slice
 
 __all__ = [
     "VOLUME_TITLES",
     "GenSegPanel",
     "Tile",
+    "change_overlay",
+    "change_parts",
     "diverging",
     "grey",
     "heat",
     "panel",
+    "trust_panel",
     "upright",
     "volume_row",
     "widest_slice",

@@ -1,0 +1,177 @@
+"""Tables and pictures that inference writes beside the volumes: how far to trust a translation, muscle of each leg."""
+
+from __future__ import annotations
+
+import csv
+import logging
+import os
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from monai.config import KeysCollection, PathLike
+from monai.data import MetaTensor
+from monai.transforms import MapTransform, Orientation
+from PIL import Image
+
+from transeg.metrics.legs import LegMuscle, measure_legs, share_under_skin
+from transeg.metrics.silhouette import silhouette
+from transeg.metrics.trust import TrustLimits, trust_report
+from transeg.transforms.load import LoadVolumed
+from transeg.transforms.outputs import case_name
+from transeg.visual.trust import change_parts, trust_panel
+
+logger = logging.getLogger(__name__)
+
+MOST_UNDER_SKIN = 0.15  # of a mask of thigh muscle: on a T1w scan fat lies there
+
+
+def write_rows(path: PathLike, fields: Sequence[str], rows: Sequence[Mapping[str, Any]], key: str = "case") -> None:
+    """Add rows to a CSV file, in place of earlier rows of the same `key`; whole or not at all.
+
+    Raises:
+        ValueError: the file there has other columns.
+    """
+    path = Path(path)
+    kept: list[Mapping[str, Any]] = []
+    if path.is_file():
+        with path.open(newline="") as file:
+            reader = csv.DictReader(file)
+            if list(reader.fieldnames or ()) != list(fields):
+                raise ValueError(f"{path}: has other columns than {', '.join(fields)}; move the file away")
+            new = {str(row[key]) for row in rows}
+            kept = [row for row in reader if row[key] not in new]
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".partial_{path.name}")
+    with partial.open("w", newline="") as file:
+        writer = csv.DictWriter(file, fields)
+        writer.writeheader()
+        writer.writerows([*kept, *rows])
+    os.replace(partial, path)
+
+
+def _readable(value: Any) -> Any:
+    return f"{value:.4g}" if isinstance(value, float) else value
+
+
+class TrustReportd(MapTransform):
+    """Write `trust.csv`, one row for each case, and `<case>_trust.png`; warn of cases that are flagged.
+
+    On the preprocessed grid (RAS), before anything is inverted. Processes that share a folder must not write at once.
+
+    Args:
+        keys: the translation (C, X, Y, Z).
+        output_dir: folder, made when needed.
+        source_key: the preprocessed image.
+        mask_key: segmentation of the translation (1, X, Y, Z), if there is one.
+        source_mask_key: that of the source.
+        region_key: where changes are plausible (1, X, Y, Z); default the body.
+        foreground: (C, X, Y, Z) -> bool (1, X, Y, Z), such as `brain_mask`; default `silhouette` of the channel.
+        sign: of the changes that the method allows: -1, +1 or None.
+        channel: which one is looked at.
+        tolerance: change that counts, as a share of the source's range of intensities.
+        limits: from where on to flag, as the fields of `TrustLimits`.
+    """
+
+    def __init__(
+        self,
+        keys: KeysCollection,
+        output_dir: PathLike,
+        source_key: str = "image",
+        mask_key: str | None = None,
+        source_mask_key: str | None = None,
+        region_key: str | None = None,
+        foreground: Callable[[torch.Tensor], torch.Tensor] | None = None,
+        sign: int | None = None,
+        channel: int = 0,
+        tolerance: float = 0.1,
+        limits: Mapping[str, float] | None = None,
+    ) -> None:
+        super().__init__(keys)
+        if (mask_key is None) != (source_mask_key is None):
+            raise ValueError("mask_key and source_mask_key are compared with one another: give both or none")
+        self.output_dir, self.source_key = Path(output_dir), source_key
+        self.mask_keys = {"source_mask": source_mask_key, "translation_mask": mask_key} if mask_key else {}
+        self.region_key, self.foreground, self.sign, self.channel = region_key, foreground, sign, channel
+        self.tolerance, self.limits = tolerance, TrustLimits(**limits or {})
+
+    def __call__(self, data: Mapping[str, Any]) -> dict[str, Any]:
+        """Write row and picture; the item is returned as it is."""
+        source = data[self.source_key]
+        volume = _array(source, self.channel)
+        case = case_name(data, self.source_key)
+        masks = {name: _array(data[key]) for name, key in self.mask_keys.items()}
+        for key in self.key_iterator(data):
+            translation = _array(data[key], self.channel)
+            pair = (source, data[key])
+            report = trust_report(
+                volume,
+                translation,
+                spacing=source.pixdim.tolist(),
+                sign=self.sign,
+                region=None if self.region_key is None else _array(data[self.region_key]),
+                foregrounds=None if self.foreground is None else [_array(self.foreground(x)) != 0 for x in pair],
+                **masks,
+                tolerance=self.tolerance,
+                limits=self.limits,
+            )
+            values = report.as_dict()
+            row = {"case": case} | {name: _readable(value) for name, value in values.items()}
+            write_rows(self.output_dir / "trust.csv", list(row), [row])
+            parts = change_parts(volume, translation, **masks, sign=self.sign, tolerance=self.tolerance)
+            picture = trust_panel(volume, translation, parts, caption=case)
+            Image.fromarray(picture).save(self.output_dir / f"{case}_trust.png")
+            if report.flagged:
+                logger.warning("%s: %s", case, report.sentence)
+        return dict(data)
+
+
+class MeasureLegsd(MapTransform):
+    """Write `muscle.csv`: muscle volume in ml and fat fraction of each leg, see `measure_legs`.
+
+    Measured on the grid and in the intensities of the input file, which is read again. Processes that share a folder
+    must not write at once.
+
+    Args:
+        keys: masks (1, X, Y, Z) on the grid of the input, after `Invertd`.
+        output_dir: folder, made when needed.
+        source_key: the image that the mask belongs to; its meta data name the file.
+    """
+
+    FIELDS = ("case", *LegMuscle._fields)
+
+    def __init__(self, keys: KeysCollection, output_dir: PathLike, source_key: str = "image") -> None:
+        super().__init__(keys)
+        self.output_dir, self.source_key = Path(output_dir), source_key
+        self.load, self.turn = LoadVolumed("image"), Orientation(axcodes="RAS", labels=None)
+
+    def __call__(self, data: Mapping[str, Any]) -> dict[str, Any]:
+        """Write the rows of the legs; the item is returned as it is."""
+        case = case_name(data, self.source_key)
+        scan = self.turn(self.load({"image": data[self.source_key].meta["filename_or_obj"]})["image"])
+        image, spacing = _array(scan), scan.pixdim.tolist()
+        body = silhouette(image)
+        for key in self.key_iterator(data):
+            mask = MetaTensor(data[key].as_tensor().detach().cpu().float(), affine=data[key].affine)
+            mask = _array(self.turn(mask)) != 0
+            if mask.shape != image.shape:
+                raise ValueError(f"{case}: mask {mask.shape} and image {image.shape} differ; put Invertd before this")
+            if share_under_skin(mask, body, spacing) > MOST_UNDER_SKIN:
+                logger.warning(
+                    "%s: much of the mask lies just below the skin, where fat is expected; is the scan T1-weighted "
+                    "(muscle darker than fat)? Volumes and fat fractions are doubtful",
+                    case,
+                )
+            rows = measure_legs(image, mask, body, spacing)
+            write_rows(
+                self.output_dir / "muscle.csv",
+                self.FIELDS,
+                [{"case": case} | {name: _readable(value) for name, value in row._asdict().items()} for row in rows],
+            )
+        return dict(data)
+
+
+def _array(volume: torch.Tensor, channel: int = 0) -> np.ndarray:
+    return torch.as_tensor(volume)[channel].detach().cpu().numpy()
