@@ -17,6 +17,7 @@ FILES = (
     "configs/logging.conf",
     "configs/metadata.json",
     "configs/multi_gpu_train.json",
+    "configs/tracking.json",
     "configs/train.json",
     "docs/README.md",
     "docs/data_license.txt",

@@ -94,6 +94,8 @@ class TrainingState:
 class TermLogger:
     """Logs each term by name: TensorBoard scalars, ``terms.jsonl``, epoch means to the Python log, a progress bar.
 
+    The means are put in ``state.metrics`` too, where handlers that come later (`MLFlowHandler`) find them. Of several
+    processes the first logs what it sees: its own share of the batch, but for pooled losses such as soft Dice.
     A resumed run goes on with the same files and drops what an interrupted epoch had left in them.
 
     Args:
@@ -145,8 +147,10 @@ class TermLogger:
                 self._writer.add_scalar(name, value, iteration)
 
     def _end_epoch(self, engine: Engine) -> None:
-        means = ", ".join(f"{name} {total / self._count:.4g}" for name, total in self._sums.items())
-        logger.info("Epoch %d of %d: %s", engine.state.epoch, engine.state.max_epochs, means)
+        means = {name: total / self._count for name, total in self._sums.items()}
+        engine.state.metrics.update(means)
+        listed = ", ".join(f"{name} {mean:.4g}" for name, mean in means.items())
+        logger.info("Epoch %d of %d: %s", engine.state.epoch, engine.state.max_epochs, listed)
 
     def _close(self, engine: Engine) -> None:
         if self._file is not None:

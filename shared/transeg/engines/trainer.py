@@ -60,6 +60,14 @@ class RankLostError(RuntimeError):
         )
 
 
+class IterationOutput(list):
+    """What an iteration gave, read by its keys; for MONAI's handlers (``from_engine(["loss"], first=True)``) a list."""
+
+    def __getitem__(self, key: Any) -> Any:
+        """Value of a name, or the item of a list."""
+        return super().__getitem__(0)[key] if isinstance(key, str) else super().__getitem__(key)
+
+
 class AlternatingTrainer(SupervisedTrainer):
     """Runs the objective's forward once per batch, then lets each player in turn minimise its own terms.
 
@@ -233,7 +241,7 @@ class AlternatingTrainer(SupervisedTrainer):
                 self.networks[name].update_parameters(self.networks[source])
         output.update(loss=loss, terms=terms, translation=detach(t))
         self.fire_event(IterationEvents.MODEL_COMPLETED)
-        return self.state.output
+        return IterationOutput([output]) if self.state.output is output else self.state.output  # or decollated
 
     def _play(self, player: Player, t: Any, nodes: set[Any], window: int, step: bool) -> dict[str, Tensor]:
         """Gradients of one player, ready to step; returns its terms and their "total" on the CPU."""

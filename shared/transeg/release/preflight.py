@@ -23,6 +23,7 @@ RUN_OPTIONS = {"args_file", "config_file", "final_id", "init_id", "logging_file"
 INFER_KEYS = ("network_def", "preprocessing", "inferer", "postprocessing")
 CHANGES_LABEL = ("detection", "deepedit", "classification")  # words in a name that MONAI Label acts upon
 LOCATOR = ComponentLocator()
+NO_OVERLAYS = ("metadata.json", "tracking.json", *STANDALONE)  # --tracking lays the second over in MONAI's own way
 TRAIN_KEYS = ("device", "network", "run", "train#dataset#data", "train#trainer#max_epochs", "validate#dataset#data")
 
 
@@ -104,7 +105,7 @@ def _overlays(bundle: Path) -> list[str]:
     if it is not, what is told is how it fares where it fares best.
     """
     faults = []
-    paths = [path for path in config_files(bundle) if path.name not in ("metadata.json", *STANDALONE)]
+    paths = [path for path in config_files(bundle) if path.name not in NO_OVERLAYS]
     for path in paths:
         bases = [(bundle / "configs" / base,) for base in STANDALONE]
         pairs = [(*base, other) for base in bases for other in paths if other.parent == path.parent and other != path]

@@ -1,0 +1,30 @@
+"""Every bundle writes its training to MLflow, in a local file."""
+
+import pytest
+
+from .test_workflows import copy, slices, workflow  # noqa: F401 (fixtures)
+
+mlflow = pytest.importorskip("mlflow", reason="needs mlflow-skinny, sqlalchemy and alembic: extra 'test'")
+
+
+@pytest.mark.parametrize("settings", ["mlflow", "configs/tracking.json"])
+def test_terms_metrics_and_settings_are_tracked(settings, copy, slices, tmp_path, monkeypatch):  # noqa: F811
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    tracking = settings if settings == "mlflow" else str(copy / settings)
+    small = {"epochs": 2, "batch_size": 2, "batches_per_epoch": 2, "labelled_per_batch": 1, "learning_rate": 0.002}
+    places = {"ckpt_dir": str(tmp_path / "models"), "output_dir": str(tmp_path / "out")}
+    training = workflow(copy, "train", ["train.json"], slices, tracking=tracking, **small, **places)
+    training.initialize()
+    training.run()
+    trainer, evaluator = (training.parser.get_parsed_content(k) for k in ("train#trainer", "validate#evaluator"))
+    terms = {f"{player.name}/{term}" for player in trainer.players for term in player.weights}
+
+    client = mlflow.MlflowClient(f"sqlite:///{tmp_path / 'out' / 'mlruns.db'}")
+    [run] = client.search_runs([experiment.experiment_id for experiment in client.search_experiments()])
+    assert run.info.status == "FINISHED"
+    assert terms | {"loss", "lr_group_0", evaluator.state.key_metric_name} <= run.data.metrics.keys()
+    assert run.data.metrics[evaluator.state.key_metric_name] == evaluator.state.metrics[evaluator.state.key_metric_name]
+    assert run.data.params["max_epochs"] == "2"
+    if settings != "mlflow":  # that logs means of the epochs and no further settings
+        assert [m.step for m in client.get_metric_history(run.info.run_id, min(terms))] == [1, 2, 3, 4]
+        assert run.data.params.items() >= {key: str(value) for key, value in small.items()}.items()
