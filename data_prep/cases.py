@@ -11,7 +11,7 @@ import logging
 import os
 import sys
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
@@ -52,7 +52,7 @@ class Case:
         item = {"image": [_relative(path, folder) for path in self.images], "case": self.name}
         if self.mask is not None:
             item["mask"] = _relative(self.mask, folder)
-        return item | ({"label": _relative(self.label, folder)} if labelled else {})
+        return item | ({"label": _relative(self.label, folder)} if labelled and self.label else {})
 
 
 @dataclass
@@ -76,6 +76,8 @@ def prepare_cases(
     seed: int = 0,
     workers: int = 1,
     weigh: Callable[[list[dict], list[dict]], None] | None = None,
+    graded: bool = False,
+    also_training: Collection[str] = (),
     name: str,
     description: str,
     modality: Sequence[str],
@@ -95,6 +97,10 @@ def prepare_cases(
         seed: of the choice.
         workers: processes.
         weigh: adds weights to the training absence items, given the training presence and absence items.
+        graded: whole cases belong to a domain, not slices by their label; either may then keep its label, and
+            validation and test need not show both.
+        also_training: names of cases of other splits whose slices are trained on as well, without their labels
+            (transductive).
         name: for the datalist, as are `description`, `modality`, `labels`, and `options` of the command.
 
     Returns:
@@ -117,9 +123,10 @@ def prepare_cases(
         else:
             kept[case.name] = result
     training = [case.name for case in cases if case.name in kept and splits[case.name] == "training"]
-    eligible = [case for case in training if kept[case].presence]
-    if not eligible:
+    if not any(kept[name].presence for name in {*training, *also_training} & set(kept)):
         raise ValueError("no slice with a lesion in the training volumes, so nothing to learn from" + _listed(failed))
+    with_label = {case.name for case in cases if case.label}
+    eligible = [name for name in training if name in with_label and (graded or kept[name].presence)]
     labelled = _choose_labelled(eligible, len(training), labelled_fraction, labelled_count, labelled_cases, seed)
 
     lists: dict[str, list[dict]] = {key: [] for split in SPLITS for key in (split, f"{split}_absence")}
@@ -127,9 +134,12 @@ def prepare_cases(
     for case in (case for case in cases if case.name in kept):
         split, slices = splits[case.name], kept[case.name]
         shows_label = split != "training" or case.name in labelled
-        label = {"label": f"labels/{case.name}.npy"} if shows_label else {}
+        label = {"label": f"labels/{case.name}.npy"} if shows_label and case.label else {}
         lists[split] += [item | label for item in slices.presence]
         lists[f"{split}_absence"] += slices.absence
+        if split != "training" and case.name in also_training:
+            lists["training"] += slices.presence
+            lists["training_absence"] += slices.absence
         volumes[f"{split}_volumes"].append(case.volumes(out, shows_label))
     if weigh is not None:
         weigh(lists["training"], lists["training_absence"])
@@ -147,10 +157,11 @@ def prepare_cases(
             "labelled_cases": sorted(labelled),
             "kept": {key: len(items) for key, items in (lists | volumes).items()},
             "dropped": dict(dropped),
+            "groups": {case.name: case.group for case in cases if case.group},
             "failed": failed,
         },
     )
-    _print_summary(lists | volumes, labelled, dropped)
+    _print_summary(lists | volumes, labelled, dropped, SPLITS[:1] if graded else SPLITS)
     print(f"wrote {path}")
     if failed:
         raise CasesFailedError(f"{len(failed)} of {len(cases)} cases failed, the others are done:{_listed(failed)}")
@@ -206,7 +217,10 @@ def _choose_labelled(
     return set(np.random.default_rng((seed, 1)).permutation(eligible)[:count].tolist())
 
 
-def _print_summary(lists: Mapping[str, Sequence], labelled: set[str], dropped: Mapping[str, int]) -> None:
+def _print_summary(
+    lists: Mapping[str, Sequence], labelled: set[str], dropped: Mapping[str, int], both: Sequence[str]
+) -> None:
+    """Counts, and a warning where a split of `both` lacks a domain."""
     print(f"{'':12}{'volumes':>9}{'presence':>10}{'absence':>9}")
     for split in SPLITS:
         counts = [len(lists[split + kind]) for kind in ("_volumes", "", "_absence")]
@@ -214,7 +228,7 @@ def _print_summary(lists: Mapping[str, Sequence], labelled: set[str], dropped: M
     with_label = sum("label" in item for item in lists["training"])
     print(f"labelled: {with_label} training slices of {', '.join(sorted(labelled)) or 'no volume'}")
     print("dropped: " + (", ".join(f"{reason} {count}" for reason, count in dropped.items()) or "none"))
-    for split in SPLITS:
+    for split in both:
         for kind, suffix in (("presence", ""), ("absence", "_absence")):
             if lists[f"{split}_volumes"] and not lists[split + suffix]:
                 print(

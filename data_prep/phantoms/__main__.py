@@ -83,19 +83,28 @@ def thigh(
     shape: Annotated[str, typer.Option(help="Voxels along x, y, z; default 192,96,8, of one leg 96,96,8.")] = "",
     spacing: Spacing = "2,2,7",
     legs: Annotated[int, typer.Option(help="Legs in the field of view.", min=1, max=2)] = 2,
+    grades: Annotated[str, typer.Option(help="Grades of the cases, in turn.")] = ",".join(GRADES),
     difficulty: Annotated[float, typer.Option(help="0 (clean images) to 1.", min=0, max=1)] = 0.5,
     overwrite: Overwrite = False,
 ) -> None:
-    """T1w thigh MR in four grades of fatty infiltration, in turn: healthy, minor, moderate, severe."""
+    """T1w thigh MR with fatty infiltration, in a folder for each grade: healthy, minor, moderate, severe."""
     shape = shape or f"{96 * legs},96,8"
+    turns = [grade.strip() for grade in grades.split(",")]
 
     def make(folder: Path, case: int) -> str:
-        grade = tuple(GRADES)[case % len(GRADES)]
+        grade = turns[case % len(turns)]
         numbers = (_numbers(shape, int), _numbers(spacing, float))
         write_thigh(thigh_phantom((seed, case), *numbers, grade, legs, difficulty), folder, case)
         return grade
 
-    options = {"seed": seed, "shape": shape, "spacing": spacing, "legs": legs, "difficulty": difficulty}
+    options = {
+        "seed": seed,
+        "shape": shape,
+        "spacing": spacing,
+        "legs": legs,
+        "grades": turns,
+        "difficulty": difficulty,
+    }
     _write("thigh", out, cases, overwrite, make, options)
 
 

@@ -235,6 +235,9 @@ def test_thigh_command_writes_a_folder_for_each_grade(tmp_path):
     names = {f"Phantom_00{case}{kind}.nii.gz" for case in (0, 4) for kind in ("", "_mask", "_fatfraction")}
     assert {path.name for path in (out / "healthy").iterdir()} == names
     assert nib.load(out / "severe" / "Phantom_003.nii.gz").shape == (48, 48, 8)
+    wrong = run("thigh", "--out", tmp_path / "wrong", "--grades", "severe,grave", "--cases", 2)
+    assert wrong.exit_code == 1
+    assert "got grave" in str(wrong.exception) + wrong.output
 
 
 def test_command_does_not_remove_other_folders(tmp_path):

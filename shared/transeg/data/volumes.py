@@ -32,7 +32,7 @@ SEQUENCES = {
     "T1": ("t1", "t1n"),
     "T2": ("t2", "t2w"),
 }
-NOT_IMAGES = {"seg", "label", "labels", "mask", "brainmask", "prob", "translation"}
+NOT_IMAGES = {"seg", "label", "labels", "mask", "brainmask", "prob", "translation", "fatfraction"}
 
 
 class BatchError(SystemExit):
