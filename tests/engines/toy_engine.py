@@ -15,8 +15,8 @@ from monai.transforms import Compose, MapTransform, Randomizable
 from torch import Tensor, nn
 from torch.nn.utils.parametrizations import spectral_norm
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
-from transeg.data.history_pool import HistoryPool
 from transeg.engines import AlternatingTrainer, Player, TrainingState
+from transeg.objectives.history_pool import HistoryPool
 
 
 class Noise(MapTransform, Randomizable):

@@ -1,7 +1,15 @@
 """Losses, one function per equation, on raw logits; no weights, no configuration."""
 
-from transeg.losses.adversarial import hinge_discriminator, hinge_generator
+from transeg.losses.adversarial import (
+    cross_entropy_discriminator,
+    cross_entropy_generator,
+    hinge_discriminator,
+    hinge_generator,
+    least_squares_discriminator,
+    least_squares_generator,
+)
 from transeg.losses.consistency import prediction_consistency
+from transeg.losses.domain import brightening, darkening
 from transeg.losses.information import mutual_information_bound
 from transeg.losses.ranks import roll_over_ranks
 from transeg.losses.reconstruction import absolute_error
@@ -9,8 +17,14 @@ from transeg.losses.segmentation import soft_dice
 
 __all__ = [
     "absolute_error",
+    "brightening",
+    "cross_entropy_discriminator",
+    "cross_entropy_generator",
+    "darkening",
     "hinge_discriminator",
     "hinge_generator",
+    "least_squares_discriminator",
+    "least_squares_generator",
     "mutual_information_bound",
     "prediction_consistency",
     "roll_over_ranks",

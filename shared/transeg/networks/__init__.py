@@ -1,16 +1,20 @@
 """Networks of all methods: ``spatial_dims`` 2 or 3 throughout, scriptable where they ship."""
 
-from transeg.networks.discriminators import MultiScaleDiscriminator, PatchDiscriminator
+from transeg.networks.discriminators import MultiScaleDiscriminator, PatchDiscriminator, PatchGAN
 from transeg.networks.genseg import BaselineNet, GenSegNet
 from transeg.networks.mine import MutualInformationNet
+from transeg.networks.resnet import CycleNet, ResNetGenerator
 from transeg.networks.spectral import add_spectral_norm, plain_state_dict
 
 __all__ = [
     "BaselineNet",
+    "CycleNet",
     "GenSegNet",
     "MultiScaleDiscriminator",
     "MutualInformationNet",
     "PatchDiscriminator",
+    "PatchGAN",
+    "ResNetGenerator",
     "add_spectral_norm",
     "plain_state_dict",
 ]

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from transeg.networks.blocks import CONV, ReflectConv, make_norm
 from transeg.networks.genseg import initialise
+from transeg.networks.resnet import initialise_normal
 
 
 class PatchDiscriminator(nn.Module):
@@ -68,3 +69,33 @@ class MultiScaleDiscriminator(nn.Module):
 def _halve(x: Tensor) -> Tensor:
     pool = F.avg_pool2d if x.dim() == 4 else F.avg_pool3d
     return pool(x, 3, 2, 1, count_include_pad=False)
+
+
+class PatchGAN(nn.Module):
+    """The discriminator of pix2pix and CycleGAN: 4x4 convolutions, each logit judges a patch.
+
+    Shapes: (B, in_channels, *S) -> a list with one map of logits (B, 1, *s); 256 x 256 gives 30 x 30.
+
+    Args:
+        width: channels after the first convolution (64 in the papers); doubled by each further one, at most 8 times.
+        layers: stride-2 convolutions; 1, 2 and 3 judge patches of 16, 34 and 70 voxels. Norms have no gain.
+    """
+
+    def __init__(
+        self, spatial_dims: int = 2, in_channels: int = 1, width: int = 64, layers: int = 3, norm: str = "instance"
+    ) -> None:
+        super().__init__()
+        conv = CONV[spatial_dims]
+        steps: list[nn.Module] = [conv(in_channels, width, 4, stride=2, padding=1), nn.LeakyReLU(0.2, inplace=True)]
+        channels = width
+        for index in range(1, layers + 1):
+            wider = width * min(2**index, 8)
+            steps.append(conv(channels, wider, 4, stride=2 if index < layers else 1, padding=1))
+            steps += [make_norm(norm, spatial_dims, wider, affine=False), nn.LeakyReLU(0.2, inplace=True)]
+            channels = wider
+        steps.append(conv(channels, 1, 4, padding=1))
+        self.layers = nn.Sequential(*steps)
+        initialise_normal(self)
+
+    def forward(self, x: Tensor) -> list[Tensor]:
+        return [self.layers(x)]

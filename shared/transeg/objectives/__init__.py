@@ -2,5 +2,12 @@
 
 from transeg.objectives.baselines import AutoencodingObjective, MeanTeacherObjective, SegmentationObjective
 from transeg.objectives.genseg import GenSegObjective
+from transeg.objectives.hard_to_easy import HardToEasyObjective
 
-__all__ = ["AutoencodingObjective", "GenSegObjective", "MeanTeacherObjective", "SegmentationObjective"]
+__all__ = [
+    "AutoencodingObjective",
+    "GenSegObjective",
+    "HardToEasyObjective",
+    "MeanTeacherObjective",
+    "SegmentationObjective",
+]

@@ -1,6 +1,6 @@
 import pytest
 import torch
-from transeg.data.history_pool import HistoryPool
+from transeg.objectives.history_pool import HistoryPool
 
 
 def test_stores_and_returns_the_new_until_full():

@@ -1,0 +1,133 @@
+"""The generator of CycleGAN (Zhu et al. 2017; used by Gadermayr et al. 2021), and a pair that translates both ways."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from transeg.networks.blocks import CONV, ReflectConv, UpsampleConv, crop_to, make_norm
+
+_TRANSPOSED = {2: nn.ConvTranspose2d, 3: nn.ConvTranspose3d}
+
+
+def initialise_normal(network: nn.Module, std: float = 0.02) -> nn.Module:
+    """Weights of all convolutions from N(0, std), zero biases (the published initialisation of CycleGAN)."""
+    for module in network.modules():
+        if isinstance(module, nn.Conv2d | nn.Conv3d | nn.ConvTranspose2d | nn.ConvTranspose3d):
+            nn.init.normal_(module.weight, 0, std)
+            if module.bias is not None:
+                nn.init.zeros_(module.bias)
+    return network
+
+
+class ResidualBlock(nn.Module):
+    """Two 3x3 convolutions with norm around an identity: (B, channels, *S) -> the same."""
+
+    def __init__(self, spatial_dims: int, channels: int, norm: str) -> None:
+        super().__init__()
+        self.layers = nn.Sequential(
+            ReflectConv(spatial_dims, channels, channels, 3),
+            make_norm(norm, spatial_dims, channels, affine=False),
+            nn.ReLU(),
+            ReflectConv(spatial_dims, channels, channels, 3),
+            make_norm(norm, spatial_dims, channels, affine=False),
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + self.layers(x)
+
+
+class UpsampleBlock(nn.Module):
+    """x2 upsampling to half the channels: (B, 2 * channels, *S) -> (B, channels, *2S).
+
+    "transposed" is the published one. "resize" is nearest-neighbour upsampling and a convolution, which cannot leave a
+    checkerboard.
+    """
+
+    def __init__(self, spatial_dims: int, channels: int, norm: str, upsampling: str) -> None:
+        super().__init__()
+        if upsampling == "transposed":
+            make = _TRANSPOSED[spatial_dims]
+            conv = make(2 * channels, channels, 3, stride=2, padding=1, output_padding=1)
+        elif upsampling == "resize":
+            conv = UpsampleConv(spatial_dims, 2 * channels, channels, 3)
+        else:
+            raise ValueError(f"Unknown upsampling '{upsampling}': choose transposed or resize.")
+        self.layers = nn.Sequential(conv, make_norm(norm, spatial_dims, channels, affine=False), nn.ReLU())
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.layers(x)
+
+
+class ResNetGenerator(nn.Module):
+    """Image to image: two stride-2 convolutions, residual blocks, two upsamplings, tanh.
+
+    Shapes: (B, in_channels, *S) -> (B, out_channels, *S) in [-1, 1], any S above 3; what 2^levels does not divide is
+    cropped at the end.
+
+    Args:
+        width: channels at full resolution (64 in the papers), doubled by each of the ``levels``.
+        blocks: residual blocks at the lowest resolution (9 for images of 256 pixels).
+        upsampling: "transposed" or "resize", see `UpsampleBlock`.
+        norm: as in `make_norm`, without gain and bias.
+    """
+
+    def __init__(
+        self,
+        spatial_dims: int = 2,
+        in_channels: int = 1,
+        out_channels: int = 1,
+        width: int = 64,
+        levels: int = 2,
+        blocks: int = 9,
+        upsampling: str = "transposed",
+        norm: str = "instance",
+    ) -> None:
+        super().__init__()
+        conv = CONV[spatial_dims]
+        layers: list[nn.Module] = [ReflectConv(spatial_dims, in_channels, width, 7)]
+        layers += [make_norm(norm, spatial_dims, width, affine=False), nn.ReLU()]
+        for level in range(levels):
+            channels = width * 2 ** (level + 1)
+            layers += [conv(channels // 2, channels, 3, stride=2, padding=1)]
+            layers += [make_norm(norm, spatial_dims, channels, affine=False), nn.ReLU()]
+        layers += [ResidualBlock(spatial_dims, width * 2**levels, norm) for _ in range(blocks)]
+        for level in reversed(range(levels)):
+            layers.append(UpsampleBlock(spatial_dims, width * 2**level, norm, upsampling))
+        layers += [ReflectConv(spatial_dims, width, out_channels, 7), nn.Tanh()]
+        self.layers = nn.Sequential(*layers)
+        initialise_normal(self)
+
+    def forward(self, image: Tensor) -> Tensor:
+        return crop_to(self.layers(image), image.shape[2:])
+
+
+class CycleNet(nn.Module):
+    """Both directions of a cycle in one module: F from the hard to the easy domain, G back.
+
+    ``forward`` is F, which inference needs: image (B, C, *S) -> its easy counterpart (B, C, *S) in [-1, 1].
+    Arguments as in `ResNetGenerator`.
+    """
+
+    def __init__(
+        self,
+        spatial_dims: int = 2,
+        channels: int = 1,
+        width: int = 64,
+        levels: int = 2,
+        blocks: int = 9,
+        upsampling: str = "transposed",
+        norm: str = "instance",
+    ) -> None:
+        super().__init__()
+        shape = {"width": width, "levels": levels, "blocks": blocks, "upsampling": upsampling, "norm": norm}
+        self.hard_to_easy = ResNetGenerator(spatial_dims, channels, channels, **shape)
+        self.easy_to_hard = ResNetGenerator(spatial_dims, channels, channels, **shape)
+
+    def forward(self, image: Tensor) -> Tensor:
+        return self.hard_to_easy(image)
+
+    @torch.jit.export
+    def reverse(self, image: Tensor) -> Tensor:
+        """G: image of the easy domain (B, C, *S) -> a hard counterpart (B, C, *S)."""
+        return self.easy_to_hard(image)
