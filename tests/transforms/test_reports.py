@@ -8,7 +8,7 @@ import pytest
 from monai.data import MetaTensor
 from monai.transforms import Invertd
 from PIL import Image
-from transeg.transforms import MeasureLegsd, TrustReportd, body_mask, thigh_preprocessing
+from transeg.transforms import MeasureLegsd, MuscleCompartmentd, TrustReportd, body_mask, thigh_preprocessing
 from transeg.transforms.reports import write_rows
 
 from data_prep.phantoms import thigh_phantom
@@ -91,6 +91,20 @@ def test_masks_and_a_foreground_of_ones_own(scans, tmp_path):
     assert float(row["added_ml"]) > 0
     with pytest.raises(ValueError, match="give both"):
         TrustReportd("translation", tmp_path, mask_key="label")
+
+
+def test_fat_under_the_skin_may_not_become_muscle(scans, tmp_path):
+    folder, _ = scans
+    _, item = preprocessed(folder, "severe")
+    item["lean"] = item["label"] * (item["image"] < -0.2)
+    item = MuscleCompartmentd("lean")(item)
+    assert (item["region"] * item["label"]).sum() > 0.8 * item["label"].sum()
+    fat = (item["image"] > 0) & (item["region"] == 0)
+    item["translation"] = item["image"] - 0.9 * fat
+    TrustReportd("translation", tmp_path, region_key="region", sign=-1)(item)
+    [row] = rows(tmp_path / "trust.csv")
+    assert row["flagged"] == "True"
+    assert "100% of the change lies outside the plausible region" in row["sentence"]
 
 
 def test_rows_of_another_table_are_not_mixed(tmp_path):

@@ -1,5 +1,6 @@
 """The only Dice, surface distance and false-alarm rate of the project; trust in a translation; muscle of legs."""
 
+from transeg.metrics.compartment import muscle_compartment
 from transeg.metrics.global_dice import GlobalDice
 from transeg.metrics.legs import LegMuscle, measure_legs, share_under_skin, split_legs
 from transeg.metrics.overlap import bootstrap_interval, dice, false_alarm_rate
@@ -20,6 +21,7 @@ __all__ = [
     "foreground_level",
     "hausdorff95",
     "measure_legs",
+    "muscle_compartment",
     "share_under_skin",
     "silhouette",
     "split_legs",

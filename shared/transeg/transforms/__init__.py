@@ -5,7 +5,7 @@ from transeg.transforms.centre import CentreForegroundd
 from transeg.transforms.intensity import RestoreIntensityd, ScaleRanged, SignedRanged
 from transeg.transforms.load import LoadVolumed, VolumeError
 from transeg.transforms.outputs import SaveVolumed, Translated, translation_output
-from transeg.transforms.reports import MeasureLegsd, TrustReportd
+from transeg.transforms.reports import MeasureLegsd, MuscleCompartmentd, TrustReportd
 from transeg.transforms.slices import LoadSliced
 from transeg.transforms.thigh import body_mask, thigh_preprocessing
 
@@ -14,6 +14,7 @@ __all__ = [
     "LoadSliced",
     "LoadVolumed",
     "MeasureLegsd",
+    "MuscleCompartmentd",
     "NormaliseBraind",
     "RestoreIntensityd",
     "SaveVolumed",

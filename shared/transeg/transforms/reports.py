@@ -16,6 +16,7 @@ from monai.data import MetaTensor
 from monai.transforms import MapTransform, Orientation
 from PIL import Image
 
+from transeg.metrics.compartment import muscle_compartment
 from transeg.metrics.legs import LegMuscle, measure_legs, share_under_skin
 from transeg.metrics.silhouette import silhouette
 from transeg.metrics.trust import TrustLimits, trust_report
@@ -67,7 +68,7 @@ class TrustReportd(MapTransform):
         source_key: the preprocessed image.
         mask_key: segmentation of the translation (1, X, Y, Z), if there is one.
         source_mask_key: that of the source.
-        region_key: where changes are plausible (1, X, Y, Z); default the body.
+        region_key: where changes are plausible (1, X, Y, Z), such as by `MuscleCompartmentd`; default the body.
         foreground: (C, X, Y, Z) -> bool (1, X, Y, Z), such as `brain_mask`; default `silhouette` of the channel.
         sign: of the changes that the method allows: -1, +1 or None.
         channel: which one is looked at.
@@ -128,6 +129,28 @@ class TrustReportd(MapTransform):
         return dict(data)
 
 
+class MuscleCompartmentd(MapTransform):
+    """Find the plausible region for `TrustReportd`: item["region"] = `muscle_compartment` (1, X, Y, Z), float32.
+
+    Args:
+        keys: muscle found in the source (1, X, Y, Z), on the preprocessed grid.
+        source_key: the preprocessed image.
+    """
+
+    def __init__(self, keys: KeysCollection, source_key: str = "image") -> None:
+        super().__init__(keys)
+        self.source_key = source_key
+
+    def __call__(self, data: Mapping[str, Any]) -> dict[str, Any]:
+        """Return a copy of the item with the region."""
+        item = dict(data)
+        source = item[self.source_key]
+        for key in self.key_iterator(item):
+            region = muscle_compartment(_array(item[key]), silhouette(_array(source)), source.pixdim.tolist())
+            item["region"] = MetaTensor(torch.from_numpy(region[None]).float(), affine=source.affine)
+        return item
+
+
 class MeasureLegsd(MapTransform):
     """Write `muscle.csv`: muscle volume in ml and fat fraction of each leg, see `measure_legs`.
 
@@ -160,8 +183,8 @@ class MeasureLegsd(MapTransform):
                 raise ValueError(f"{case}: mask {mask.shape} and image {image.shape} differ; put Invertd before this")
             if share_under_skin(mask, body, spacing) > MOST_UNDER_SKIN:
                 logger.warning(
-                    "%s: much of the mask lies just below the skin, where fat is expected; is the scan T1-weighted "
-                    "(muscle darker than fat)? Volumes and fat fractions are doubtful",
+                    "%s: much of the mask lies just below the skin, where fat is expected: look at it; is the scan "
+                    "T1-weighted (muscle darker than fat)? Volumes and fat fractions are doubtful",
                     case,
                 )
             rows = measure_legs(image, mask, body, spacing)
