@@ -273,7 +273,7 @@ def trainer_of(task: Mapping, folder: Path, iterations: int) -> AlternatingTrain
         "output_dir": str(folder),
         "width": task["net"]["width"],
         "discriminator_widths": list(task["d"]),
-        "half_slice": list(size),
+        "image_size": list(size),
         "batch_size": n,
         "labelled_per_batch": 0,
         "batches_per_epoch": iterations,

@@ -40,7 +40,7 @@ def copy(bundle, tmp_path):
 def slices(bundle, prepared):
     """Prepared slices as train.json wants them."""
     config = read_config(bundle, "train.json")
-    return prepared(len(config["channels"]), tuple(config["half_slice"]))
+    return prepared(len(config["channels"]), tuple(config["image_size"]))
 
 
 @pytest.fixture

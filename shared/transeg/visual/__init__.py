@@ -1,6 +1,7 @@
 """Pictures: source, healthy translation, residual, mask and reference side by side."""
 
 from transeg.visual.genseg import GenSegPanel
+from transeg.visual.hard_to_easy import HardToEasyPanel
 from transeg.visual.panel import Tile, panel
 from transeg.visual.tiles import diverging, grey, heat, upright, window
 from transeg.visual.trust import change_overlay, change_parts, trust_panel
@@ -9,6 +10,7 @@ from transeg.visual.volumes import VOLUME_TITLES, volume_row, widest_slice
 __all__ = [
     "VOLUME_TITLES",
     "GenSegPanel",
+    "HardToEasyPanel",
     "Tile",
     "change_overlay",
     "change_parts",
