@@ -5,7 +5,9 @@ import shutil
 
 import numpy as np
 import pytest
+from monai.bundle import ConfigParser
 from transeg.data import write_datalist, write_stack
+from transeg.release.memory import step_memory, training_memory
 from transeg.release.preflight import preflight_problems
 from typer.testing import CliRunner
 
@@ -24,10 +26,11 @@ def change(path, edit):
     path.write_text(json.dumps(config))
 
 
-def prepared(folder, channels=4, slices=3, **lists):
+def prepared(folder, channels=4, slices=3, size=(60, 120), **lists):
     full = {}
     for name in ("training", "training_absence", "validation", "validation_absence"):
-        write_stack(folder / f"{name}.npy", [np.zeros((2, channels, 4, 4), np.float16)] * 2, (4, channels, 4, 4), "f2")
+        image = np.zeros((2, channels, *size), np.float16)
+        write_stack(folder / f"{name}.npy", [image] * 2, (4, channels, *size), "f2")
         full[name] = [{"image": f"{name}.npy", "index": k, "case": name} for k in range(slices)]
     labels = {"modality": ["a"] * channels, "labels": ["background", "tumour"], "preparation": {}}
     write_datalist(folder / "datalist.json", full | lists, name="zeros", description="Zeros.", **labels)
@@ -41,7 +44,45 @@ def test_a_good_bundle_with_good_data_is_ready(ready, tmp_path):
     command = ["preflight", ".", "--dataset_dir", str(data), "--epochs", "3", "--train#trainer#max_epochs=1"]
     result = CliRunner().invoke(app, command)
     assert result.exit_code == 0, result.output
-    assert result.output == ".: ready\n"
+    assert result.output.startswith(".: ready; a training step takes about ")
+    assert "free on cpu" in result.output or "free on cuda" in result.output
+
+
+def memory(bundle, data, **settings):
+    return training_memory(str(bundle / "configs/train.json"), {"dataset_dir": str(data), **settings})
+
+
+def test_a_step_that_does_not_fit_is_told(ready, tmp_path, monkeypatch):
+    data = prepared(tmp_path / "data", size=(60, 120))
+    monkeypatch.setattr("transeg.release.memory.free_memory", lambda device: 2**26)
+    assert not memory(ready, data, batch_size=2)[1]
+    [problem] = memory(ready, data, batch_size=40, device="$torch.device('cuda')")[1]
+    assert "64 MiB are free on cuda: lower batch_size or width" in problem
+
+
+def test_the_memory_of_a_step_grows_with_the_batch(ready, tmp_path):
+    """By hand: weights and gradients are the parameters', AMSGrad keeps three more values and a count of steps."""
+    data = prepared(tmp_path / "data", size=(60, 120))
+
+    def estimate(size):
+        train = ConfigParser()
+        train.read_config(ready / "configs/train.json")
+        train.update({"dataset_dir": str(data), "batch_size": size})
+        return step_memory(train), train.get_parsed_content("players")
+
+    (small, players), (large, _) = estimate(2), estimate(12)
+    parameters = [p for player in players for p in player.parameters]
+    values = sum(p.numel() for p in parameters)
+    assert small.training == 4 * (4 * values + len(parameters))
+    assert 4 * values <= small.weights < 4.2 * values
+    assert 4 < large.activations / small.activations < 6
+    assert large.activations - small.activations > 10 * 2 * 4 * 60 * 120 * 4  # ten times the images of both domains
+
+
+def test_a_step_that_fails_is_told(ready, tmp_path):
+    data = prepared(tmp_path / "data", size=(7, 9))
+    [problem] = memory(ready, data)[1]
+    assert problem.startswith("a training step on the first sample fails (")
 
 
 def test_misspelt_overrides_are_named_with_the_nearest_key(ready):

@@ -13,10 +13,12 @@ from typing import Annotated, Any
 
 import numpy as np
 import typer
+from fire.parser import DefaultParseValue
 from monai.bundle import ComponentLocator, ConfigComponent, ConfigParser, ReferenceResolver
 
 from transeg.data import DatalistError, read_datalist
 from transeg.release.check import STANDALONE, config_files, config_problems
+from transeg.release.memory import training_memory
 
 LISTS = {"training": "validation", "training_absence": "validation_absence"}
 RUN_OPTIONS = {"args_file", "config_file", "final_id", "init_id", "logging_file", "meta_file", "run_id", "tracking"}
@@ -33,12 +35,30 @@ def preflight(
     dataset_dir: Annotated[Path | None, typer.Option("--dataset_dir", help="Prepared data for the training.")] = None,
 ) -> None:
     """List what would stop a run of a bundle; give it the overrides (--epochs 3) that the run will get."""
-    faults = preflight_problems(bundle, dataset_dir, [a[2:].split("=")[0] for a in ctx.args if a.startswith("--")])
+    overrides = _overrides(ctx.args)
+    faults = preflight_problems(bundle, dataset_dir, overrides)
+    needed = ""
+    if dataset_dir and not faults:
+        files = overrides.get("config_file", str(bundle / "configs" / "train.json"))
+        settings = {key: value for key, value in overrides.items() if key not in RUN_OPTIONS}
+        settings |= {"bundle_root": str(bundle), "dataset_dir": str(dataset_dir)}
+        needed, faults = training_memory(files, settings)
     for fault in faults:
         typer.echo(f"{bundle}: {fault}")
     if faults:
         raise typer.Exit(1)
-    typer.echo(f"{bundle}: ready")
+    typer.echo(f"{bundle}: ready{needed and f'; {needed}'}")
+
+
+def _overrides(arguments: Sequence[str]) -> dict[str, Any]:
+    """Values by key of `--key value` and `--key=value`, read as MONAI's command line reads them."""
+    found: dict[str, Any] = {}
+    for index, argument in enumerate(arguments):
+        if argument.startswith("--"):
+            key, given, value = argument[2:].partition("=")
+            after = arguments[index + 1 : index + 2]
+            found[key] = DefaultParseValue(value if given else (after[0] if after else "True"))
+    return found
 
 
 def preflight_problems(bundle: Path, dataset_dir: Path | None = None, overrides: Iterable[str] = ()) -> list[str]:
