@@ -1,0 +1,159 @@
+"""Gaussian mixture of three tissues, fitted to one scan without any label.
+
+Source: Gadermayr et al., Front. Radiol. 2021, section 2.2: three classes, with the initial means s_min (bone, vessels,
+air), s_min + (s_max - s_min) / 6 (muscle) and s_max (fat).
+"""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.special import softmax
+from sklearn.cluster import KMeans
+from sklearn.mixture import GaussianMixture
+
+logger = logging.getLogger(__name__)
+
+FLOOR = 1e-5  # of the variance of a component, in units of the variance of all voxels
+
+
+class MixtureError(ValueError):
+    """A scan that holds no three tissues."""
+
+
+@dataclass(frozen=True)
+class TissueMixture:
+    """A fitted mixture; its components are in the order of their means: dark, muscle, fat."""
+
+    means: tuple[float, float, float]
+    variances: tuple[float, float, float]
+    weights: tuple[float, float, float]
+
+    def posterior(self, image: np.ndarray) -> np.ndarray:
+        """Probability of each component given the intensity: (...) -> float32 (3, ...)."""
+        shape = (3, *[1] * np.ndim(image))
+        mean, variance, weight = (np.reshape(v, shape) for v in (self.means, self.variances, self.weights))
+        score = np.log(weight) - 0.5 * np.log(variance) - 0.5 * (np.asarray(image, np.float64) - mean) ** 2 / variance
+        return softmax(score, axis=0).astype(np.float32)
+
+    def muscle_probability(self, image: np.ndarray) -> np.ndarray:
+        """Probability of muscle, float32, in the shape of the image."""
+        return self.posterior(image)[1]
+
+    def segment(self, image: np.ndarray) -> np.ndarray:
+        """Mask of the voxels for which muscle is the likeliest component."""
+        return self.posterior(image).argmax(axis=0) == 1
+
+    def normalise(self, image: np.ndarray) -> np.ndarray:
+        """Intensity with muscle at 0 and fat at 1, float32: z = (I - mu_muscle) / (mu_fat - mu_muscle)."""
+        _, muscle, fat = self.means
+        return ((np.asarray(image, np.float64) - muscle) / (fat - muscle)).astype(np.float32)
+
+
+def fit_mixture(
+    image: np.ndarray,
+    within: np.ndarray | None = None,
+    quantiles: tuple[float, float] = (0.0, 0.995),
+    max_voxels: int | None = 50_000,
+    seed: int = 0,
+    name: str = "image",
+) -> TissueMixture:
+    """Fit the mixture by expectation maximisation.
+
+    k-means clusters, sorted by their means, give the first weights and variances, the paper's rule the first means.
+
+    Args:
+        image: intensities of any shape: a volume, or one slice for a fit per slice.
+        within: voxels that take part, such as the legs without the air (default: all, as in the paper, where air
+            joins the dark component).
+        quantiles: s_min and s_max are these quantiles. (0, 1) is the paper's minimum and maximum, which one bright
+            voxel can spoil.
+        max_voxels: fit on a random sample of that many voxels; None takes all.
+        seed: of the sample and of k-means.
+        name: what messages call the image.
+
+    Raises:
+        MixtureError: fewer than three different intensities, or NaN or infinite ones.
+    """
+    values = np.asarray(image if within is None else image[np.asarray(within, bool)], np.float64).ravel()
+    if not np.isfinite(values).all():
+        raise MixtureError(f"{name}: NaN or infinite voxels; replace them (0 in the background)")
+    if max_voxels is not None and values.size > max_voxels:
+        values = np.random.default_rng(seed).choice(values, max_voxels, replace=False)
+    if len(np.unique(values)) < 3:
+        raise MixtureError(f"{name}: fewer than three different intensities, so no three tissues; check the image")
+    low, high = np.quantile(values, quantiles)
+    start = np.array([low, low + (high - low) / 6, high])
+    fitted = _fit(values, start, seed)
+    order = np.argsort(fitted.means_[:, 0])
+    if order[1] != 1:
+        found = ", ".join(f"{mean:.4g}" for mean in fitted.means_[:, 0])
+        logger.warning(
+            "%s: the component that began as muscle is not the middle one (means of dark, muscle, fat: %s); the middle "
+            "one is taken; look at the mask", name, found,
+        )  # fmt: skip
+    return TissueMixture(
+        *(tuple(np.ravel(part)[order].tolist()) for part in (fitted.means_, fitted.covariances_, fitted.weights_))
+    )
+
+
+def _fit(values: np.ndarray, start: np.ndarray, seed: int) -> GaussianMixture:
+    """EM from the given means; scikit-learn alone would hand a component the variance of any cluster."""
+    scale = values.std()
+    values, start = values[:, None] / scale, start[:, None] / scale
+    clusters = KMeans(3, n_init=1, random_state=seed).fit(values)
+    rank = clusters.cluster_centers_[:, 0].argsort().argsort()[clusters.labels_]
+    variances = np.array([values[rank == k].var() for k in range(3)]) + FLOOR
+    model = GaussianMixture(
+        3,
+        weights_init=np.bincount(rank) / len(values),
+        means_init=start,
+        precisions_init=1 / variances[:, None, None],
+        reg_covar=FLOOR,
+        max_iter=300,
+        tol=1e-4,
+        random_state=seed,
+    ).fit(values)
+    model.means_, model.covariances_ = model.means_ * scale, model.covariances_ * scale**2
+    return model
+
+
+def segment_mixture(
+    image: np.ndarray,
+    within: np.ndarray | None = None,
+    per_slice: bool = False,
+    name: str = "image",
+    **options: object,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Fit and segment: mask and muscle probability, both (X, Y) or (X, Y, Z).
+
+    Args:
+        image: intensities.
+        within: where muscle may be; with it the air takes no part in the fit.
+        per_slice: fit each slice along the last axis; one that holds no three tissues stays empty.
+        name: what messages call the image.
+        **options: of `fit_mixture`.
+
+    Raises:
+        MixtureError: as `fit_mixture`, of the volume or of every slice.
+    """
+    if not per_slice:
+        posterior = fit_mixture(image, within, name=name, **options).posterior(image)
+        allowed = np.ones(image.shape, bool) if within is None else np.asarray(within, bool)
+        return (posterior.argmax(axis=0) == 1) & allowed, posterior[1] * allowed
+    mask, probability, failed = np.zeros(image.shape, bool), np.zeros(image.shape, np.float32), []
+    for k in range(image.shape[-1]):
+        part = None if within is None else within[..., k]
+        try:
+            mask[..., k], probability[..., k] = segment_mixture(
+                image[..., k], part, name=f"{name}, slice {k}", **options
+            )
+        except MixtureError as error:
+            failed.append(str(error))
+    if len(failed) == image.shape[-1]:
+        raise MixtureError(failed[0])
+    if failed:
+        logger.warning("%d slices stay empty: %s", len(failed), "; ".join(failed[:3]))
+    return mask, probability
