@@ -4,7 +4,7 @@ from importlib import import_module
 from types import ModuleType
 
 __version__ = "0.1.0"
-_ROOMS = ("data", "engines", "losses", "metrics", "networks", "objectives", "transforms", "visual")
+_ROOMS = ("classical", "data", "engines", "losses", "metrics", "networks", "objectives", "transforms", "visual")
 
 
 def __getattr__(name: str) -> ModuleType:

@@ -2,6 +2,7 @@
 
 from transeg.transforms.brain import NormaliseBraind, brain_mask, brain_preprocessing
 from transeg.transforms.centre import CentreForegroundd
+from transeg.transforms.classical import SegmentGraphCutd, SegmentMixtured
 from transeg.transforms.intensity import RestoreIntensityd, ScaleRanged, SignedRanged
 from transeg.transforms.load import LoadVolumed, VolumeError
 from transeg.transforms.outputs import SaveVolumed, Translated, translation_output
@@ -19,6 +20,8 @@ __all__ = [
     "RestoreIntensityd",
     "SaveVolumed",
     "ScaleRanged",
+    "SegmentGraphCutd",
+    "SegmentMixtured",
     "SignedRanged",
     "Translated",
     "TrustReportd",
