@@ -2,7 +2,6 @@
 
 from transeg.classical.graph_cut import energy, graph_cut
 from transeg.classical.intensity import IntensityModel, count_intensities, learn_intensity, smooth_slices
-from transeg.classical.legs import split_legs
 from transeg.classical.mixture import MixtureError, TissueMixture, fit_mixture, segment_mixture
 from transeg.classical.search import Case, SearchResult, grid_search, leave_one_out, paper_grid
 from transeg.classical.shape_prior import Leg, cut_legs, load_atlas, register, save_atlas, scan_shape_map, shape_map
@@ -34,6 +33,5 @@ __all__ = [
     "segment_mixture",
     "shape_map",
     "smooth_slices",
-    "split_legs",
     "unary_cost",
 ]

@@ -7,14 +7,12 @@ registration". Here: of silhouettes or intensities, affine and optionally a B-sp
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
 import SimpleITK as sitk  # noqa: N813
-
-from transeg.classical.legs import split_legs
 
 MARGIN = 16.0  # mm of background around a leg: the metric sees only what maps into the image
 LEVELS = (8.0, 4.0)  # mm per pixel of the registered images, coarse to fine
@@ -25,7 +23,7 @@ SLICES_STAY_SLICES = (1, 1, 1, 1, 1, 1, 0, 0, 0, 1, 1, 1)  # optimiser weights o
 
 @dataclass(frozen=True)
 class Leg:
-    """A leg cut out of a scan; the one at higher X is mirrored, so that all are of one side.
+    """A leg cut out of a scan; right ones are mirrored, so that all are of one side.
 
     Attributes:
         subject: whose leg; that subject's maps leave it out.
@@ -49,24 +47,33 @@ class Leg:
 def cut_legs(
     subject: str,
     body: np.ndarray,
+    regions: Mapping[str, np.ndarray],
     spacing: Sequence[float],
     muscle: np.ndarray | None = None,
     image: np.ndarray | None = None,
 ) -> list[Leg]:
-    """Cut a scan (X, Y, Z), X from one side of the patient to the other, into its one or two legs.
+    """Cut a scan (X, Y, Z) into its legs; the one named "right" is mirrored.
 
-    A single leg counts as the one at lower X.
+    Args:
+        subject: whose scan.
+        body: silhouette.
+        regions: where each leg lies, by its name (`transeg.metrics.split_legs`).
+        spacing: voxel size in mm.
+        muscle: annotated mask.
+        image: intensities.
+
+    Raises:
+        ValueError: a region without body.
     """
-    numbers = split_legs(body)
     legs = []
-    for number in range(1, int(numbers.max()) + 1):
-        own = numbers == number
+    for name, region in regions.items():
+        own, mirrored = np.asarray(region, bool) & np.asarray(body, bool), name == "right"
+        if not own.any():
+            raise ValueError(f"{subject}: no body in the region of the {name}; check the image")
         box = _box(own, spacing)
-        mirrored = number == 2
-        parts = [own, None if muscle is None else own & (np.asarray(muscle) != 0)]
-        parts.append(None if image is None else np.where(own, image, image.min()).astype(np.float32))
-        shape, mask, grey = (None if part is None else _facing(part[box], mirrored) for part in parts)
-        legs.append(Leg(subject, shape, tuple(map(float, spacing)), box, mirrored, mask, grey))
+        mask = None if muscle is None else _facing((own & (np.asarray(muscle) != 0))[box], mirrored)
+        grey = None if image is None else _facing(np.where(own, image, image.min())[box], mirrored)
+        legs.append(Leg(subject, _facing(own[box], mirrored), tuple(map(float, spacing)), box, mirrored, mask, grey))
     return legs
 
 

@@ -25,6 +25,7 @@ from transeg.classical import (
     segment_cut,
     segment_mixture,
 )
+from transeg.metrics.legs import split_legs
 from transeg.metrics.silhouette import silhouette
 from transeg.transforms.load import VolumeError
 
@@ -81,8 +82,7 @@ class SegmentGraphCutd(MapTransform):
     """Muscle by the graph cut (GC) or, with an atlas, by the shape-prior graph cut (SPGC).
 
     Args:
-        keys: images (1, X, Y, Z), X from one side of the patient to the other, slices along Z; with a spacing in mm
-            from their affine.
+        keys: images (1, X, Y, Z) in RAS, with a spacing in mm from their affine.
         model: the intensity model, or its JSON file.
         output_keys: keys of the masks, float32 0 and 1 (1, X, Y, Z) with the affine of the image.
         parameters: of the cut, see `CutParameters`; a mapping will do.
@@ -139,7 +139,9 @@ class SegmentGraphCutd(MapTransform):
             return _volume(item[self.shape_key])
         if not self.atlas:
             raise ValueError(f"item has no shape map {self.shape_key!r}, and there is no atlas to make it from")
-        legs = cut_legs(str(item.get(self.subject_key, "")), silhouette(volume), spacing, image=volume)
+        body = silhouette(volume)
+        subject = str(item.get(self.subject_key, ""))
+        legs = cut_legs(subject, body, split_legs(body, spacing), spacing, image=volume)
         shape = scan_shape_map(volume.shape, legs, self.atlas, **self.registration)
         if self.shape_key is not None:
             item[self.shape_key] = _like(item[key], shape)
