@@ -7,6 +7,8 @@ from pathlib import Path
 import parity
 import pytest
 import torch
+import toy_engine as toy
+from transeg.engines import RankLostError
 
 
 @pytest.fixture(scope="module")
@@ -30,3 +32,23 @@ def test_two_halves_give_the_gradients_of_the_whole_batch(case, ranks):
         for name, grad in whole["gradients"].items():
             torch.testing.assert_close(part["gradients"][name], grad, rtol=1e-5, atol=1e-7, msg=lambda m, n=name: n + m)
         torch.testing.assert_close(part["segmentation"], whole["segmentation"])
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        RuntimeError("[/third_party/gloo/gloo/transport/tcp/pair.cc:537] Read error: Connection reset by peer."),
+        torch.distributed.DistBackendError("NCCL communicator was aborted on rank 0."),
+    ],
+    ids=["gloo", "nccl"],
+)
+def test_a_lost_connection_is_told_in_plain_words(fault):
+    """What gloo and NCCL raise on the processes that are left; tests/bundles kills one."""
+
+    class Loses(toy.ToyObjective):
+        def forward(self, nets, batch):
+            raise fault
+
+    with pytest.raises(RankLostError, match=r"has ended .*epoch 1, iteration 1 on rank 0.*--resume True") as error:
+        toy.make_trainer(1, objective=Loses()).run()
+    assert error.value.__cause__ is fault
