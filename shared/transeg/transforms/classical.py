@@ -34,8 +34,8 @@ class SegmentMixtured(MapTransform):
     """Muscle by the Gaussian mixture of three tissues, without any training.
 
     Args:
-        keys: images (1, X, Y, Z), slices along Z.
-        output_keys: keys of the masks, float32 0 and 1 (1, X, Y, Z) with the affine of the image.
+        keys: images (1, X, Y, Z), slices along Z, or single slices (1, X, Y).
+        output_keys: keys of the masks, float32 0 and 1 in the shape and with the affine of the image.
         probability_keys: keys of the probability of muscle; None leaves it out.
         air: air takes part in the fit, as in the paper; else the silhouette alone does, and muscle lies inside it.
         per_slice: fit each slice on its own.
@@ -149,8 +149,9 @@ class SegmentGraphCutd(MapTransform):
 
 
 def _volume(image: torch.Tensor) -> np.ndarray:
-    if image.ndim != 4 or image.shape[0] != 1:
-        raise VolumeError(f"{_name(image, 'image')}: shape {tuple(image.shape)}, but (1, X, Y, Z) is needed")
+    if image.ndim not in (3, 4) or image.shape[0] != 1:
+        shape = tuple(image.shape)
+        raise VolumeError(f"{_name(image, 'image')}: shape {shape}, but (1, X, Y, Z) or a slice (1, X, Y) is needed")
     return torch.as_tensor(image)[0].detach().cpu().float().numpy()
 
 
