@@ -17,7 +17,7 @@ ALLOWED = {
     "transforms": {"classical", "metrics", "visual"},
     "data": {"transforms"},
     "visual": {"metrics"},
-    "release": {"data", "engines"},  # bundles are data to it
+    "release": {"data", "engines", "transforms"},  # bundles are data to it
 }
 
 

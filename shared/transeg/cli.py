@@ -5,12 +5,14 @@ from __future__ import annotations
 import typer
 
 from transeg.demo import demo
+from transeg.release.label import label
 from transeg.release.package import package
 from transeg.release.preflight import preflight
 from transeg.release.verify import verify
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, help="Translate to segment: MONAI bundles.")
 app.command()(demo)
+app.command()(label)
 app.command()(package)
 app.command()(verify)
 app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})(preflight)

@@ -23,6 +23,7 @@ from rich.table import Table
 from transeg.data import read_datalist
 from transeg.metrics import best_threshold, dice
 from transeg.networks import plain_state_dict
+from transeg.release.package import bundle_folder
 from transeg.transforms import brain_preprocessing
 from transeg.visual import VOLUME_TITLES, panel, volume_row
 
@@ -92,18 +93,6 @@ def demo(
     summary = {"dice": dices, "epochs": epochs, "cases": cases, "labelled": labelled, "seed": seed, "minutes": minutes}
     (out / "demo.json").write_text(json.dumps(summary, indent=2) + "\n")
     console.print(f"Picture: {picture}   Weights: {models / 'model.pt'}   ({minutes:.1f} minutes)")
-
-
-def bundle_folder(name: str) -> Path:
-    """Find a bundle in the checkout that this package lies in, or below the working directory.
-
-    Raises:
-        FileNotFoundError: it is in neither place.
-    """
-    for root in (Path(__file__).parents[2], Path.cwd()):
-        if (root / "bundles" / name / "configs").is_dir():
-            return root / "bundles" / name
-    raise FileNotFoundError(f"bundles/{name} not found: run this from a checkout of TranSeg")
 
 
 def read_scores(path: Path) -> list[float]:

@@ -6,7 +6,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 from transeg.data import BrainHalfSlices, SliceDataset, StudySlices, UnpairedDataset
-from transeg.data.studies import studies_without_label
+from transeg.data.studies import StudiesError, studies_without_label
 from transeg.transforms import LoadSliced
 
 AFFINE = np.diag([-2.0, -2.0, 2.0, 1.0])
@@ -86,12 +86,12 @@ def test_a_bad_study_is_left_out_and_named(folder, caplog):
         presence, _ = StudySlices(data, CUT, predict, root / "slices").training()
     assert {item["case"] for item in presence} == {"b", "b.1"}
     assert "a failed" in caplog.text
-    with pytest.raises(ValueError, match="none of the 1 labelled studies can be used"):
+    with pytest.raises(StudiesError, match="none of the 1 labelled studies can be read"):
         StudySlices(data[:1], CUT, predict, root / "slices").training()
 
 
 def test_no_label_at_all_is_told(tmp_path):
-    with pytest.raises(ValueError, match="in MONAI Label, label a study first"):
+    with pytest.raises(StudiesError, match="in MONAI Label submit a label"):
         UnpairedDataset([], [], LoadSliced(), StudySlices([], CUT, predict, tmp_path))
 
 

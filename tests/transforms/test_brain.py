@@ -182,3 +182,11 @@ def test_real_scans_return_exactly():
         back, source = invert(pre, out, "pred"), nib.load(label)
         np.testing.assert_array_equal(back.affine.numpy(), source.affine)
         np.testing.assert_array_equal(back[0].numpy() > 0.5, source.get_fdata() > 0.5)
+
+
+def test_keys_that_begin_like_the_image_are_left_alone(tmp_path):
+    """MONAI Label adds "image_path"; MONAI's Spacingd takes it for meta data."""
+    item, _, _ = write(tmp_path, *GRIDS["thick"])
+    result = brain_preprocessing("image", channels=2)({**item, "image_path": "volume.nii.gz"})
+    assert result["image_path"] == "volume.nii.gz"
+    assert result["image"].pixdim.tolist() == pytest.approx([2, 2, 2])

@@ -41,14 +41,13 @@ class UnpairedDataset(Dataset):
         transform: Callable[[dict[str, Any]], Mapping[str, Any]],
         studies: StudySlices | None = None,
     ) -> None:
-        if studies is not None and are_studies(data):
+        if studies is not None and (are_studies(data) or not data):
             data, found = studies.training()
             absence = None if absence is None else found
         if not data:
             raise ValueError(
                 "no presence slice: the list of slices with the lesion is empty; check the datalist and, if the list "
-                "was cut to the labelled slices, prepare the data with a larger labelled fraction; in MONAI Label, "
-                "label a study first"
+                "was cut to the labelled slices, prepare the data with a larger labelled fraction"
             )
         if absence is not None and not absence:
             raise ValueError(

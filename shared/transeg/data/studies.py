@@ -23,6 +23,14 @@ from transeg.data.volumes import VolumeDataset
 logger = logging.getLogger(__name__)
 
 
+class StudiesError(SystemExit):
+    """Nothing to train on.
+
+    An exit, so that the reason is the last line of the training's output, of which MONAI Label shows no more than
+    twenty, with status 1 and no traceback below it.
+    """
+
+
 class Cut(Protocol):
     """How a method makes slices of a study, such as `BrainHalfSlices`."""
 
@@ -66,13 +74,18 @@ class StudySlices:
         """Presence and absence items of the studies for training and of those beside them without a label.
 
         Raises:
-            ValueError: no slice with a label.
+            StudiesError: no study with a label, or no slice of theirs shows the lesion.
         """
+        if not self.data:
+            raise StudiesError(
+                "nothing to train on: no slice with the lesion and no study with a label; prepare the data with a "
+                "larger labelled fraction, or in MONAI Label submit a label"
+            )
         presence, absence = self._lists("training", self.data, studies_without_label(self.data))
         if not any("label" in item for item in presence):
-            raise ValueError(
-                f"none of the {len(self.data)} labelled studies can be used, for they cannot be read or their labels "
-                "show no lesion as large as this training wants it (the log says which); label more studies"
+            raise StudiesError(
+                f"nothing to train on: none of the {len(self.data)} labelled studies can be read and shows a lesion as "
+                "large as the presence domain wants it (the log says why); label more studies"
             )
         return presence, absence
 
@@ -119,6 +132,8 @@ class StudySlices:
             except Exception as error:
                 dataset.fail(study["case"], error)
                 continue
+            dropped = ", ".join(f"{count} {reason}" for reason, count in slices.dropped.items())
+            logger.info("%s: %d slices, dropped %s", study["case"], len(slices.fields), dropped)
             shown, free = write_slices(folder, study["case"], slices)
             if labelled:
                 shown = [item | {"label": f"labels/{study['case']}.npy"} for item in shown]

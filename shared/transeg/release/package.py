@@ -59,12 +59,8 @@ def build(bundle: Path, out: Path, url: str = "") -> Path:
         ReleaseError: a file is missing, or name or version cannot be released.
     """
     bundle = bundle.resolve()
-    for required in ("configs/metadata.json", "LICENSE", "docs/README.md", "models/model.pt"):
-        if not (bundle / required).is_file():
-            hint = "train first" if required.endswith(".pt") else "every bundle has one"
-            raise ReleaseError(f"{bundle / required}: no such file; {hint}")
+    files = bundle_files(bundle)
     version = _version(bundle)
-    files = {path.relative_to(bundle).as_posix(): _content(path, bundle) for path in _bundle_files(bundle)}
     names = re.findall(
         r"\btranseg(?:\.\w+)*", b"\n".join(v for k, v in files.items() if k.startswith("configs/")).decode()
     )
@@ -83,6 +79,34 @@ def build(bundle: Path, out: Path, url: str = "") -> Path:
     entries[release] = {"checksum": hashlib.sha1(data).hexdigest(), "source": source}  # MONAI's index has SHA-1
     index.write_bytes(json_bytes(dict(sorted(entries.items()))))
     return target
+
+
+def bundle_folder(name: str) -> Path:
+    """Find a bundle in the checkout that this package lies in, or below the working directory.
+
+    Raises:
+        FileNotFoundError: it is in neither place.
+    """
+    for root in (PACKAGE.parents[1], Path.cwd()):
+        if (root / "bundles" / name / "configs").is_dir():
+            return root / "bundles" / name
+    raise FileNotFoundError(f"bundles/{name} not found: run this from a checkout of TranSeg")
+
+
+def bundle_files(bundle: Path) -> dict[str, bytes]:
+    """Contents of a bundle by their path in it, with macros into other files resolved.
+
+    Raises:
+        ReleaseError: a file that every bundle has is missing.
+    """
+    for required in ("configs/metadata.json", "LICENSE", "docs/README.md", "models/model.pt"):
+        if not (bundle / required).is_file():
+            hint = "train first" if required.endswith(".pt") else "every bundle has one"
+            raise ReleaseError(f"{bundle / required}: no such file; {hint}")
+    found = {path for pattern in CONTENTS for path in bundle.glob(pattern) if path.is_file()}
+    inside = sorted(path.relative_to(bundle) for path in found)
+    shown = [path for path in inside if not any(part.startswith((".", "__")) for part in path.parts)]
+    return {path.as_posix(): _content(bundle / path, bundle) for path in shown}
 
 
 def needed_modules(names: Iterable[str], package: Path = PACKAGE) -> list[Path]:
@@ -115,11 +139,6 @@ def _imported(file: Path) -> list[str]:
         elif isinstance(node, ast.ImportFrom):
             names += [f"{node.module}.{alias.name}" for alias in node.names]
     return names
-
-
-def _bundle_files(bundle: Path) -> list[Path]:
-    found = {path for pattern in CONTENTS for path in bundle.glob(pattern) if path.is_file()}
-    return sorted(p for p in found if not any(part.startswith((".", "__")) for part in p.relative_to(bundle).parts))
 
 
 def _content(path: Path, bundle: Path) -> bytes:

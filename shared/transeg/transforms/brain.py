@@ -21,13 +21,13 @@ from monai.transforms import (
     MaskIntensityd,
     Orientationd,
     ScaleIntensityRanged,
-    Spacingd,
 )
 from monai.utils import ensure_tuple
 
 from transeg.transforms.centre import CentreForegroundd, file_name
 from transeg.transforms.intensity import column, note_scale
 from transeg.transforms.load import LoadVolumed, VolumeError
+from transeg.transforms.spacing import ResampleVolumed
 
 
 def brain_preprocessing(
@@ -81,7 +81,7 @@ def brain_preprocessing(
         # resampled on its own: interpolation leaves traces of the brain in the voxels around it
         _BrainMaskd(images[0], "_brain"),
         Orientationd((*volumes, "_brain"), axcodes="RAS", labels=None),
-        Spacingd((*volumes, "_brain"), pixdim=(pixdim,) * 3, mode=(*modes, "nearest")),
+        ResampleVolumed((*volumes, "_brain"), pixdim=(pixdim,) * 3, mode=(*modes, "nearest")),
         MaskIntensityd(images, mask_key="_brain"),
         DeleteItemsd("_brain"),
         CentreForegroundd(volumes, source_key=images[0], size=size, select_fn=brain_mask, name="brain"),

@@ -11,13 +11,14 @@ from collections.abc import Sequence
 
 import torch
 from monai.config import KeysCollection
-from monai.transforms import AsDiscreted, Compose, EnsureTyped, Orientationd, Spacingd
+from monai.transforms import AsDiscreted, Compose, EnsureTyped, Orientationd
 from monai.utils import ensure_tuple
 
 from transeg.metrics.silhouette import silhouette
 from transeg.transforms.centre import CentreForegroundd
 from transeg.transforms.intensity import ScaleRanged, SignedRanged
 from transeg.transforms.load import LoadVolumed
+from transeg.transforms.spacing import ResampleVolumed
 
 
 def thigh_preprocessing(
@@ -56,7 +57,7 @@ def thigh_preprocessing(
             *steps,
             ScaleRanged(images, upper=upper),
             Orientationd(volumes, axcodes="RAS", labels=None),
-            Spacingd(volumes, pixdim=(pixdim, pixdim, -1.0), mode=modes),  # -1: as it is
+            ResampleVolumed(volumes, pixdim=(pixdim, pixdim, -1.0), mode=modes),  # -1: as it is
             CentreForegroundd(volumes, source_key=images[0], size=size, select_fn=body_mask, name="body"),
             SignedRanged(images),
             EnsureTyped(volumes, dtype=torch.float32),

@@ -1,0 +1,1 @@
+"""What MONAI Label imports of torchvision when it starts, and calls only to dump pictures."""
