@@ -2,6 +2,8 @@
 
 from transeg.engines.handlers import PanelSaver, TermLogger, TrainingState
 from transeg.engines.player import Player
+from transeg.engines.processes import join_processes
+from transeg.engines.tracking import track_training, track_validation
 from transeg.engines.trainer import AlternatingTrainer, NonFiniteError, Objective, RankLostError
 from transeg.engines.weights import BestModelSaver, WeightsLoader, load_weights
 
@@ -16,5 +18,8 @@ __all__ = [
     "TermLogger",
     "TrainingState",
     "WeightsLoader",
+    "join_processes",
     "load_weights",
+    "track_training",
+    "track_validation",
 ]

@@ -1,0 +1,51 @@
+"""MLflow in a local file: every term, metric and setting of a training.
+
+The handlers that a bundle's `tracking.json` adds with `--tracking`. One run a folder, `mlruns.db` there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import ignite.distributed as idist
+from ignite.engine import Engine
+from monai.config import PathLike
+from monai.handlers import MLFlowHandler
+from monai.utils import path_to_sqlite_uri
+
+
+class _Untracked:
+    """What processes other than the first attach."""
+
+    def attach(self, engine: Engine) -> None:
+        pass
+
+
+def track_training(output_dir: PathLike, settings: Mapping[str, Any]) -> MLFlowHandler | _Untracked:
+    """Track each term ("player/term") and the loss at each iteration, and the settings.
+
+    Args:
+        output_dir: for the file; its name is that of the run.
+        settings: name to value, logged as text.
+    """
+
+    def values(output: Mapping[str, Any]) -> dict[str, Any]:
+        return {"loss": output["loss"], **output["terms"]}
+
+    return _tracker(
+        output_dir, epoch_log=False, close_on_complete=True, output_transform=values, experiment_param=dict(settings)
+    )
+
+
+def track_validation(output_dir: PathLike) -> MLFlowHandler | _Untracked:
+    """Track the metrics of each validation in the run of the training; arguments as for `track_training`."""
+    return _tracker(output_dir, iteration_log=False)
+
+
+def _tracker(output_dir: PathLike, **options: Any) -> MLFlowHandler | _Untracked:
+    if idist.get_rank() > 0:
+        return _Untracked()
+    folder = Path(output_dir).absolute()
+    return MLFlowHandler(tracking_uri=path_to_sqlite_uri(str(folder / "mlruns.db")), run_name=folder.name, **options)
