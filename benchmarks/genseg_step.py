@@ -335,7 +335,7 @@ app = typer.Typer(add_completion=False)
 
 
 @app.command()
-def main(steps: int = 5, only: str = "", variant: str = "", threads: int = 0) -> None:
+def main(steps: int = 5, rounds: int = 2, only: str = "", variant: str = "", threads: int = 0) -> None:
     """Measure both tasks; --only and --variant serve the child processes that measure memory."""
     if threads:
         torch.set_num_threads(threads)
@@ -345,7 +345,7 @@ def main(steps: int = 5, only: str = "", variant: str = "", threads: int = 0) ->
     figures: dict = {"matrix_gflops": matrix_rate()}
     for name, task in TASKS.items():
         row: dict = {"difference": compare(task)}
-        for which in ("reference", "ours", "reference", "ours"):  # twice in turns: the machine's speed drifts
+        for which in ("reference", "ours") * rounds:  # in turns: the speed of the machine drifts
             command = [sys.executable, "-m", "benchmarks.genseg_step", "--only", name, "--variant", which]
             command += ["--steps", str(steps), "--threads", str(threads)]
             out = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
