@@ -1,0 +1,188 @@
+"""The real MONAI Label server with a bundle as its model: a user's dialogue, from the first mask to the second.
+
+It runs in an environment of its own: .venv-label, made by `.ci/label_environment`, or that whose interpreter
+TRANSEG_LABEL_PYTHON names.
+"""
+
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+import pytest
+import torch
+
+from benchmarks.label_server import LabelServer, write_studies
+
+ROOT = Path(__file__).resolve().parents[2]
+NAME = "brain_mri_genseg_segmentation"
+LABELLED, ALL = 2, 4
+SMALL = {"batch_size": 2, "batches_per_epoch": 2, "labelled_per_batch": 1}
+TURN, TILT = (np.array([[np.cos(t), np.sin(t)], [-np.sin(t), np.cos(t)]]) for t in (0.3, 0.1))
+OBLIQUE = np.eye(4)
+OBLIQUE[:2, :2] = TURN
+OBLIQUE[1:3, :3] = TILT @ OBLIQUE[1:3, :3]
+OBLIQUE = OBLIQUE @ np.diag([3.9, 3.8, 4.1, 1])
+OBLIQUE[:3, 3] = -120, -100, -60
+GRIDS = (None, OBLIQUE, np.diag([-4.0, 4.0, -3.5, 1.0]))
+
+
+@pytest.fixture(scope="module")
+def python():
+    demanded = os.environ.get("TRANSEG_LABEL_PYTHON")
+    interpreter = Path(demanded or ROOT / ".venv-label" / "bin" / "python")
+    if not demanded and not interpreter.exists():
+        pytest.skip("no environment with MONAI Label; .ci/label_environment makes one")
+    return interpreter
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory):
+    """Small phantoms on several grids, and the bundle with a training of two updates."""
+    root = tmp_path_factory.mktemp("label")
+    write_studies(root / "studies", ALL, LABELLED, GRIDS, shape=(60, 60, 36), spacing=4.0, difficulty=0.0)
+    bundle = shutil.copytree(ROOT / "bundles" / NAME, root / NAME, ignore=shutil.ignore_patterns("data", "eval"))
+    train = bundle / "configs" / "train.json"
+    train.write_text(json.dumps(json.loads(train.read_text()) | SMALL))
+    return root
+
+
+@pytest.fixture(scope="module")
+def server(python, place):
+    with LabelServer(python, place / "studies", place / NAME, place / "app") as server:
+        yield server
+
+
+def read(answer, path):
+    assert answer.status == 200, answer.content
+    path.write_bytes(answer.content)
+    return nib.load(path)
+
+
+def assert_same_grid(mask, study):
+    image = nib.load(study)
+    assert mask.shape == image.shape[:3]
+    np.testing.assert_allclose(mask.affine, image.affine, atol=1e-3)
+    assert set(np.unique(mask.dataobj)) <= {0, 1}
+
+
+def test_the_model_is_offered_with_our_labels(server):
+    info = json.loads(server.request("GET", "/info/").content)
+    assert info["labels"] == ["tumour"]
+    assert info["models"][NAME]["labels"] == {"tumour": 1}
+    assert list(info["trainers"]) == [NAME]
+    assert (info["datastore"]["total"], info["datastore"]["completed"]) == (ALL, LABELLED)
+
+
+def test_masks_lie_on_the_grids_of_the_studies_also_two_at_once(server, place, tmp_path):
+    names = [f"p{k}" for k in range(ALL)]
+    alone = [read(server.infer(NAME, name), tmp_path / f"{name}.nii.gz") for name in names]
+    for name, mask in zip(names, alone, strict=True):
+        assert_same_grid(mask, place / "studies" / f"{name}.nii.gz")
+    assert all(np.count_nonzero(mask.dataobj) for mask in alone)
+    with ThreadPoolExecutor(2) as pool:
+        answers = list(pool.map(lambda name: server.infer(NAME, name), names * 2))
+    for name, mask, answer in zip(names * 2, alone * 2, answers, strict=True):
+        again = read(answer, tmp_path / f"{name}_again.nii.gz")
+        np.testing.assert_array_equal(again.affine, mask.affine)
+        np.testing.assert_array_equal(again.dataobj, mask.dataobj)
+
+
+def test_a_bad_study_is_an_answer_and_the_server_lives_on(server, place, tmp_path):
+    good = place / "studies" / "p0.nii.gz"
+    image = nib.load(good)
+    bare = nib.Nifti1Image(np.asarray(image.dataobj), None)
+    bare.header["qform_code"] = bare.header["sform_code"] = 0
+    nib.save(bare, tmp_path / "bare.nii.gz")
+    nib.save(image.slicer[..., :3], tmp_path / "three.nii.gz")
+    (tmp_path / "half.nii.gz").write_bytes(good.read_bytes()[: good.stat().st_size // 2])
+    for name, fault in {"bare": "set the affine", "three": "4 are needed", "half": "truncated"}.items():
+        answer = server.infer_file(NAME, tmp_path / f"{name}.nii.gz")
+        assert answer.status == 422
+        assert fault in json.loads(answer.content)["detail"]
+    assert_same_grid(read(server.infer_file(NAME, good), tmp_path / "mask.nii.gz"), good)
+
+
+def test_training_uses_all_studies_and_the_next_mask_its_weights(server, place, tmp_path):
+    folder = place / "app" / "monaibundle" / "model" / NAME
+    weights = folder / "models" / "model.pt"
+    before, mask = weights.read_bytes(), read(server.infer(NAME, "p3"), tmp_path / "before.nii.gz")
+    training = server.train(NAME, max_epochs=1, device="cpu")
+    assert training["status"] == "DONE", "\n".join(training["details"])
+
+    lists = json.loads((folder / "eval" / "slices" / "training" / "datalist.json").read_text())
+    labelled = {item["case"] for item in lists["presence"] if "label" in item}
+    unlabelled = {item["case"] for item in lists["presence"] if "label" not in item}
+    assert labelled == {"p0", "p1"}
+    assert unlabelled
+    assert unlabelled <= {"p2", "p3"}
+    assert {item["case"] for item in lists["absence"]} & {"p2", "p3"}
+    assert "Restored all variables" in server.log.read_text()  # it went on from the weights that were there
+
+    assert weights.read_bytes() != before
+    state = torch.load(weights, weights_only=True)
+    torch.save({key: torch.zeros_like(value) for key, value in state.items()}, weights)
+    empty = read(server.infer(NAME, "p3"), tmp_path / "empty.nii.gz")
+    assert not np.array_equal(empty.dataobj, mask.dataobj)  # what lies there is what it uses
+    torch.save(state, weights)
+    assert_same_grid(read(server.infer(NAME, "p3"), tmp_path / "after.nii.gz"), place / "studies" / "p3.nii.gz")
+    print({"start": round(server.seconds_to_start, 1), "train": round(training["seconds"], 1)})
+
+
+def test_without_a_label_a_training_says_so_and_its_end_is_that_of_the_server(python, place, tmp_path):
+    studies = tmp_path / "studies"
+    studies.mkdir()
+    shutil.copy(place / "studies" / "p0.nii.gz", studies)
+    with LabelServer(python, studies, place / NAME, tmp_path / "app") as server:
+        training = server.train(NAME, max_epochs=1, device="cpu")
+        assert training["status"] == "ERROR"
+        assert "in MONAI Label submit a label" in training["details"][-1]
+        server.request("POST", f"/train/{NAME}", b"{}")
+        deadline = time.monotonic() + 60
+        while "RUNNING" not in server.request("GET", "/train/").content.decode() and time.monotonic() < deadline:
+            time.sleep(0.1)
+        trainings = running("monailabel.interfaces.utils.app", str(studies.parent))
+        assert trainings
+    assert server.process.returncode in (0, -signal.SIGTERM)
+    assert not [pid for pid in trainings if Path(f"/proc/{pid}").exists()]
+
+
+def running(*words):
+    """Processes whose command or environment holds the words."""
+    found = []
+    for folder in Path("/proc").glob("[0-9]*"):
+        try:
+            text = (folder / "cmdline").read_bytes() + (folder / "environ").read_bytes()
+        except OSError:
+            continue
+        if all(word.encode() in text for word in words):
+            found.append(int(folder.name))
+    return found
+
+
+def refused(python, *options):
+    command = [python, "-m", "transeg.cli", "label", *map(str, options)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env={**os.environ, "COLUMNS": "300"})
+    assert done.returncode
+    assert "Traceback" not in done.stderr
+    return done.stderr
+
+
+def test_what_cannot_start_is_told(python, place, tmp_path):
+    given = ("--bundle", place / NAME, "--app", tmp_path / "app", "--studies")
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        assert f"port {port} cannot be used" in refused(python, *given, place / "studies", "--port", port)
+    assert "99999" in refused(python, *given, place / "studies", "--port", 99999)
+    assert "no studies (.nii, .nii.gz) in it" in refused(python, *given, tmp_path)
+    bare = shutil.copytree(place / NAME, tmp_path / NAME, ignore=shutil.ignore_patterns("model.pt"))
+    assert "model.pt: no such file" in refused(python, "--bundle", bare, *given[2:], place / "studies")
