@@ -83,7 +83,7 @@ def test_processes_share_the_scans_and_their_failures(copy, volumes, tmp_path): 
     assert done.returncode == 1
     assert done.stderr.count("1 of 4 cases failed, the others are done") == 1
     assert "broken.nii.gz" in done.stderr
-    assert {path.name for path in out.iterdir()} == {f"{item['case']}_seg.nii.gz" for item in items[:3]}
+    assert {path.name for path in out.glob("*.nii.gz")} == {f"{item['case']}_seg.nii.gz" for item in items[:3]}
 
 
 def test_a_process_without_a_scan_waits_for_the_others(copy, volumes, tmp_path):  # noqa: F811
@@ -92,4 +92,4 @@ def test_a_process_without_a_scan_waits_for_the_others(copy, volumes, tmp_path):
     out = tmp_path / "out"
     done = torchrun("inferring", copy, ["inference.json"], volumes, output_dir=out)
     assert done.returncode == 0, done.stderr
-    assert [path.name for path in out.iterdir()] == [f"{items[0]['case']}_seg.nii.gz"]
+    assert [path.name for path in out.glob("*.nii.gz")] == [f"{items[0]['case']}_seg.nii.gz"]

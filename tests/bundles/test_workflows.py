@@ -85,7 +85,7 @@ def test_properties_of_inference(copy, volumes):
 def test_masks_lie_on_the_grids_of_the_scans(copy, volumes, tmp_path):
     out = tmp_path / "out"
     workflow(copy, "infer", ["inference.json"], volumes, output_dir=str(out), run_id="inferring").run()
-    assert {path.name for path in out.iterdir()} == {f"{name}_seg.nii.gz" for name in GRIDS}
+    assert {path.name for path in out.glob("*.nii.gz")} == {f"{name}_seg.nii.gz" for name in GRIDS}
     for name, affine in GRIDS.items():
         mask = nib.load(out / f"{name}_seg.nii.gz")
         assert mask.shape == SHAPE

@@ -1,6 +1,7 @@
 """Tables and pictures for whole cases, on the grids that inference has them on."""
 
 import csv
+from concurrent.futures import ThreadPoolExecutor
 
 import nibabel as nib
 import numpy as np
@@ -112,3 +113,12 @@ def test_rows_of_another_table_are_not_mixed(tmp_path):
     with pytest.raises(ValueError, match="other columns"):
         write_rows(tmp_path / "a.csv", ("case", "y"), [{"case": "1", "y": 2}])
     assert rows(tmp_path / "a.csv") == [{"case": "1", "x": "2"}]
+
+
+def test_several_writers_take_turns(tmp_path):
+    def write(k):
+        write_rows(tmp_path / "a.csv", ("case", "x"), [{"case": str(k), "x": k}])
+
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(write, range(40)))
+    assert {row["case"] for row in rows(tmp_path / "a.csv")} == {str(k) for k in range(40)}

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from filelock import FileLock
 from monai.config import KeysCollection, PathLike
 from monai.data import MetaTensor
 from monai.transforms import MapTransform, Orientation
@@ -32,25 +33,31 @@ MOST_UNDER_SKIN = 0.15  # of a mask of thigh muscle: on a T1w scan fat lies ther
 def write_rows(path: PathLike, fields: Sequence[str], rows: Sequence[Mapping[str, Any]], key: str = "case") -> None:
     """Add rows to a CSV file, in place of earlier rows of the same `key`; whole or not at all.
 
+    Several processes may write to one file: a lock file beside it makes them take turns.
+
     Raises:
         ValueError: the file there has other columns.
     """
     path = Path(path)
-    kept: list[Mapping[str, Any]] = []
-    if path.is_file():
-        with path.open(newline="") as file:
-            reader = csv.DictReader(file)
-            if list(reader.fieldnames or ()) != list(fields):
-                raise ValueError(f"{path}: has other columns than {', '.join(fields)}; move the file away")
-            new = {str(row[key]) for row in rows}
-            kept = [row for row in reader if row[key] not in new]
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".partial_{path.name}")
-    with partial.open("w", newline="") as file:
-        writer = csv.DictWriter(file, fields)
-        writer.writeheader()
-        writer.writerows([*kept, *rows])
-    os.replace(partial, path)
+    with FileLock(path.with_name(f".{path.name}.lock")):
+        kept = _other_rows(path, fields, {str(row[key]) for row in rows}, key)
+        partial = path.with_name(f".partial_{path.name}")
+        with partial.open("w", newline="") as file:
+            writer = csv.DictWriter(file, fields)
+            writer.writeheader()
+            writer.writerows([*kept, *rows])
+        os.replace(partial, path)
+
+
+def _other_rows(path: Path, fields: Sequence[str], replaced: set[str], key: str) -> list[dict[str, str]]:
+    if not path.is_file():
+        return []
+    with path.open(newline="") as file:
+        reader = csv.DictReader(file)
+        if list(reader.fieldnames or ()) != list(fields):
+            raise ValueError(f"{path}: has other columns than {', '.join(fields)}; move the file away")
+        return [row for row in reader if row[key] not in replaced]
 
 
 def _readable(value: Any) -> Any:
@@ -60,7 +67,7 @@ def _readable(value: Any) -> Any:
 class TrustReportd(MapTransform):
     """Write `trust.csv`, one row for each case, and `<case>_trust.png`; warn of cases that are flagged.
 
-    On the preprocessed grid (RAS), before anything is inverted. Processes that share a folder must not write at once.
+    On the preprocessed grid (RAS), before anything is inverted.
 
     Args:
         keys: the translation (C, X, Y, Z).
@@ -154,8 +161,7 @@ class MuscleCompartmentd(MapTransform):
 class MeasureLegsd(MapTransform):
     """Write `muscle.csv`: muscle volume in ml and fat fraction of each leg, see `measure_legs`.
 
-    Measured on the grid and in the intensities of the input file, which is read again. Processes that share a folder
-    must not write at once.
+    Measured on the grid and in the intensities of the input file, which is read again.
 
     Args:
         keys: masks (1, X, Y, Z) on the grid of the input, after `Invertd`.
