@@ -8,8 +8,6 @@ import json
 import os
 import shutil
 import signal
-import socket
-import subprocess
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -165,24 +163,3 @@ def running(*words):
         if all(word.encode() in text for word in words):
             found.append(int(folder.name))
     return found
-
-
-def refused(python, *options):
-    command = [python, "-m", "transeg.cli", "label", *map(str, options)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, env={**os.environ, "COLUMNS": "300"})
-    assert done.returncode
-    assert "Traceback" not in done.stderr
-    return done.stderr
-
-
-def test_what_cannot_start_is_told(python, place, tmp_path):
-    given = ("--bundle", place / NAME, "--app", tmp_path / "app", "--studies")
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        taken.listen()
-        port = taken.getsockname()[1]
-        assert f"port {port} cannot be used" in refused(python, *given, place / "studies", "--port", port)
-    assert "99999" in refused(python, *given, place / "studies", "--port", 99999)
-    assert "no studies (.nii, .nii.gz) in it" in refused(python, *given, tmp_path)
-    bare = shutil.copytree(place / NAME, tmp_path / NAME, ignore=shutil.ignore_patterns("model.pt"))
-    assert "model.pt: no such file" in refused(python, "--bundle", bare, *given[2:], place / "studies")

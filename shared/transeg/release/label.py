@@ -8,7 +8,7 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated
@@ -19,7 +19,7 @@ from transeg.release.archive import ReleaseError
 from transeg.release.package import bundle_files, bundle_folder
 
 HOST = "127.0.0.1"
-INSTALL = "pip install 'transeg[label]' && pip install --no-deps monailabel==0.8.5 pydicom-seg==0.4.1"
+INSTALL = "pip install -c constraints.txt -e '.[label]' && pip install --no-deps monailabel==0.8.5 pydicom-seg==0.4.1"
 WEIGHTS = "models/model.pt"
 STAND_IN = Path(__file__).parent / "without_torchvision"
 PATIENCE = 10  # seconds until what does not end is killed
@@ -32,7 +32,7 @@ class LabelError(RuntimeError):
 def label(
     studies: Annotated[Path, typer.Option(help="Folder of the images; labels go to its subfolder labels.")],
     bundle: Annotated[list[str] | None, typer.Option(help="Name or folder. Repeat; all of bundles/ if none.")] = None,
-    port: Annotated[int, typer.Option(min=1, max=65535, help="Of the server, on this machine only.")] = 8000,
+    port: Annotated[int, typer.Option(help="Of the server, on this machine only.")] = 8000,
     app: Annotated[Path, typer.Option(help="Folder for MONAI Label's app; the weights it trains stay there.")] = Path(
         "label_app"
     ),
@@ -41,13 +41,15 @@ def label(
     try:
         folders = [_folder(name) for name in bundle] if bundle else sorted(Path("bundles").glob("*_segmentation"))
         count = _check(studies, folders, port)
+        bundles = {folder.resolve().name: bundle_files(folder.resolve()) for folder in folders}
         root = _add_app(app)
-        names = [_add(folder, root / "model") for folder in folders]
+        for name, files in bundles.items():
+            _add(files, root / "model" / name)
     except (LabelError, ReleaseError, FileNotFoundError) as error:
         typer.echo(f"error: {error}", err=True)
         raise typer.Exit(1) from error
-    typer.echo(f"http://{HOST}:{port}/ with {', '.join(names)} for {count} studies in {studies}; Ctrl+C ends it")
-    raise typer.Exit(_serve(_command(root, studies, names, port)))
+    typer.echo(f"http://{HOST}:{port}/ with {', '.join(bundles)} for {count} studies in {studies}; Ctrl+C ends it")
+    raise typer.Exit(_serve(_command(root, studies, list(bundles), port)))
 
 
 def _folder(name: str) -> Path:
@@ -56,8 +58,6 @@ def _folder(name: str) -> Path:
 
 def _check(studies: Path, bundles: Sequence[Path], port: int) -> int:
     """Number of studies; LabelError for what would stop the server or leave it without work."""
-    if find_spec("monailabel") is None:
-        raise LabelError(f"MONAI Label is not installed here; run: {INSTALL}")
     if not bundles:
         raise LabelError("no bundles/*_segmentation here; name one by --bundle NAME_OR_FOLDER")
     if not studies.is_dir():
@@ -67,6 +67,8 @@ def _check(studies: Path, bundles: Sequence[Path], port: int) -> int:
         raise LabelError(
             f"{studies}: no studies (.nii, .nii.gz) in it; MONAI Label looks in the folder itself, not below it"
         )
+    if not 1 <= port <= 65535:
+        raise LabelError(f"port {port}: choose one from 1 to 65535 by --port")
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
@@ -76,22 +78,22 @@ def _check(studies: Path, bundles: Sequence[Path], port: int) -> int:
     return count
 
 
-def _add(bundle: Path, models: Path) -> str:
-    """Copy a bundle to the app, with flattened configs; weights that were trained there stay."""
-    name = bundle.resolve().name
-    for path, content in bundle_files(bundle.resolve()).items():
-        target = models / name / path
+def _add(files: Mapping[str, bytes], model: Path) -> None:
+    """Copy a bundle, with flattened configs, to its folder in the app; weights that were trained there stay."""
+    for path, content in files.items():
+        target = model / path
         if path == WEIGHTS and target.is_file():
             if target.read_bytes() != content:
                 typer.echo(f"{target}: weights of an earlier training are kept; remove them to begin with the bundle's")
             continue
         target.parent.mkdir(parents=True, exist_ok=True)
         target.write_bytes(content)
-    return name
 
 
 def _add_app(folder: Path) -> Path:
     """Copy MONAI Label's app for bundles out of its package, if it is not there yet."""
+    if find_spec("monailabel") is None:
+        raise LabelError(f"MONAI Label is not installed here; run: {INSTALL}")
     app = folder / "monaibundle"
     if not (app / "main.py").is_file():
         command = [sys.executable, "-m", "monailabel.main", "apps", "--download", "--name", app.name]
