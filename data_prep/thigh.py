@@ -23,11 +23,9 @@ from functools import partial
 from pathlib import Path
 from typing import Annotated
 
-import numpy as np
 import typer
-from transeg.data import CaseSlices
+from transeg.data import CaseSlices, ThighSlices
 from transeg.data.volumes import NOT_IMAGES
-from transeg.transforms import body_mask, thigh_preprocessing
 
 from data_prep.cases import Case, names_of, prepare_cases, run_command, unique_names
 from data_prep.splits import split_patients
@@ -115,21 +113,9 @@ def split_cases(
     return splits | rest
 
 
-def _make(case: Case, hard: Sequence[str], pixdim: float, size: tuple[int, int], min_body: float) -> CaseSlices:
-    label_keys = ("label",) if case.label else ()
+def _make(case: Case, hard: Sequence[str], cut: ThighSlices) -> CaseSlices:
     item = {"image": str(case.images[0])} | ({"label": str(case.label)} if case.label else {})
-    volumes = thigh_preprocessing(("image",), label_keys, pixdim=pixdim, size=size)(item)
-    image = volumes["image"]
-    large = body_mask(image)[0].numpy().mean(axis=(0, 1)) > min_body
-    chosen = np.flatnonzero(large).tolist()
-    stacks = [np.moveaxis(volumes[key].numpy()[..., chosen], -1, 0) for key in ("image", *label_keys)]
-    return CaseSlices(
-        stacks[0].astype(np.float16),
-        stacks[1][:, 0].astype(np.uint8) if label_keys else None,
-        [{"z": z} for z in chosen],
-        {"little body": int((~large).sum())},
-        present=case.group in hard,
-    )
+    return cut(item)._replace(present=case.group in hard)
 
 
 def _grades_of(text: str, option: str) -> tuple[str, ...]:
@@ -174,7 +160,7 @@ def prepare(
     return prepare_cases(
         [case for case in cases if case.name in splits],
         splits,
-        partial(_make, hard=harder, pixdim=pixdim, size=size, min_body=min_body),
+        partial(_make, hard=harder, cut=ThighSlices(pixdim, size, min_body)),
         out,
         labelled_fraction=labelled_fraction,
         graded=True,

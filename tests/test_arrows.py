@@ -15,7 +15,7 @@ ALLOWED = {
     "objectives": {"losses"},
     "engines": {"networks"},  # folding spectral norm into the weights that are saved
     "transforms": {"classical", "metrics", "visual"},
-    "data": {"transforms"},
+    "data": {"classical", "transforms"},
     "visual": {"metrics"},
     "release": {"data", "engines", "transforms"},  # bundles are data to it
 }

@@ -58,6 +58,8 @@ class SliceProbabilities:
         network: one of their form, with or without spectral norm; stays as it is.
         path: the weights, see `transeg.engines.load_weights`.
         transform: from an item to a dict with "image" (C, X, Y).
+        probability: from images and the network's output for them to probabilities (B, K, X, Y), of which the first
+            counts; default the sigmoid of the output.
         batch_size: slices in one call of the network.
 
     Called with N items it returns (N, X, Y), or None where no weights are there.
@@ -68,9 +70,11 @@ class SliceProbabilities:
         network: torch.nn.Module,
         path: PathLike,
         transform: Callable[[dict[str, Any]], Mapping[str, Any]],
+        probability: Callable[[torch.Tensor, torch.Tensor], torch.Tensor] | None = None,
         batch_size: int = 32,
     ) -> None:
         self.network, self.path, self.transform, self.batch_size = network, Path(path), transform, batch_size
+        self.probability = probability or (lambda images, logits: logits.sigmoid())
 
     @cached_property
     def _trained(self) -> torch.nn.Module:
@@ -86,7 +90,7 @@ class SliceProbabilities:
         device = next(self.network.parameters()).device
         parts = []
         for start in range(0, len(items), self.batch_size):
-            images = [self.transform(dict(item))["image"] for item in items[start : start + self.batch_size]]
-            logits = self._trained(torch.stack(images).to(device))
-            parts.append(logits[:, 0].sigmoid().cpu().numpy())
+            slices = [self.transform(dict(item))["image"] for item in items[start : start + self.batch_size]]
+            images = torch.stack(slices).to(device)
+            parts.append(self.probability(images, self._trained(images))[:, 0].cpu().numpy())
         return np.concatenate(parts)

@@ -6,6 +6,7 @@ from transeg.data.half_slices import BrainHalfSlices, half_slices
 from transeg.data.samplers import UnpairedBatchSampler
 from transeg.data.slices import CaseSlices, write_slices
 from transeg.data.studies import StudySlices
+from transeg.data.thigh_slices import ThighSlices, darkened
 
 __all__ = [
     "BrainHalfSlices",
@@ -13,8 +14,10 @@ __all__ = [
     "DatalistError",
     "SliceDataset",
     "StudySlices",
+    "ThighSlices",
     "UnpairedBatchSampler",
     "UnpairedDataset",
+    "darkened",
     "half_slices",
     "read_datalist",
     "write_datalist",
