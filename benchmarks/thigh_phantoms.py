@@ -23,6 +23,7 @@ from monai.bundle import ConfigParser
 from transeg.classical import Case, cut_legs, grid_search, paper_grid, scan_shape_map, segment_mixture
 from transeg.classical.mixture import fit_mixture
 from transeg.data import read_datalist
+from transeg.engines import load_weights
 from transeg.metrics import dice
 from transeg.metrics.legs import split_legs
 from transeg.metrics.silhouette import silhouette
@@ -72,7 +73,7 @@ def load(items: list[Mapping[str, Any]]) -> tuple[Volumes, Volumes, tuple[float,
 def translate(images: Volumes, weights: Path) -> Volumes:
     """F(h) of every scan."""
     network, inferer = part_of_bundle("network_def"), part_of_bundle("inferer")
-    network.load_state_dict(torch.load(weights, weights_only=True))
+    load_weights(network, weights)
     network.eval()
     return {case: inferer(torch.from_numpy(x)[None, None], network)[0, 0].numpy() for case, x in images.items()}
 
