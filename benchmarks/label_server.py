@@ -17,7 +17,7 @@ import tempfile
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, NamedTuple
@@ -126,28 +126,46 @@ class LabelServer:
         return {**task, "seconds": time.perf_counter() - start}
 
 
+class Study(NamedTuple):
+    """Image (X, Y, Z), or (X, Y, Z, C) of several channels, its label (X, Y, Z) and affine."""
+
+    image: np.ndarray
+    label: np.ndarray
+    affine: np.ndarray
+
+
+def brain_study(k: int, **options: Any) -> Study:
+    """Phantom k with four channels; options of `brain_phantom`."""
+    patient = brain_phantom((0, k), **options)
+    return Study(np.stack([patient.images[s] for s in SEQUENCES], axis=-1), patient.label, patient.affine)
+
+
 def write_studies(
-    folder: Path, count: int, labelled: int, affines: Sequence[np.ndarray | None] = (None,), **phantom: Any
+    folder: Path,
+    count: int,
+    labelled: int,
+    affines: Sequence[np.ndarray | None] = (None,),
+    draw: Callable[..., Study] = brain_study,
+    **options: Any,
 ) -> list[str]:
-    """Write phantoms as 4D files p0.nii.gz, ... and labels of the first of them, as MONAI Label keeps them.
+    """Write p0.nii.gz, ... and labels of the first of them, as MONAI Label keeps them.
 
     Args:
         folder: for the images; labels go to labels/final.
         count: studies.
         labelled: how many of them have a label.
-        affines: in turn in place of the phantom's own.
-        phantom: options of `brain_phantom`.
+        affines: in turn in place of the study's own.
+        draw: study by number.
+        options: of `draw`.
     """
     (folder / "labels" / "final").mkdir(parents=True)
     names = [f"p{k}" for k in range(count)]
     for k, name in enumerate(names):
-        patient = brain_phantom((0, k), **phantom)
-        affine = affines[k % len(affines)]
-        affine = patient.affine if affine is None else affine
-        image = np.stack([patient.images[sequence] for sequence in SEQUENCES], axis=-1)
-        nib.save(nib.Nifti1Image(image, affine), folder / f"{name}.nii.gz")
+        study, affine = draw(k, **options), affines[k % len(affines)]
+        affine = study.affine if affine is None else affine
+        nib.save(nib.Nifti1Image(study.image, affine), folder / f"{name}.nii.gz")
         if k < labelled:
-            nib.save(nib.Nifti1Image(patient.label, affine), folder / "labels" / "final" / f"{name}.nii.gz")
+            nib.save(nib.Nifti1Image(study.label, affine), folder / "labels" / "final" / f"{name}.nii.gz")
     return names
 
 
