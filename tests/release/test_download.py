@@ -2,6 +2,7 @@
 
 import functools
 import http.server
+import json
 import os
 import subprocess
 import sys
@@ -9,13 +10,23 @@ import sysconfig
 import threading
 import venv
 from pathlib import Path
+from types import SimpleNamespace
 
 import nibabel as nib
 import numpy as np
 import pytest
-from transeg.release import problems
+from transeg.release import build, problems
 
 OURS = ("transeg", "data_prep", "__editable__")
+BUNDLES = sorted(path.parents[1] for path in Path(__file__).parents[2].glob("bundles/*/configs/inference.json"))
+
+
+@pytest.fixture(scope="module", params=BUNDLES, ids=lambda path: path.name)
+def released(request, tmp_path_factory):
+    out = tmp_path_factory.mktemp("dist")
+    channels = len(json.loads((request.param / "configs" / "inference.json").read_text())["channels"])
+    zipped = build(request.param, out, "https://example.org/releases")
+    return SimpleNamespace(name=request.param.name, out=out, zip=zipped, channels=channels)
 
 
 @pytest.fixture
@@ -64,12 +75,12 @@ def test_a_download_runs_without_the_checkout(released, python, address, tmp_pat
     folder = tmp_path / "bundles" / released.name
 
     rng = np.random.default_rng(0)
-    scan = np.zeros((48, 56, 12, 4), np.float32)
-    scan[8:40, 8:48, 2:10] = rng.normal(100, 20, (32, 40, 8, 4))
+    scan = np.zeros((48, 56, 12, released.channels), np.float32)
+    scan[8:40, 8:48, 2:10] = rng.normal(100, 20, (32, 40, 8, released.channels))
     affine = np.array([[-3, 0.2, 0, 60], [0.2, 3, 0, -70], [0, 0, 4, 5], [0, 0, 0, 1]])
     scans = tmp_path / "scans"
     scans.mkdir()
-    nib.save(nib.Nifti1Image(scan, affine), scans / "patient.nii.gz")
+    nib.save(nib.Nifti1Image(scan.squeeze(), affine), scans / "patient.nii.gz")
     options = ["--dataset_dir", scans, "--output_dir", tmp_path / "masks"]
     python("-m", "monai.bundle", "run", "--config_file", "configs/inference.json", *options, cwd=folder)
 
