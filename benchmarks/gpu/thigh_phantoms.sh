@@ -10,7 +10,7 @@ if [ ! -f "$SCRATCH/thigh/datalist.json" ]; then
 fi
 size=(--pixdim 1 --image_size '[384,192]')
 python3 -m monai.bundle run training --config_file "['$B/train.json','$B/paper.json']" --dataset_dir "$SCRATCH/thigh" "${size[@]}" \
-  --crop_size '[192,192]' --batch_size 8 --batches_per_epoch 100 --num_workers 8 --w_r "$w_r" --w_i "$w_i" --seed "$seed" \
+  --crop_size '[192,192]' --batch_size 8 --batches_per_epoch 100 --num_workers 8 --augment_device cpu --w_r "$w_r" --w_i "$w_i" --seed "$seed" \
   --ckpt_dir "$OUT" --output_dir "$OUT" --precision bf16 --epochs "${EPOCHS:-20}" --resume True
 python3 -m monai.bundle run evaluating --config_file "['$B/inference.json','$B/evaluate.json']" --dataset_dir "$SCRATCH/thigh" "${size[@]}" \
   --width 64 --blocks 9 --upsampling transposed --handlers#0#path "$OUT/model.pt" --output_dir "$OUT/test"
