@@ -1,5 +1,6 @@
 """Networks of all methods: ``spatial_dims`` 2 or 3 throughout, scriptable where they ship."""
 
+from transeg.networks.checkpointing import add_checkpointing
 from transeg.networks.discriminators import MultiScaleDiscriminator, PatchDiscriminator, PatchGAN
 from transeg.networks.genseg import BaselineNet, GenSegNet
 from transeg.networks.mine import MutualInformationNet
@@ -15,6 +16,7 @@ __all__ = [
     "PatchDiscriminator",
     "PatchGAN",
     "ResNetGenerator",
+    "add_checkpointing",
     "add_spectral_norm",
     "plain_state_dict",
 ]

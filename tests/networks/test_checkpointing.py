@@ -1,0 +1,56 @@
+import copy
+
+import pytest
+import torch
+from torch.autograd.graph import saved_tensors_hooks
+from transeg.networks import CycleNet, GenSegNet, add_checkpointing, add_spectral_norm
+
+
+def kept(network, image):
+    """Bytes that a forward keeps for the backward, and its output."""
+    seen = {}
+
+    def pack(tensor):
+        seen[tensor.untyped_storage().data_ptr()] = tensor.untyped_storage().nbytes()
+        return tensor
+
+    with saved_tensors_hooks(pack, lambda tensor: tensor):
+        out = network(image)
+    return sum(seen.values()), out
+
+
+@pytest.mark.parametrize(
+    "network",
+    [CycleNet(width=8, blocks=6), GenSegNet(in_channels=1, width=4, levels=3)],
+    ids=["CycleNet", "GenSegNet"],
+)
+def test_same_values_and_gradients_with_less_memory(network):
+    torch.manual_seed(0)
+    plain = network.double()
+    lean = add_checkpointing(copy.deepcopy(plain))
+    image = torch.randn(2, 1, 48, 48, dtype=torch.double)
+    (much, expected), (little, out) = kept(plain, image), kept(lean, image)
+    torch.testing.assert_close(out, expected)
+    expected.square().sum().backward()
+    out.square().sum().backward()
+    for (name, a), b in zip(plain.named_parameters(), lean.parameters(), strict=True):
+        assert (a.grad is None) == (b.grad is None), name
+        if a.grad is not None:
+            torch.testing.assert_close(b.grad, a.grad)
+    assert little < 0.8 * much
+    assert lean.state_dict().keys() == plain.state_dict().keys()
+
+
+def test_a_copy_recomputes_itself():
+    lean = add_checkpointing(CycleNet(width=4, blocks=1))
+    twin = copy.deepcopy(lean)
+    for parameter in lean.parameters():
+        parameter.data.zero_()
+    image = torch.randn(1, 1, 16, 16)
+    assert twin(image).abs().sum() > 0
+    assert lean(image).abs().sum() == 0
+
+
+def test_spectral_norm_is_refused():
+    with pytest.raises(ValueError, match="choose one"):
+        add_checkpointing(add_spectral_norm(GenSegNet(in_channels=1, width=4, levels=3)))
