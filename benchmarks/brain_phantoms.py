@@ -12,7 +12,9 @@ from typing import Annotated
 
 import torch
 import typer
-from transeg.demo import NAME, bundle_folder, demo, read_scores
+from transeg.demo.brain import NAME, brain_demo
+from transeg.demo.steps import read_scores
+from transeg.release.package import bundle_folder
 
 from benchmarks.results import ROOT, write_result
 from benchmarks.run import run_bundle
@@ -43,7 +45,7 @@ def main(
     install: Annotated[bool, typer.Option(help="Copy weights and picture into the repository.")] = False,
 ) -> None:
     """Train, score, and write the result."""
-    demo(out=out, cases=cases, labelled=labelled, epochs=epochs, seed=seed)
+    brain_demo(out, cases, labelled, epochs, seed)
     summary = json.loads((out / "demo.json").read_text())
     prepared = json.loads((out / "data" / "datalist.json").read_text())
     dices = summary["dice"]

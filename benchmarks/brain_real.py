@@ -16,7 +16,8 @@ from typing import Annotated
 import typer
 from PIL import Image
 from transeg.data import read_datalist
-from transeg.demo import NAME, draw, read_scores, threshold_dice
+from transeg.demo.brain import NAME, draw, threshold_dice
+from transeg.demo.steps import read_scores
 
 from benchmarks.results import ROOT, write_result
 from benchmarks.run import run_bundle

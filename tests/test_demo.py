@@ -7,17 +7,26 @@ import sys
 import numpy as np
 import pytest
 from PIL import Image
-from transeg.demo import bundle_folder, read_scores
+from transeg.demo.steps import read_scores
+from transeg.release.package import bundle_folder
 
 
 @pytest.mark.timeout(900)
-def test_demo_scores_and_draws_held_out_patients(tmp_path):
+@pytest.mark.parametrize(
+    ("options", "patients", "names"),
+    [
+        (("genseg", "--cases", "10", "--labelled", "0.3"), 1, {"untrained", "threshold on FLAIR", "GenSeg"}),
+        (("thigh", "--cases", "16"), 2, {"GMM of the scans", "GMM of the translations"}),
+    ],
+    ids=["genseg", "thigh"],
+)
+def test_demo_scores_and_draws_held_out_patients(options, patients, names, tmp_path):
     out = tmp_path / "demo"
-    options = ["--cases", "10", "--epochs", "1", "--labelled", "0.3"]
-    subprocess.run([sys.executable, "-m", "transeg.cli", "demo", "--out", str(out), *options], check=True)
+    command = [sys.executable, "-m", "transeg.cli", "demo", *options, "--epochs", "1", "--out", str(out)]
+    subprocess.run(command, check=True)
     summary = json.loads((out / "demo.json").read_text())
-    assert set(summary["dice"]) == {"untrained", "threshold on FLAIR", "GenSeg"}
-    assert all(len(dices) == 1 and 0 <= dices[0] <= 1 for dices in summary["dice"].values())
+    assert set(summary["dice"]) == names
+    assert all(len(dices) == patients and 0 <= min(dices) <= max(dices) <= 1 for dices in summary["dice"].values())
     picture = np.asarray(Image.open(out / "demo.png"))
     assert picture.shape[2] == 3
     assert picture.std() > 10

@@ -31,7 +31,7 @@ def test_holds_the_bundle_and_the_modules_that_it_needs(released, bundle):
     vendored = {name for name in names if name.startswith("transeg/")}
     assert names == own | vendored | {"manifest.json"}
     assert {"transeg/__init__.py", "transeg/inferers.py", "transeg/networks/genseg.py"} <= vendored
-    assert not {"transeg/cli.py", "transeg/demo.py", "transeg/release/package.py"} & vendored
+    assert not {"transeg/cli.py", "transeg/demo/brain.py", "transeg/release/package.py"} & vendored
     assert "transeg" not in shipped["required_packages_version"]
     assert set(listed) == names - {"manifest.json"}
 

@@ -1,0 +1,74 @@
+"""What the demos share: commands as a user would type them, and the scores that they leave."""
+
+from __future__ import annotations
+
+import csv
+import json
+import logging
+import subprocess
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import nibabel as nib
+import numpy as np
+import typer
+from rich.console import Console
+from rich.table import Table
+
+console = Console()
+
+
+def say(text: str) -> None:
+    """Head of the next step."""
+    console.rule(f"[bold]{text}", align="left")
+
+
+def run(*arguments: object) -> None:
+    """Show and run `python ARGUMENTS`; the demo ends when it fails."""
+    command = [sys.executable, *map(str, arguments)]
+    console.print(" ".join(["python", *command[1:]]), style="dim", highlight=False, soft_wrap=True)
+    if subprocess.run(command, check=False).returncode != 0:
+        logging.getLogger(__name__).error("the command above failed")
+        raise typer.Exit(1)
+
+
+def run_bundle(name: str, configs: Path, files: Sequence[str], *options: object) -> None:
+    """`python -m monai.bundle run NAME` with files of a bundle's configs."""
+    listed = "[" + ",".join(f"'{configs / file}'" for file in files) + "]"
+    run("-m", "monai.bundle", "run", name, "--config_file", listed, *options)
+
+
+def read_scores(path: Path) -> list[float]:
+    """Scores of each patient from a file that monai's MetricsSaver wrote."""
+    with path.open() as file:
+        rows = list(csv.reader(file))
+    return [float(row[-1]) for row in rows[1:]]
+
+
+def read_ras(path: Path | str) -> np.ndarray:
+    """Volume (X, Y, Z) or (X, Y, Z, C) of a NIfTI file, turned to RAS, float32."""
+    return np.asarray(nib.as_closest_canonical(nib.load(path)).dataobj, dtype=np.float32)
+
+
+def conclude(
+    out: Path, dices: Mapping[str, Sequence[float]], settings: Mapping[str, Any], start: float, best: str
+) -> None:
+    """Show the table of Dice by patient and write it with the settings to `demo.json`.
+
+    Args:
+        out: folder of the demo, with `demo.png` and models/model.pt.
+        dices: name to Dice of each patient, in the order of the rows.
+        settings: of the demo.
+        start: `time.monotonic()` at its start.
+        best: name of the method that is shown.
+    """
+    table = Table("", "mean Dice", *(f"patient {i + 1}" for i in range(len(dices[best]))))
+    for name, values in dices.items():
+        table.add_row(name, f"{np.mean(values):.3f}", *(f"{value:.2f}" for value in values))
+    console.print(table)
+    minutes = (time.monotonic() - start) / 60
+    (out / "demo.json").write_text(json.dumps({"dice": dices, **settings, "minutes": minutes}, indent=2) + "\n")
+    console.print(f"Picture: {out / 'demo.png'}   Weights: {out / 'models' / 'model.pt'}   ({minutes:.1f} minutes)")
