@@ -18,6 +18,7 @@ ALLOWED = {
     "data": {"classical", "transforms"},
     "visual": {"metrics"},
     "release": {"data", "engines", "transforms"},  # bundles are data to it
+    "demo": {"data", "metrics", "networks", "release", "transforms", "visual"},
 }
 
 
