@@ -1,7 +1,7 @@
 """A training step of the full-size CycleGAN beside the same losses written the straightforward way.
 
 The reference calls each generator once for each image and term and each discriminator once for each image, with the
-discriminators' parameters frozen during the generators' step, in the default memory format. "checkpointed" is ours with
+discriminators' parameters frozen during the generators' step. All in the default memory format. "checkpointed" is ours with
 activation checkpointing, "resize" ours with upsampling convolutions at low resolution in place of transposed ones.
 Values and gradients must agree to 1e-4.
 
@@ -43,9 +43,6 @@ def networks(variant: str, **size: int) -> dict[str, nn.Module]:
     nets: dict[str, nn.Module] = {"generator": CycleNet(upsampling=upsampling, **size)}
     nets |= {name: PatchGAN() for name in ("d_e", "d_h")}
     add_checkpointing(nets["generator"], variant == "checkpointed")
-    if variant != "reference":
-        for module in nets.values():
-            module.to(memory_format=torch.channels_last)
     return nets
 
 
