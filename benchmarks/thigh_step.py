@@ -1,8 +1,8 @@
 """A training step of the full-size CycleGAN beside the same losses written the straightforward way.
 
 The reference calls each generator once for each image and term and each discriminator once for each image, with the
-discriminators' parameters frozen during the generators' step. All in the default memory format. "checkpointed" is ours with
-activation checkpointing, "resize" ours with upsampling convolutions at low resolution in place of transposed ones.
+discriminators' parameters frozen during the generators' step. All in the default memory format. "checkpointed" is ours
+with activation checkpointing, "resize" ours with upsampling convolutions at low resolution in place of transposed ones.
 Values and gradients must agree to 1e-4.
 
     python -m benchmarks.thigh_step
