@@ -7,6 +7,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from transeg.demo.steps import bundle_arguments
+
 
 def run_bundle(run: str, files: Sequence[Path], *arguments: object) -> None:
     """`python -m monai.bundle run RUN` with a list of configs.
@@ -14,6 +16,4 @@ def run_bundle(run: str, files: Sequence[Path], *arguments: object) -> None:
     Raises:
         subprocess.CalledProcessError: the run failed.
     """
-    names = "[" + ",".join(f"'{path}'" for path in files) + "]"
-    command = [sys.executable, "-m", "monai.bundle", "run", run, "--config_file", names, *map(str, arguments)]
-    subprocess.run(command, check=True)
+    subprocess.run([sys.executable, *bundle_arguments(run, files, *arguments)], check=True)

@@ -20,13 +20,12 @@ import numpy as np
 import torch
 import typer
 from monai.bundle import ConfigParser
-from transeg.classical import Case, cut_legs, grid_search, paper_grid, scan_shape_map, segment_mixture
+from transeg.classical import Case, grid_search, paper_grid, scan_shape_map, segment_mixture
 from transeg.classical.mixture import fit_mixture
 from transeg.data import read_datalist
 from transeg.engines import load_weights
 from transeg.metrics import dice
-from transeg.metrics.legs import split_legs
-from transeg.metrics.silhouette import silhouette
+from transeg.transforms import scan_legs
 
 from benchmarks.results import ROOT, write_result
 from benchmarks.run import run_bundle
@@ -102,10 +101,7 @@ def kept(folder: Path, compute: Callable[[], Scores]) -> Scores:
 
 def shape_maps(images: Volumes, masks: Volumes, spacing: tuple[float, ...]) -> Volumes:
     """p_sp of every scan from the others, registered by their silhouettes."""
-    legs = {}
-    for case, image in images.items():
-        body = silhouette(image)
-        legs[case] = cut_legs(case, body, split_legs(body, spacing), spacing, masks[case])
+    legs = {case: scan_legs(case, image, spacing, masks[case]) for case, image in images.items()}
     atlas = [leg for both in legs.values() for leg in both]
     return {case: scan_shape_map(images[case].shape, both, atlas) for case, both in legs.items()}
 

@@ -19,13 +19,13 @@ from collections.abc import Callable, Mapping
 import torch
 import typer
 from torch import Tensor, nn
-from torch.autograd.graph import saved_tensors_hooks
 from torch.utils.flop_counter import FlopCounterMode
 from transeg.losses import absolute_error, brightening, darkening
 from transeg.losses import least_squares_discriminator as d_loss
 from transeg.losses import least_squares_generator as g_loss
 from transeg.networks import CycleNet, PatchGAN, add_checkpointing
 from transeg.objectives import HardToEasyObjective
+from transeg.release.memory import saved_storages
 
 from benchmarks.genseg_step import matrix_rate, peak_memory
 from benchmarks.results import write_result
@@ -136,15 +136,7 @@ def activations(variant: str) -> float:
     """GB that the forward of the objective keeps for the backward."""
     nets, batch = networks(variant), batch_of(SIZE)
     weights = {p.untyped_storage().data_ptr() for net in nets.values() for p in net.parameters()}
-    seen: dict[int, int] = {}
-
-    def pack(tensor: Tensor) -> Tensor:
-        storage = tensor.untyped_storage()
-        if storage.data_ptr() not in weights:
-            seen[storage.data_ptr()] = storage.nbytes()
-        return tensor
-
-    with saved_tensors_hooks(pack, lambda tensor: tensor):
+    with saved_storages(weights) as seen:
         if variant == "reference":
             f, g = nets["generator"].hard_to_easy, nets["generator"].easy_to_hard
             f_h, g_e = f(batch["image"]), g(batch["absence"])

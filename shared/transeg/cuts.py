@@ -23,7 +23,6 @@ from transeg.classical import (
     CutParameters,
     IntensityModel,
     count_intensities,
-    cut_legs,
     filtered,
     fit_mixture,
     grid_search,
@@ -35,9 +34,7 @@ from transeg.classical import (
 )
 from transeg.engines import load_weights
 from transeg.metrics import dice
-from transeg.metrics.legs import split_legs
-from transeg.metrics.silhouette import silhouette
-from transeg.transforms import SegmentGraphCutd
+from transeg.transforms import SegmentGraphCutd, scan_legs
 
 logger = logging.getLogger(__name__)
 INTENSITY, PARAMETERS, ATLAS, SEARCH = "intensity.json", "parameters.json", "atlas.npz", "search.csv"
@@ -110,8 +107,7 @@ class CutLearner:
         masks = [volume["label"][0].cpu().numpy() > 0 for volume in volumes]
         legs: list[list] = []
         for name, volume, mask, spacing in zip(names, volumes, masks, spacings, strict=True):
-            body = silhouette(volume["image"][0].cpu().numpy())
-            legs.append(cut_legs(name, body, split_legs(body, spacing), spacing, mask))
+            legs.append(scan_legs(name, volume["image"][0].cpu().numpy(), spacing, mask))
         atlas = [leg for own in legs for leg in own]
         cases = []
         for name, volume, mask, spacing, own in zip(names, volumes, masks, spacings, legs, strict=True):

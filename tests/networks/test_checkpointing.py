@@ -2,19 +2,13 @@ import copy
 
 import pytest
 import torch
-from torch.autograd.graph import saved_tensors_hooks
 from transeg.networks import CycleNet, GenSegNet, add_checkpointing, add_spectral_norm
+from transeg.release.memory import saved_storages
 
 
 def kept(network, image):
     """Bytes that a forward keeps for the backward, and its output."""
-    seen = {}
-
-    def pack(tensor):
-        seen[tensor.untyped_storage().data_ptr()] = tensor.untyped_storage().nbytes()
-        return tensor
-
-    with saved_tensors_hooks(pack, lambda tensor: tensor):
+    with saved_storages(set()) as seen:
         out = network(image)
     return sum(seen.values()), out
 

@@ -114,9 +114,7 @@ def test_runs_may_leave_files_in_a_folder_but_not_weights(files, tmp_path):
     assert problems(folder) == ["link: a link, not a plain file", "models/train_state.pt: not in manifest.json"]
 
 
-@pytest.mark.parametrize(
-    "path", ["../evil.py", "NAME/../../evil.py", "/evil.py", "NAME\\..\\evil.py", "C:/evil.py"]
-)
+@pytest.mark.parametrize("path", ["../evil.py", "NAME/../../evil.py", "/evil.py", "NAME\\..\\evil.py", "C:/evil.py"])
 def test_a_path_that_escapes_is_found_and_nothing_written(released, files, tmp_path, path):
     zipped = tmp_path / "a" / "b" / released.zip.name
     zipped.parent.mkdir(parents=True)

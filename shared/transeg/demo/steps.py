@@ -35,10 +35,15 @@ def run(*arguments: object) -> None:
         raise typer.Exit(1)
 
 
+def bundle_arguments(name: str, files: Sequence[Path], *options: object) -> list[str]:
+    """What follows `python` to run NAME of a bundle with a list of configs."""
+    listed = "[" + ",".join(f"'{file}'" for file in files) + "]"
+    return ["-m", "monai.bundle", "run", name, "--config_file", listed, *map(str, options)]
+
+
 def run_bundle(name: str, configs: Path, files: Sequence[str], *options: object) -> None:
     """`python -m monai.bundle run NAME` with files of a bundle's configs."""
-    listed = "[" + ",".join(f"'{configs / file}'" for file in files) + "]"
-    run("-m", "monai.bundle", "run", name, "--config_file", listed, *options)
+    run(*bundle_arguments(name, [configs / file for file in files], *options))
 
 
 def read_scores(path: Path) -> list[float]:

@@ -100,11 +100,11 @@ def _activations(
     networks: Mapping[str, nn.Module], objective: Any, players: Iterable[Player], batch: Mapping[str, Any]
 ) -> int:
     constant = {p.untyped_storage().data_ptr() for net in networks.values() for p in net.parameters()}
-    with _saved(constant) as shared, parametrize.cached():
+    with saved_storages(constant) as shared, parametrize.cached():
         translation = objective.forward(networks, batch)
     largest = 0
     for player in players:
-        with _saved(constant | shared.keys()) as own, parametrize.cached():
+        with saved_storages(constant | shared.keys()) as own, parametrize.cached():
             terms = getattr(objective, player.name)(networks, translation)
         player.total(terms)
         largest = max(largest, sum(own.values()))
@@ -112,7 +112,7 @@ def _activations(
 
 
 @contextmanager
-def _saved(known: set[int]) -> Iterator[dict[int, int]]:
+def saved_storages(known: set[int]) -> Iterator[dict[int, int]]:
     """Storages that autograd saves, other than those known: address to bytes. They stay alive with the graph."""
     found: dict[int, int] = {}
 

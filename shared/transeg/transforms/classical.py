@@ -139,13 +139,19 @@ class SegmentGraphCutd(MapTransform):
             return _volume(item[self.shape_key])
         if not self.atlas:
             raise ValueError(f"item has no shape map {self.shape_key!r}, and there is no atlas to make it from")
-        body = silhouette(volume)
-        subject = str(item.get(self.subject_key, ""))
-        legs = cut_legs(subject, body, split_legs(body, spacing), spacing, image=volume)
+        legs = scan_legs(str(item.get(self.subject_key, "")), volume, spacing)
         shape = scan_shape_map(volume.shape, legs, self.atlas, **self.registration)
         if self.shape_key is not None:
             item[self.shape_key] = _like(item[key], shape)
         return shape
+
+
+def scan_legs(
+    subject: str, volume: np.ndarray, spacing: Sequence[float], muscle: np.ndarray | None = None
+) -> list[Leg]:
+    """Legs of a scan (X, Y, Z) in RAS by its silhouette, with their intensities; arguments as for `cut_legs`."""
+    body = silhouette(volume)
+    return cut_legs(subject, body, split_legs(body, spacing), spacing, muscle, volume)
 
 
 def _volume(image: torch.Tensor) -> np.ndarray:
