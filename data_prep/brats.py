@@ -18,11 +18,11 @@ from __future__ import annotations
 
 import csv
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from fnmatch import fnmatch
 from functools import partial
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from transeg.data import BrainHalfSlices, CaseSlices
@@ -106,12 +106,14 @@ def _grades(folder: Path) -> dict[str, str]:
         return {name: row.get("Grade") or "" for row in csv.DictReader(file) for name in row.values() if name}
 
 
-def _make(case: Case, cut: BrainHalfSlices) -> CaseSlices:
+def cut_case(case: Case, cut: Callable[[Mapping[str, Any]], CaseSlices]) -> CaseSlices:
+    """Give a cut, such as `BrainHalfSlices`, the files of a case."""
     item = {"image": [str(path) for path in case.images], "label": str(case.label)}
     return cut(item if case.mask is None else {**item, "mask": str(case.mask)})
 
 
-def _channels(text: str) -> tuple[str, ...]:
+def channels_of(text: str) -> tuple[str, ...]:
+    """Names of `SEQUENCES` from the option --channels, always in their order; ValueError for others or none."""
     known = {name.lower(): name for name in SEQUENCES}
     unknown = [name for name in names_of(text) if name.lower() not in known]
     if unknown or not names_of(text):
@@ -120,7 +122,8 @@ def _channels(text: str) -> tuple[str, ...]:
     return tuple(name for name in SEQUENCES if name in chosen)
 
 
-def _patterns(texts: Sequence[str]) -> dict[str, str]:
+def patterns_of(texts: Sequence[str]) -> dict[str, str]:
+    """File name patterns by kind from the options --pattern NAME=PATTERN; ValueError for another form."""
     known = {name.lower(): name for name in (*SEQUENCES, "label", "mask")}
     patterns = {}
     for text in texts:
@@ -157,14 +160,14 @@ def prepare(
     Bad cases are listed at the end and the others are done; the exit status is then 1.
     """
     options = {name: str(value) if isinstance(value, Path) else value for name, value in locals().items()}
-    names = _channels(channels)
+    names = channels_of(channels)
     cut = BrainHalfSlices(len(names), pixdim, size, min_brain, min_tumour)
-    cases = find_cases(data, names, _patterns(pattern or ()))
+    cases = find_cases(data, names, patterns_of(pattern or ()))
     splits = split_patients(cases, validation, test, seed, names_of(validation_cases), names_of(test_cases))
     return prepare_cases(
         cases,
         splits,
-        partial(_make, cut=cut),
+        partial(cut_case, cut=cut),
         out,
         labelled_fraction=labelled_fraction,
         labelled_count=labelled_count,

@@ -75,7 +75,7 @@ def prepare_cases(
     labelled_cases: Sequence[str] = (),
     seed: int = 0,
     workers: int = 1,
-    weigh: Callable[[list[dict], list[dict]], None] | None = None,
+    arrange: Callable[[dict[str, list[dict]]], None] | None = None,
     graded: bool = False,
     also_training: Collection[str] = (),
     name: str,
@@ -96,7 +96,8 @@ def prepare_cases(
         labelled_cases: their names, instead.
         seed: of the choice.
         workers: processes.
-        weigh: adds weights to the training absence items, given the training presence and absence items.
+        arrange: changes the lists of slices in place, "training", "training_absence" and so on for each split, such as
+            to give items a weight or another split.
         graded: whole cases belong to a domain, not slices by their label; either may then keep its label, and
             validation and test need not show both.
         also_training: names of cases of other splits whose slices are trained on as well, without their labels
@@ -141,8 +142,8 @@ def prepare_cases(
             lists["training"] += slices.presence
             lists["training_absence"] += slices.absence
         volumes[f"{split}_volumes"].append(case.volumes(out, shows_label))
-    if weigh is not None:
-        weigh(lists["training"], lists["training_absence"])
+    if arrange is not None:
+        arrange(lists)
     dropped = sum((Counter(slices.dropped) for slices in kept.values()), Counter())
     write_datalist(
         path,

@@ -196,7 +196,7 @@ def prepare(
         labelled_cases=names_of(labelled_cases),
         seed=seed,
         workers=workers,
-        weigh=weigh_by_position,
+        arrange=lambda lists: weigh_by_position(lists["training"], lists["training_absence"]),
         name=f"LiTS liver slices, fold {fold}",
         description="Segment liver lesions; slices of the liver with and without lesion.",
         modality=("CT",),

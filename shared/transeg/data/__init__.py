@@ -1,5 +1,6 @@
 """Datalists and stacks of slices, two-domain datasets and samplers, whole volumes and studies."""
 
+from transeg.data.brain_slices import BrainSlices
 from transeg.data.datalist import DatalistError, read_datalist, write_datalist, write_stack
 from transeg.data.datasets import SliceDataset, UnpairedDataset
 from transeg.data.half_slices import BrainHalfSlices, half_slices
@@ -10,6 +11,7 @@ from transeg.data.thigh_slices import ThighSlices, darkened
 
 __all__ = [
     "BrainHalfSlices",
+    "BrainSlices",
     "CaseSlices",
     "DatalistError",
     "SliceDataset",

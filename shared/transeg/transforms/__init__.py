@@ -3,7 +3,7 @@
 from transeg.transforms.brain import NormaliseBraind, brain_mask, brain_preprocessing
 from transeg.transforms.centre import CentreForegroundd
 from transeg.transforms.classical import SegmentGraphCutd, SegmentMixtured, scan_legs
-from transeg.transforms.intensity import RestoreIntensityd, ScaleRanged, SignedRanged
+from transeg.transforms.intensity import RestoreIntensityd, ScaleRanged, SignedRanged, foreground_mask
 from transeg.transforms.load import LoadVolumed, VolumeError
 from transeg.transforms.outputs import SaveVolumed, Translated, translation_output
 from transeg.transforms.reports import MeasureLegsd, MuscleCompartmentd, TrustReportd
@@ -29,6 +29,7 @@ __all__ = [
     "body_mask",
     "brain_mask",
     "brain_preprocessing",
+    "foreground_mask",
     "scan_legs",
     "thigh_preprocessing",
     "translation_output",

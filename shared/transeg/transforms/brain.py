@@ -1,7 +1,8 @@
 """Preprocessing of brain MR volumes, the same for the preparation of training data and for inference.
 
-Source: Vorontsov et al., "Towards annotation-efficient segmentation via image-to-image translation",
-section on brain data: mean-centred over the brain, divided by five standard deviations, brain voxels only.
+Sources: Vorontsov et al., "Towards annotation-efficient segmentation via image-to-image translation", section on brain
+data: mean-centred over the brain, divided by five standard deviations, brain voxels only. Andermatt et al. 2018,
+section 2.5: N(0, 1/3) over the non-zero voxels, clipped to [-1, 1]; taken as a standard deviation of 1/3.
 """
 
 from __future__ import annotations
@@ -20,7 +21,6 @@ from monai.transforms import (
     MapTransform,
     MaskIntensityd,
     Orientationd,
-    ScaleIntensityRanged,
 )
 from monai.utils import ensure_tuple
 
@@ -39,13 +39,15 @@ def brain_preprocessing(
     clip: bool = True,
     mask_key: str | None = None,
     allowed_labels: Sequence[int] = (0, 1, 2, 3, 4),
+    deviations: float = 5.0,
+    masked: bool = True,
 ) -> Compose:
     """Make the transform from NIfTI files to normalised, centred volumes (undone by monai's `Invertd`).
 
     The brain is every voxel that is non-zero in any channel. The volume is turned to RAS, resampled to
     isotropic voxels, and cropped or padded in X and Y so that the middle of the brain's bounding box is the
     middle of the image: a cut at mid-width gives the two half-slices. Z keeps its length. Intensities:
-    (x - mean) / (5 std) over the brain, for each channel; 0 outside.
+    see `NormaliseBraind`.
 
     Args:
         keys: image volumes, see `LoadVolumed` for the accepted values; all are centred on the first.
@@ -57,6 +59,8 @@ def brain_preprocessing(
         mask_key: key of a brain mask file, for images whose background is not zero; voxels outside it are
             set to 0.
         allowed_labels: values that a label file may hold (BraTS: 0 to 4).
+        deviations: standard deviations that become 1 (Vorontsov: 5, Andermatt: 3).
+        masked: keep the background 0; else it gets the value of intensity 0 (Andermatt does not say).
 
     Returns:
         Compose: item with file names -> item with float32 MetaTensors (C, X, Y, Z) and (1, X, Y, Z).
@@ -85,11 +89,10 @@ def brain_preprocessing(
         MaskIntensityd(images, mask_key="_brain"),
         DeleteItemsd("_brain"),
         CentreForegroundd(volumes, source_key=images[0], size=size, select_fn=brain_mask, name="brain"),
-        NormaliseBraind(images),
+        NormaliseBraind(images, deviations, masked, clip),
+        EnsureTyped(volumes, dtype=torch.float32),
     ]
-    if clip:
-        steps.append(ScaleIntensityRanged(images, a_min=-1, a_max=1, b_min=-1, b_max=1, clip=True))
-    return Compose([*steps, EnsureTyped(volumes, dtype=torch.float32)])
+    return Compose(steps)
 
 
 def brain_mask(image: torch.Tensor) -> torch.Tensor:
@@ -110,24 +113,41 @@ class _BrainMaskd(MapTransform):
 
 
 class NormaliseBraind(MapTransform):
-    """Make mean 0 and standard deviation 1/5 over the brain, for each channel; 0 outside the brain.
+    """Make mean 0 and standard deviation 1 / `deviations` over the brain, for each channel.
 
-    Not undone by `Invertd`, which must leave masks and probabilities alone; `RestoreIntensityd` undoes it.
+    Not undone by `Invertd`, which must leave masks and probabilities alone; `RestoreIntensityd` undoes it (what was
+    clipped stays so).
+
+    Args:
+        keys: volumes (C, X, Y, Z), 0 outside the brain.
+        deviations: standard deviations that become 1.
+        masked: the background stays 0; else it goes through the same map, to -mean / (deviations * std).
+        clip: clip to [-1, 1].
+
+    Raises:
+        VolumeError: a channel is constant over the brain.
     """
 
+    def __init__(self, keys: KeysCollection, deviations: float = 5.0, masked: bool = True, clip: bool = False) -> None:
+        super().__init__(keys)
+        self.deviations, self.masked, self.limit = deviations, masked, 1.0 if clip else float("inf")
+
     def __call__(self, data: Mapping[str, Any]) -> dict[str, Any]:
-        """Normalise (C, X, Y, Z) and note the scale in the meta data."""
+        """Normalise (C, X, Y, Z) and note the scale and the value of the background in the meta data."""
         item = dict(data)
         for key in self.key_iterator(item):
             image = item[key]
             brain = brain_mask(image)
             voxels = image.as_tensor()[:, brain[0].as_tensor()].double()
-            mean, scale = voxels.mean(dim=1), 5 * voxels.std(dim=1, correction=0)
+            mean, scale = voxels.mean(dim=1), self.deviations * voxels.std(dim=1, correction=0)
             constant = torch.nonzero(scale <= 1e-6 * mean.abs()).flatten().tolist()
             if constant:
                 raise VolumeError(
                     f"{file_name(image)}: channel(s) {constant} constant over the brain; replace the file"
                 )
-            item[key] = (image - column(mean, image)) / column(scale, image) * brain
-            note_scale(item[key], mean, scale, masked=True)
+            offset, scales = column(mean, image), column(scale, image)
+            background = (torch.zeros_like(offset) if self.masked else -offset / scales).clamp(-self.limit, self.limit)
+            values = ((image - offset) / scales).clamp(-self.limit, self.limit)
+            item[key] = torch.where(brain, values, background)
+            note_scale(item[key], mean, scale, background.flatten())
         return item

@@ -58,16 +58,31 @@ class SignedRanged(MapTransform):
         return item
 
 
-def note_scale(image: torch.Tensor, offset: torch.Tensor, scale: torch.Tensor, masked: bool = False) -> None:
+def note_scale(
+    image: torch.Tensor, offset: torch.Tensor, scale: torch.Tensor, background: torch.Tensor | None = None
+) -> None:
     """Note in the meta data that value * scale + offset (C,) is the intensity in the file.
 
     Args:
         image: a MetaTensor (C, X, Y, Z).
         offset: intensity of the value 0.
         scale: intensity of a difference of 1.
-        masked: voxels of value 0 (in all channels) are background, whose intensity is 0.
+        background: value (C,) of the background, whose intensity is 0 whatever offset and scale say; default there is
+            no background.
     """
-    image.meta.update(intensity_offset=offset.cpu(), intensity_scale=scale.cpu(), intensity_masked=masked)
+    image.meta.update(intensity_offset=offset.cpu(), intensity_scale=scale.cpu())
+    if background is not None:
+        image.meta["intensity_background"] = background.cpu()
+
+
+def foreground_mask(image: torch.Tensor) -> torch.Tensor:
+    """Voxels that differ in any channel from the background noted in the meta data: (C, X, Y, Z) -> (1, X, Y, Z).
+
+    All voxels where none is noted.
+    """
+    if "intensity_background" not in image.meta:
+        return torch.ones_like(image[:1], dtype=torch.bool)
+    return (image != column(image.meta["intensity_background"], image)).any(dim=0, keepdim=True)
 
 
 class RestoreIntensityd(MapTransform):
@@ -75,8 +90,8 @@ class RestoreIntensityd(MapTransform):
 
     Args:
         keys: volumes (C, X, Y, Z) on the preprocessed grid.
-        source_key: the preprocessed image, whose meta data hold the scale; where its background was masked, the
-            volumes become 0 there.
+        source_key: the preprocessed image, whose meta data hold the scale; the volumes become 0 in its background, if
+            it has one.
     """
 
     def __init__(self, keys: KeysCollection, source_key: str = "image") -> None:
@@ -89,9 +104,7 @@ class RestoreIntensityd(MapTransform):
         source = item[self.source_key]
         for key in self.key_iterator(item):
             offset, scale = (column(source.meta[f"intensity_{name}"], item[key]) for name in ("offset", "scale"))
-            item[key] = item[key] * scale + offset
-            if source.meta["intensity_masked"]:
-                item[key] = item[key] * (source != 0).any(dim=0, keepdim=True)
+            item[key] = (item[key] * scale + offset) * foreground_mask(source)
         return item
 
 
