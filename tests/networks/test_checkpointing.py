@@ -2,7 +2,7 @@ import copy
 
 import pytest
 import torch
-from transeg.networks import CycleNet, GenSegNet, add_checkpointing, add_spectral_norm
+from transeg.networks import CycleNet, GenSegNet, PathoGANNet, add_checkpointing, add_spectral_norm
 from transeg.release.memory import saved_storages
 
 
@@ -15,8 +15,12 @@ def kept(network, image):
 
 @pytest.mark.parametrize(
     "network",
-    [CycleNet(width=8, blocks=6), GenSegNet(in_channels=1, width=4, levels=3)],
-    ids=["CycleNet", "GenSegNet"],
+    [
+        CycleNet(width=8, blocks=6),
+        GenSegNet(in_channels=1, width=4, levels=3),
+        PathoGANNet(channels=1, image_size=(48, 48), width=8, blocks=6, code=8),
+    ],
+    ids=["CycleNet", "GenSegNet", "PathoGANNet"],
 )
 def test_same_values_and_gradients_with_less_memory(network):
     torch.manual_seed(0)

@@ -11,9 +11,11 @@ from transeg.losses.adversarial import (
 from transeg.losses.consistency import prediction_consistency
 from transeg.losses.domain import brightening, darkening
 from transeg.losses.information import mutual_information_bound
+from transeg.losses.inpainting import label_agreement, label_size, region_error, relevancy
 from transeg.losses.ranks import roll_over_ranks
 from transeg.losses.reconstruction import absolute_error
 from transeg.losses.segmentation import soft_dice
+from transeg.losses.variational import normal_divergence
 
 __all__ = [
     "absolute_error",
@@ -23,10 +25,15 @@ __all__ = [
     "darkening",
     "hinge_discriminator",
     "hinge_generator",
+    "label_agreement",
+    "label_size",
     "least_squares_discriminator",
     "least_squares_generator",
     "mutual_information_bound",
+    "normal_divergence",
     "prediction_consistency",
+    "region_error",
+    "relevancy",
     "roll_over_ranks",
     "soft_dice",
 ]

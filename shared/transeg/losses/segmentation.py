@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from transeg.losses.precision import at_least_float32
 from transeg.losses.ranks import sum_over_ranks
 
 
@@ -24,7 +25,7 @@ def soft_dice(logits: Tensor, reference: Tensor, smooth: float = 1.0) -> Tensor:
         Scalar: mean over the K classes, sums over samples and space.
     """
     axes = [0, *range(2, logits.dim())]
-    s = torch.sigmoid(logits.to(torch.promote_types(logits.dtype, torch.float32)))  # sums overflow in half precision
+    s = torch.sigmoid(at_least_float32(logits))
     y = reference.to(s.dtype)
     overlap, true, found = sum_over_ranks(torch.stack([(y * s).sum(axes), y.sum(axes), s.sum(axes)]))
     return (1 - (2 * overlap + smooth) / (true + found + smooth)).mean()

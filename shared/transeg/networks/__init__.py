@@ -1,20 +1,23 @@
 """Networks of all methods: ``spatial_dims`` 2 or 3 throughout, scriptable where they ship."""
 
 from transeg.networks.checkpointing import add_checkpointing
-from transeg.networks.discriminators import MultiScaleDiscriminator, PatchDiscriminator, PatchGAN
+from transeg.networks.discriminators import DomainLogits, MultiScaleDiscriminator, PatchDiscriminator, PatchGAN
 from transeg.networks.genseg import BaselineNet, GenSegNet
 from transeg.networks.mine import MutualInformationNet
+from transeg.networks.pathogan import PathoGANNet
 from transeg.networks.resnet import CycleNet, ResNetGenerator
 from transeg.networks.spectral import add_spectral_norm, plain_state_dict
 
 __all__ = [
     "BaselineNet",
     "CycleNet",
+    "DomainLogits",
     "GenSegNet",
     "MultiScaleDiscriminator",
     "MutualInformationNet",
     "PatchDiscriminator",
     "PatchGAN",
+    "PathoGANNet",
     "ResNetGenerator",
     "add_checkpointing",
     "add_spectral_norm",

@@ -35,6 +35,19 @@ def make_norm(name: str, spatial_dims: int, channels: int, affine: bool = True) 
     raise ValueError(f"Unknown norm '{name}': choose instance, layer, batch or none.")
 
 
+def make_activation(name: str) -> nn.Module:
+    """Activation by name, "relu" or "elu".
+
+    Raises:
+        ValueError: for another name.
+    """
+    if name == "relu":
+        return nn.ReLU()
+    if name == "elu":
+        return nn.ELU()
+    raise ValueError(f"Unknown activation '{name}': choose relu or elu.")
+
+
 class ReflectConv(nn.Module):
     """Convolution with reflected borders.
 

@@ -79,10 +79,17 @@ class PatchGAN(nn.Module):
     Args:
         width: channels after the first convolution (64 in the papers); doubled by each further one, at most 8 times.
         layers: stride-2 convolutions; 1, 2 and 3 judge patches of 16, 34 and 70 voxels. Norms have no gain.
+        domains: logits for each patch; with several see `DomainLogits`.
     """
 
     def __init__(
-        self, spatial_dims: int = 2, in_channels: int = 1, width: int = 64, layers: int = 3, norm: str = "instance"
+        self,
+        spatial_dims: int = 2,
+        in_channels: int = 1,
+        width: int = 64,
+        layers: int = 3,
+        norm: str = "instance",
+        domains: int = 1,
     ) -> None:
         super().__init__()
         conv = CONV[spatial_dims]
@@ -93,9 +100,27 @@ class PatchGAN(nn.Module):
             steps.append(conv(channels, wider, 4, stride=2 if index < layers else 1, padding=1))
             steps += [make_norm(norm, spatial_dims, wider, affine=False), nn.LeakyReLU(0.2, inplace=True)]
             channels = wider
-        steps.append(conv(channels, 1, 4, padding=1))
+        steps.append(conv(channels, domains, 4, padding=1))
         self.layers = nn.Sequential(*steps)
         initialise_normal(self)
 
     def forward(self, x: Tensor) -> list[Tensor]:
         return [self.layers(x)]
+
+
+class DomainLogits(nn.Module):
+    """The view of one domain on a discriminator that judges several: one network for both directions of a cycle.
+
+    Shapes: (B, C, *S) -> a list with one map of logits (B, 1, *s) per scale.
+
+    Args:
+        discriminator: gives maps (B, domains, *s); views of other domains share it.
+        domain: which of the logits.
+    """
+
+    def __init__(self, discriminator: nn.Module, domain: int) -> None:
+        super().__init__()
+        self.discriminator, self.domain = discriminator, domain
+
+    def forward(self, x: Tensor) -> list[Tensor]:
+        return [logits[:, self.domain : self.domain + 1] for logits in self.discriminator(x)]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from transeg.networks.blocks import CONV, ReflectConv, UpsampleConv, crop_to, make_norm
+from transeg.networks.blocks import CONV, ReflectConv, UpsampleConv, crop_to, make_activation, make_norm
 
 _TRANSPOSED = {2: nn.ConvTranspose2d, 3: nn.ConvTranspose3d}
 
@@ -21,17 +21,24 @@ def initialise_normal(network: nn.Module, std: float = 0.02) -> nn.Module:
 
 
 class ResidualBlock(nn.Module):
-    """Two 3x3 convolutions with norm around an identity: (B, channels, *S) -> the same."""
+    """Two 3x3 convolutions around an identity: (B, channels, *S) -> the same.
 
-    def __init__(self, spatial_dims: int, channels: int, norm: str) -> None:
+    A norm follows either convolution, without ``last_norm`` the first one alone (PathoGAN).
+    """
+
+    def __init__(
+        self, spatial_dims: int, channels: int, norm: str, activation: str = "relu", last_norm: bool = True
+    ) -> None:
         super().__init__()
-        self.layers = nn.Sequential(
+        layers = [
             ReflectConv(spatial_dims, channels, channels, 3),
             make_norm(norm, spatial_dims, channels, affine=False),
-            nn.ReLU(),
+            make_activation(activation),
             ReflectConv(spatial_dims, channels, channels, 3),
-            make_norm(norm, spatial_dims, channels, affine=False),
-        )
+        ]
+        if last_norm:
+            layers.append(make_norm(norm, spatial_dims, channels, affine=False))
+        self.layers = nn.Sequential(*layers)
 
     def forward(self, x: Tensor) -> Tensor:
         return x + self.layers(x)
@@ -44,7 +51,7 @@ class UpsampleBlock(nn.Module):
     checkerboard.
     """
 
-    def __init__(self, spatial_dims: int, channels: int, norm: str, upsampling: str) -> None:
+    def __init__(self, spatial_dims: int, channels: int, norm: str, upsampling: str, activation: str = "relu") -> None:
         super().__init__()
         if upsampling == "transposed":
             make = _TRANSPOSED[spatial_dims]
@@ -53,10 +60,23 @@ class UpsampleBlock(nn.Module):
             conv = UpsampleConv(spatial_dims, 2 * channels, channels, 3)
         else:
             raise ValueError(f"Unknown upsampling '{upsampling}': choose transposed or resize.")
-        self.layers = nn.Sequential(conv, make_norm(norm, spatial_dims, channels, affine=False), nn.ReLU())
+        norm_layer = make_norm(norm, spatial_dims, channels, affine=False)
+        self.layers = nn.Sequential(conv, norm_layer, make_activation(activation))
 
     def forward(self, x: Tensor) -> Tensor:
         return self.layers(x)
+
+
+def stem(spatial_dims: int, in_channels: int, width: int, norm: str, activation: str = "relu") -> list[nn.Module]:
+    """7x7 convolution to ``width`` channels, norm, activation."""
+    conv = ReflectConv(spatial_dims, in_channels, width, 7)
+    return [conv, make_norm(norm, spatial_dims, width, affine=False), make_activation(activation)]
+
+
+def downsampling(spatial_dims: int, channels: int, norm: str, activation: str = "relu") -> list[nn.Module]:
+    """3x3 convolution of stride 2 to twice the channels, norm, activation."""
+    conv = CONV[spatial_dims](channels, 2 * channels, 3, stride=2, padding=1)
+    return [conv, make_norm(norm, spatial_dims, 2 * channels, affine=False), make_activation(activation)]
 
 
 class ResNetGenerator(nn.Module):
@@ -70,6 +90,9 @@ class ResNetGenerator(nn.Module):
         blocks: residual blocks at the lowest resolution (9 for images of 256 pixels).
         upsampling: "transposed" or "resize", see `UpsampleBlock`.
         norm: as in `make_norm`, without gain and bias.
+        activation: as in `make_activation`.
+        last_norm: see `ResidualBlock`.
+        tanh: False leaves the output without activation.
     """
 
     def __init__(
@@ -82,19 +105,21 @@ class ResNetGenerator(nn.Module):
         blocks: int = 9,
         upsampling: str = "transposed",
         norm: str = "instance",
+        activation: str = "relu",
+        last_norm: bool = True,
+        tanh: bool = True,
     ) -> None:
         super().__init__()
-        conv = CONV[spatial_dims]
-        layers: list[nn.Module] = [ReflectConv(spatial_dims, in_channels, width, 7)]
-        layers += [make_norm(norm, spatial_dims, width, affine=False), nn.ReLU()]
+        layers = stem(spatial_dims, in_channels, width, norm, activation)
         for level in range(levels):
-            channels = width * 2 ** (level + 1)
-            layers += [conv(channels // 2, channels, 3, stride=2, padding=1)]
-            layers += [make_norm(norm, spatial_dims, channels, affine=False), nn.ReLU()]
-        layers += [ResidualBlock(spatial_dims, width * 2**levels, norm) for _ in range(blocks)]
+            layers += downsampling(spatial_dims, width * 2**level, norm, activation)
+        wide = width * 2**levels
+        layers += [ResidualBlock(spatial_dims, wide, norm, activation, last_norm) for _ in range(blocks)]
         for level in reversed(range(levels)):
-            layers.append(UpsampleBlock(spatial_dims, width * 2**level, norm, upsampling))
-        layers += [ReflectConv(spatial_dims, width, out_channels, 7), nn.Tanh()]
+            layers.append(UpsampleBlock(spatial_dims, width * 2**level, norm, upsampling, activation))
+        layers.append(ReflectConv(spatial_dims, width, out_channels, 7))
+        if tanh:
+            layers.append(nn.Tanh())
         self.layers = nn.Sequential(*layers)
         initialise_normal(self)
 

@@ -3,11 +3,13 @@
 from transeg.objectives.baselines import AutoencodingObjective, MeanTeacherObjective, SegmentationObjective
 from transeg.objectives.genseg import GenSegObjective
 from transeg.objectives.hard_to_easy import HardToEasyObjective
+from transeg.objectives.pathogan import PathoGANObjective
 
 __all__ = [
     "AutoencodingObjective",
     "GenSegObjective",
     "HardToEasyObjective",
     "MeanTeacherObjective",
+    "PathoGANObjective",
     "SegmentationObjective",
 ]
