@@ -13,7 +13,7 @@ ALLOWED = {
     "classical": set(),
     "metrics": set(),
     "objectives": {"losses"},
-    "engines": {"networks"},  # folding spectral norm into the weights that are saved
+    "engines": {"metrics", "networks", "transforms"},  # scores; folding spectral norm into saved weights; case names
     "transforms": {"classical", "metrics", "visual"},
     "data": {"classical", "transforms"},
     "visual": {"metrics"},

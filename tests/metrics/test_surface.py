@@ -1,6 +1,6 @@
 import numpy as np
 import pytest
-from transeg.metrics import hausdorff95
+from transeg.metrics import average_distance, hausdorff95
 
 
 def test_by_hand():
@@ -25,3 +25,36 @@ def test_empty_masks():
     assert hausdorff95(s + 1, s, spacing=2) == 10
     with pytest.raises(ValueError, match="shape"):
         hausdorff95(s, s.T)
+
+
+def two_masks():
+    """One pixel, and a label of that pixel and two more that are 3 and 5 away."""
+    s, y = np.zeros((8, 8)), np.zeros((8, 8))
+    s[1, 1] = y[1, 1] = y[4, 1] = y[4, 5] = 1
+    return s, y
+
+
+def test_average_distance_is_the_larger_direction():
+    s, y = two_masks()
+    assert average_distance(s, y) == pytest.approx((0 + 3 + 5) / 3)  # the other direction is 0
+    assert average_distance(y, s) == average_distance(s, y)
+    assert average_distance(s, y, spacing=(2, 0.5)) == pytest.approx((0 + 6 + np.hypot(6, 2)) / 3)
+    assert average_distance(s, y, surface=True) == pytest.approx((0 + 0 + 3 + 5) / 4)  # over both surfaces
+
+
+def test_average_distance_counts_overlap_as_nothing():
+    s, y = np.zeros((9, 9)), np.zeros((9, 9))
+    y[2:7, 2:7] = 1
+    s[2:7, 2:8] = 1  # a column more
+    assert average_distance(s, y) == pytest.approx(5 / 30)
+    assert average_distance(s, s) == average_distance(s, s, surface=True) == 0
+
+
+def test_average_distance_of_empty_masks():
+    s = np.zeros((3, 4))
+    for surface in (False, True):
+        assert average_distance(s, s, surface=surface) == 0
+        assert average_distance(s, s + 1, surface=surface) == 5
+        assert average_distance(s + 1, s, spacing=2, surface=surface) == 10
+    with pytest.raises(ValueError, match="shape"):
+        average_distance(s, s.T)

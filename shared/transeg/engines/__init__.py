@@ -3,7 +3,7 @@
 from transeg.engines.handlers import PanelSaver, TermLogger, TrainingState
 from transeg.engines.player import Player
 from transeg.engines.processes import join_processes
-from transeg.engines.scores import ScoreSaver
+from transeg.engines.scores import ScoreSaver, SliceScoreSaver
 from transeg.engines.tracking import track_training, track_validation
 from transeg.engines.trainer import AlternatingTrainer, NonFiniteError, Objective, RankLostError
 from transeg.engines.weights import BestModelSaver, WeightsLoader, load_weights
@@ -17,6 +17,7 @@ __all__ = [
     "Player",
     "RankLostError",
     "ScoreSaver",
+    "SliceScoreSaver",
     "TermLogger",
     "TrainingState",
     "WeightsLoader",

@@ -5,15 +5,29 @@ from transeg.metrics.global_dice import GlobalDice
 from transeg.metrics.legs import LegMuscle, measure_legs, share_under_skin, split_legs
 from transeg.metrics.overlap import bootstrap_interval, dice, false_alarm_rate
 from transeg.metrics.silhouette import foreground_level, silhouette
-from transeg.metrics.surface import hausdorff95
+from transeg.metrics.slices import (
+    PatientScore,
+    SliceScore,
+    SliceSummary,
+    Spread,
+    score_patient,
+    slices_between,
+    summarise_patients,
+)
+from transeg.metrics.surface import average_distance, hausdorff95
 from transeg.metrics.threshold import best_threshold
 from transeg.metrics.trust import TrustLimits, TrustReport, trust_report
 
 __all__ = [
     "GlobalDice",
     "LegMuscle",
+    "PatientScore",
+    "SliceScore",
+    "SliceSummary",
+    "Spread",
     "TrustLimits",
     "TrustReport",
+    "average_distance",
     "best_threshold",
     "bootstrap_interval",
     "dice",
@@ -22,8 +36,11 @@ __all__ = [
     "hausdorff95",
     "measure_legs",
     "muscle_compartment",
+    "score_patient",
     "share_under_skin",
     "silhouette",
+    "slices_between",
     "split_legs",
+    "summarise_patients",
     "trust_report",
 ]
