@@ -3,6 +3,7 @@
 Source: Andermatt et al. 2018, section 2.5; the cut and its rules are `transeg.data.BrainSlices`. Layouts of the data
 as for `data_prep.brats`. The lists for training hold no label: which of the two lists a slice is in is all that the
 training is told. --labelled gives the training slices theirs, for a supervised reference and nothing else.
+Large tumours of few patients may fill the paper's range, 60 to 100 mm: widen --first and --last for healthy slices.
 
 Patients are split 80/10/10 % with the grades in proportion. The paper reads as if it split slices: --split slices draws
 1,500 of 1,755 healthy slices and 6,000 of 9,413 with tumour for training and tests on the others, of the same patients.

@@ -7,8 +7,16 @@ import nibabel as nib
 import numpy as np
 import pytest
 import torch
+from monai.data import MetaTensor
 from monai.transforms import Invertd
-from transeg.transforms import RestoreIntensityd, VolumeError, brain_mask, brain_preprocessing
+from transeg.transforms import (
+    NormaliseBraind,
+    RestoreIntensityd,
+    VolumeError,
+    brain_mask,
+    brain_preprocessing,
+    foreground_mask,
+)
 
 
 def rotation(degrees):
@@ -136,6 +144,53 @@ def test_restored_intensities_on_the_input_grid(tmp_path):
     deep = np.asarray(data.min(-1) > 0)
     for channel in range(2):
         assert abs(back[channel].numpy()[deep].mean() - data[..., channel][deep].mean()) < 5
+    assert not back[:, 0, 0].any()
+
+
+def small_volume():
+    """Brain of 8 voxels, mean 5 and std 2, mean 2 and std 1, and two voxels of background; the first is 0 in one."""
+    first, second = [2, 4, 4, 4, 5, 5, 7, 9], [0, 2, 2, 2, 2, 2, 2, 4]
+    return MetaTensor(torch.tensor([[*first, 0, 0], [*second, 0, 0]], dtype=torch.float32).reshape(2, 5, 2, 1))
+
+
+def normalised(**options):
+    item = NormaliseBraind("image", **options)({"image": small_volume()})
+    return item["image"], RestoreIntensityd("copy")({**item, "copy": item["image"].clone()})["copy"]
+
+
+def test_three_deviations_and_the_background_by_hand():
+    image, restored = normalised(deviations=3.0, masked=False)
+    first = [-3 / 6, -1 / 6, -1 / 6, -1 / 6, 0, 0, 2 / 6, 4 / 6, -5 / 6, -5 / 6]
+    second = [-2 / 3, 0, 0, 0, 0, 0, 0, 2 / 3, -2 / 3, -2 / 3]
+    np.testing.assert_allclose(image.flatten(1).numpy(), [first, second], atol=1e-6)
+    np.testing.assert_allclose(restored.numpy(), small_volume().numpy(), atol=1e-5)
+    assert foreground_mask(image).flatten().tolist() == [True] * 8 + [False] * 2
+
+
+@pytest.mark.parametrize(("masked", "background"), [(True, 0), (False, -1)])
+def test_clipped_values_by_hand(masked, background):
+    """The first brain voxel or the middle ones have the values of the background, and yet do not count as such."""
+    image, restored = normalised(deviations=1.0, masked=masked, clip=True)
+    first = [-1, -0.5, -0.5, -0.5, 0, 0, 1, 1, background, background]
+    second = [-1, 0, 0, 0, 0, 0, 0, 1, background, background]
+    np.testing.assert_allclose(image.flatten(1).numpy(), [first, second], atol=1e-6)
+    expected = [3, 4, 4, 4, 5, 5, 7, 7, 0, 0], [1, 2, 2, 2, 2, 2, 2, 3, 0, 0]
+    np.testing.assert_allclose(restored.flatten(1).numpy(), expected, atol=1e-5)
+
+
+def test_a_background_that_is_mapped_returns_as_zero(tmp_path):
+    item, data, _ = write(tmp_path, *GRIDS["flipped"])
+    pre = brain_preprocessing(channels=2, pixdim=2.0, size=(72, 80), deviations=3.0, masked=False)
+    out = pre(item)
+    image, inside = out["image"], foreground_mask(out["image"])
+    masked = brain_preprocessing(channels=2, pixdim=2.0, size=(72, 80))(item)["image"]
+    np.testing.assert_array_equal(inside.numpy(), brain_mask(masked).numpy())
+    assert (image[:, ~inside[0]] == -1).all()
+    assert (image[:, inside[0]] == -1).all(dim=0).sum() == 0
+    out["copy"] = image.clone()
+    back = invert(pre, RestoreIntensityd("copy")(out), "copy")
+    deep = np.asarray(data.min(-1) > 0)
+    assert abs(back[0].numpy()[deep].mean() - data[..., 0][deep].mean()) < 5
     assert not back[:, 0, 0].any()
 
 

@@ -148,6 +148,8 @@ class NormaliseBraind(MapTransform):
             offset, scales = column(mean, image), column(scale, image)
             background = (torch.zeros_like(offset) if self.masked else -offset / scales).clamp(-self.limit, self.limit)
             values = ((image - offset) / scales).clamp(-self.limit, self.limit)
+            # brain that looks like background, mostly clipped, moves by the least step so that it stays brain
+            values = torch.where((values == background).all(dim=0), values.nextafter(torch.ones_like(values)), values)
             item[key] = torch.where(brain, values, background)
             note_scale(item[key], mean, scale, background.flatten())
         return item
