@@ -1,5 +1,6 @@
 """Training: players, the alternating trainer, and handlers for checkpoints, logs and panels."""
 
+from transeg.engines.alarms import CollapseAlarm
 from transeg.engines.handlers import PanelSaver, TermLogger, TrainingState
 from transeg.engines.player import Player
 from transeg.engines.processes import join_processes
@@ -11,6 +12,7 @@ from transeg.engines.weights import BestModelSaver, WeightsLoader, load_weights
 __all__ = [
     "AlternatingTrainer",
     "BestModelSaver",
+    "CollapseAlarm",
     "NonFiniteError",
     "Objective",
     "PanelSaver",

@@ -3,6 +3,7 @@
 from transeg.visual.genseg import GenSegPanel
 from transeg.visual.hard_to_easy import HardToEasyPanel
 from transeg.visual.panel import Tile, panel
+from transeg.visual.pathogan import PathoGANPanel
 from transeg.visual.tiles import diverging, grey, heat, upright, window
 from transeg.visual.trust import change_overlay, change_parts, trust_panel
 from transeg.visual.volumes import VOLUME_TITLES, volume_row, widest_slice
@@ -11,6 +12,7 @@ __all__ = [
     "VOLUME_TITLES",
     "GenSegPanel",
     "HardToEasyPanel",
+    "PathoGANPanel",
     "Tile",
     "change_overlay",
     "change_parts",

@@ -1,0 +1,48 @@
+import logging
+from dataclasses import dataclass
+
+import pytest
+import torch
+from ignite.engine import Engine
+from transeg.engines import CollapseAlarm
+
+
+@dataclass
+class Translation:
+    code: tuple
+    label: torch.Tensor
+
+
+def run(means, logits, **limits):
+    """An epoch of one iteration for each pair of means (B, K) and logits."""
+
+    def iterate(engine, pair):
+        return {"translation": Translation((pair[0], torch.zeros_like(pair[0])), pair[1])}
+
+    engine = Engine(iterate)
+    CollapseAlarm(["code"], ["label"], **limits).attach(engine)
+    engine.run(list(zip(means, logits, strict=True)), max_epochs=1)
+    return engine.state.metrics
+
+
+def test_units_and_areas_over_an_epoch(caplog):
+    # the first unit varies between the two batches only, the second stays, the third varies too little
+    means = [torch.tensor([[0.5, 1.0, 0.1], [0.5, 1.0, 0.0]]), torch.tensor([[-0.5, 1.0, 0.1], [-0.5, 1.0, 0.0]])]
+    logits = [torch.logit(torch.full((2, 1, 2, 2), p)) for p in (0.1, 0.3)]
+    with caplog.at_level(logging.WARNING):
+        metrics = run(means, logits)
+    assert metrics["active_units/code"] == 1
+    assert metrics["area/label"] == pytest.approx(0.2)
+    assert not caplog.records
+
+
+def test_warns_of_a_dead_code_and_of_an_empty_or_full_map(caplog):
+    with caplog.at_level(logging.WARNING):
+        run([torch.ones(2, 3)], [torch.full((2, 1, 2, 2), -20.0)])
+    assert "0 of 3 units" in caplog.text
+    assert "all but empty" in caplog.text
+    caplog.clear()
+    with caplog.at_level(logging.WARNING):
+        run([torch.randn(9, 3)], [torch.full((9, 1, 2, 2), 20.0)])
+    assert "all but full" in caplog.text
+    assert "units" not in caplog.text
