@@ -8,10 +8,12 @@ from transeg.transforms.load import LoadVolumed, VolumeError
 from transeg.transforms.outputs import SaveVolumed, Translated, translation_output
 from transeg.transforms.reports import MeasureLegsd, MuscleCompartmentd, TrustReportd
 from transeg.transforms.slices import LoadSliced
+from transeg.transforms.synthesis import Implanted, Synthesised, synthesis_output
 from transeg.transforms.thigh import body_mask, thigh_preprocessing
 
 __all__ = [
     "CentreForegroundd",
+    "Implanted",
     "LoadSliced",
     "LoadVolumed",
     "MeasureLegsd",
@@ -23,6 +25,7 @@ __all__ = [
     "SegmentGraphCutd",
     "SegmentMixtured",
     "SignedRanged",
+    "Synthesised",
     "Translated",
     "TrustReportd",
     "VolumeError",
@@ -31,6 +34,7 @@ __all__ = [
     "brain_preprocessing",
     "foreground_mask",
     "scan_legs",
+    "synthesis_output",
     "thigh_preprocessing",
     "translation_output",
 ]

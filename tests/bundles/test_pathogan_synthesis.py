@@ -1,0 +1,38 @@
+"""The overlay of PathoGAN that samples pathologies, on scans of several grids."""
+
+import nibabel as nib
+import numpy as np
+import pytest
+from transeg.data.volumes import BatchError
+
+from .conftest import BUNDLES
+from .test_workflows import GRIDS, SHAPE, copy, volumes, workflow  # noqa: F401 (fixtures)
+
+CONFIGS = ["inference.json", "synthesise.json"]
+
+
+@pytest.fixture
+def bundle():
+    return BUNDLES / "brain_mri_pathogan_segmentation"
+
+
+def test_samples_of_every_scan_that_reaches_the_slices(copy, volumes, tmp_path):  # noqa: F811
+    """One is too low for them: it is reported, and the samples of the others are written."""
+    options = {"output_dir": str(tmp_path / "out"), "samples": 2, "first": 18, "last": 21, "run_id": "inferring"}
+    with pytest.raises(BatchError, match=r"1 of 3 cases failed.*\n.*flipped: .*from 18 to 21 mm"):
+        workflow(copy, "infer", CONFIGS, volumes, **options).run()
+    parts = [f"sample{k}_{part}" for k in (1, 2) for part in ("image", "seg")]
+    names = {f"{name}_{part}.nii.gz" for name in ("anisotropic", "oblique") for part in parts}
+    assert {path.name for path in (tmp_path / "out").glob("*.nii.gz")} == names
+    for name in ("anisotropic", "oblique"):
+        scan = nib.load(volumes / f"{name}.nii.gz").get_fdata()
+        for part in parts:
+            file = nib.load(tmp_path / f"out/{name}_{part}.nii.gz")
+            np.testing.assert_allclose(file.affine, GRIDS[name], atol=1e-6)
+            assert file.shape == (scan.shape if part.endswith("image") else SHAPE)
+        changed = np.flatnonzero((file_of(tmp_path, name, "sample1_image") != scan).any(axis=(0, 1, 3)))
+        assert 0 < len(changed) < SHAPE[2]
+
+
+def file_of(folder, name, part):
+    return nib.load(folder / f"out/{name}_{part}.nii.gz").get_fdata()
