@@ -23,13 +23,13 @@ def test_shapes_and_script(dims, size, upsampling):
     image, delta = torch.rand(2, 2, *size) * 2 - 1, torch.randn(2, 8)
     logits = net(image)
     assert logits.shape == (2, 1, *size)
-    drawn, pathological = net.synthesise(image, delta)
+    drawn, inpainting = net.synthesise(image, delta)
     assert drawn.shape == logits.shape
-    assert pathological.shape == image.shape
+    assert inpainting.shape == image.shape
     scripted = torch.jit.script(net)
     torch.testing.assert_close(scripted(image), logits)
     torch.testing.assert_close(scripted.translate(image), net.translate(image))
-    torch.testing.assert_close(scripted.synthesise(image, delta)[1], pathological)
+    torch.testing.assert_close(scripted.synthesise(image, delta), (drawn, inpainting))
     torch.testing.assert_close(net(image[1:]), logits[1:])  # no sample sees another
     assert net(image[..., :24]).shape[-1] == 24  # segmentation takes any size
 

@@ -180,10 +180,6 @@ class PathoGANNet(nn.Module):
 
     @torch.jit.export
     def synthesise(self, image: Tensor, delta: Tensor) -> tuple[Tensor, Tensor]:
-        """Healthy image (B, C, *image_size) and code of a pathology (B, code), drawn from N(0, I) -> logits, image.
-
-        Shapes: (B, 1, *image_size) and (B, C, *image_size).
-        """
+        """Healthy images (B, C, *image_size) and codes of pathologies (B, code) from N(0, I) -> as `residual_b`."""
         mean, _ = self.gamma(image)
-        logits, inpainting = self.residual_a(mean, delta)
-        return logits, self.blend(logits, inpainting, image)
+        return self.residual_a(mean, delta)

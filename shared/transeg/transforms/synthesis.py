@@ -93,8 +93,7 @@ class Synthesised(MapTransform):
         parts = []
         with eval_mode(self.network):
             for part in slices.split(self.batch_size):
-                anatomy, _ = self.network.gamma(part)
-                parts.append(self.network.residual_a(anatomy, code.expand(len(part), -1)))
+                parts.append(self.network.synthesise(part, code.expand(len(part), -1)))
         logits, inpainting = (torch.cat(outputs) for outputs in zip(*parts, strict=True))
         return logits, inpainting
 
