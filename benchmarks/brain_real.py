@@ -16,8 +16,9 @@ from typing import Annotated
 import typer
 from PIL import Image
 from transeg.data import read_datalist
-from transeg.demo.brain import NAME, draw, threshold_dice
+from transeg.demo.brain import NAME, threshold_dice
 from transeg.demo.steps import read_scores
+from transeg.demo.tumours import draw
 
 from benchmarks.results import ROOT, write_result
 from benchmarks.run import run_bundle

@@ -7,6 +7,7 @@ import sys
 import numpy as np
 import pytest
 from PIL import Image
+from transeg.demo.pathogan import read_patients, threshold_dice
 from transeg.demo.steps import read_scores
 from transeg.release.package import bundle_folder
 
@@ -17,8 +18,9 @@ from transeg.release.package import bundle_folder
     [
         (("genseg", "--cases", "10", "--labelled", "0.3"), 1, {"untrained", "threshold on FLAIR", "GenSeg"}),
         (("thigh", "--cases", "16"), 2, {"GMM of the scans", "GMM of the translations"}),
+        (("pathogan", "--cases", "10"), 1, {"untrained", "threshold on FLAIR", "PathoGAN"}),
     ],
-    ids=["genseg", "thigh"],
+    ids=["genseg", "thigh", "pathogan"],
 )
 def test_demo_scores_and_draws_held_out_patients(options, patients, names, tmp_path):
     out = tmp_path / "demo"
@@ -36,6 +38,26 @@ def test_demo_scores_and_draws_held_out_patients(options, patients, names, tmp_p
 def test_scores_are_read_from_what_monai_writes(tmp_path):
     (tmp_path / "raw.csv").write_text("filename,class0,mean\na.nii.gz,0.25,0.25\nb.nii.gz,0.75,0.5\n")
     assert read_scores(tmp_path / "raw.csv") == [0.25, 0.5]
+
+
+def test_patients_without_a_tumour_slice_have_no_score(tmp_path):
+    (tmp_path / "patients.csv").write_text("case,dice,dice_all\na,0.2500,0.2000\nb,,0.0000\n")
+    assert read_patients(tmp_path / "patients.csv") == {"a": 0.25}
+
+
+def test_the_threshold_is_that_of_the_validation(tmp_path):
+    """Of the values 1, 2 and 3 the lesions for validation are all above 1, those of the test all above 2."""
+    lists = {}
+    for key, lesion in (("validation", 2), ("test", 3)):
+        image = np.array([[[[1, 2], [3, 3]], [[9, 9], [9, 9]]]], np.float16)  # another channel is not looked at
+        np.save(tmp_path / f"{key}.npy", image)
+        np.save(tmp_path / f"{key}_label.npy", (image[:, 0] >= lesion).astype(np.uint8))
+        lists[key] = [{"image": f"{key}.npy", "label": f"{key}_label.npy", "index": 0, "case": key}]
+    (tmp_path / "datalist.json").write_text(json.dumps(lists))
+    assert threshold_dice(tmp_path) == {"test": pytest.approx(2 * 2 / (3 + 2))}
+    (tmp_path / "datalist.json").write_text(json.dumps({**lists, "test": []}))
+    with pytest.raises(ValueError, match="no patient for test has a slice with tumour; take more --cases"):
+        threshold_dice(tmp_path)
 
 
 def test_an_unknown_bundle_is_named():

@@ -3,14 +3,30 @@
 Run by torchrun with a folder, it writes the gradients of each case and rank there.
 """
 
+import itertools
 import sys
+from unittest.mock import patch
 
 import ignite.distributed as idist
 import torch
 from torch.optim import SGD
 from transeg.engines import AlternatingTrainer, Player
-from transeg.networks import BaselineNet, GenSegNet, MultiScaleDiscriminator, MutualInformationNet, add_spectral_norm
-from transeg.objectives import AutoencodingObjective, GenSegObjective, MeanTeacherObjective, SegmentationObjective
+from transeg.networks import (
+    BaselineNet,
+    GenSegNet,
+    MultiScaleDiscriminator,
+    MutualInformationNet,
+    PatchGAN,
+    PathoGANNet,
+    add_spectral_norm,
+)
+from transeg.objectives import (
+    AutoencodingObjective,
+    GenSegObjective,
+    MeanTeacherObjective,
+    PathoGANObjective,
+    SegmentationObjective,
+)
 
 SIZE, COUNT = 16, 4
 OBJECTIVES = {
@@ -23,6 +39,7 @@ OBJECTIVES = {
 LABELLED = {"unequally many": (1, 1, 0, 1), "one rank has none": (1, 1, 0, 0), "none": (0, 0, 0, 0)}
 CASES = [(name, labels, False) for name in OBJECTIVES for labels in LABELLED]
 CASES += [(name, "one rank has none", True) for name in OBJECTIVES]  # absence images count
+INPAINTING = ("cycle", "outside", "inside", "label", "identity", "relevancy", "divergence")
 
 
 def networks(name, pathologies):
@@ -77,31 +94,55 @@ def gradients(name, labels, segment_absence):
         "labelled": torch.tensor(LABELLED[labels], dtype=torch.bool),
     }
     noise = torch.randn(COUNT, 64, SIZE, SIZE, generator=generator, dtype=torch.float64)
-    rank, share = idist.get_rank(), COUNT // idist.get_world_size()
-    own = slice(rank * share, (rank + 1) * share)
+    own = own_rows()
     objective = kind(segment_absence=segment_absence, **options)
-    trainer = AlternatingTrainer(
-        "cpu",
-        1,
-        [{key: value[own] for key, value in whole.items()}],
-        nets["generator"],
-        objective,
-        [used_terms(name, player) for player in players(nets)],
-        nets,
-    )
-    randn = torch.randn
-    torch.randn = lambda shape, **_: noise[own, : shape[1], : shape[2], : shape[3]]  # u ~ N(0, I), a row for an image
-    try:
-        trainer.run()
-    finally:
-        torch.randn = randn
+    # u ~ N(0, I), a row for an image
+    with patch("torch.randn", lambda shape, **_: noise[own, : shape[1], : shape[2], : shape[3]]):
+        terms, grads = step(nets, objective, [used_terms(name, player) for player in players(nets)], whole)
+    return {"gradients": grads, "segmentation": terms["generators/segmentation"]}
+
+
+def own_rows():
+    """The part of the batch that is this rank's."""
+    share = COUNT // idist.get_world_size()
+    return slice(idist.get_rank() * share, (idist.get_rank() + 1) * share)
+
+
+def step(nets, objective, players, whole):
+    """One iteration on this rank's part of the batch: terms as it sees them, and the gradients."""
+    batch = {key: value[own_rows()] for key, value in whole.items()}
+    trainer = AlternatingTrainer("cpu", 1, [batch], nets["generator"], objective, players, nets)
+    trainer.run()
     grads = {f"{key}.{n}": p.grad for key, net in nets.items() for n, p in net.named_parameters() if p.grad is not None}
-    return {"gradients": grads, "segmentation": trainer.state.output["terms"]["generators/segmentation"]}
+    return trainer.state.output["terms"], grads
+
+
+def pathogan_gradients():
+    """The same for PathoGAN, whose codes and noise have a row for each image, in calls of one batch or of two."""
+    torch.manual_seed(0)
+    size, own, calls = (32, 32), own_rows(), itertools.count()
+    nets = {key: PatchGAN(2, 1, width=2, layers=2).double() for key in ("d_a", "d_b")}
+    nets["generator"] = PathoGANNet(2, 1, size, width=2, blocks=1, code=4).double()
+    whole = {key: torch.rand(COUNT, 1, *size, dtype=torch.float64) for key in ("image", "absence")}
+    terms = {"discriminators": ["adversarial"], "generators": [*INPAINTING, "adversarial"]}
+    trained = {"discriminators": [nets["d_a"], nets["d_b"]], "generators": [nets["generator"]]}
+    parts = [
+        Player(name, modules, SGD([p for m in modules for p in m.parameters()], 0.01), dict.fromkeys(terms[name], 1.0))
+        for name, modules in trained.items()
+    ]
+
+    def draw(like):
+        batches, generator = len(like) // (own.stop - own.start), torch.Generator().manual_seed(next(calls))
+        rows = like.new_empty(batches, COUNT, *like.shape[1:]).normal_(generator=generator)
+        return rows[:, own].flatten(0, 1)
+
+    with patch("torch.randn_like", draw):
+        return step(nets, PathoGANObjective(), parts, whole)[1]
 
 
 def every_case():
     torch.set_num_threads(1)
-    return {str(case): gradients(*case) for case in CASES}
+    return {str(case): gradients(*case) for case in CASES} | {"PathoGAN": pathogan_gradients()}
 
 
 if __name__ == "__main__":

@@ -28,10 +28,21 @@ def test_two_halves_give_the_gradients_of_the_whole_batch(case, ranks):
     assert whole["gradients"] or case[0] == "segmentation"
     for rank in ranks:
         part = rank[str(case)]
-        assert part["gradients"].keys() == whole["gradients"].keys()
-        for name, grad in whole["gradients"].items():
-            torch.testing.assert_close(part["gradients"][name], grad, rtol=1e-5, atol=1e-7, msg=lambda m, n=name: n + m)
+        assert_same(part["gradients"], whole["gradients"])
         torch.testing.assert_close(part["segmentation"], whole["segmentation"])
+
+
+def test_two_halves_give_the_gradients_of_the_whole_batch_also_with_residual_generators(ranks):
+    whole = parity.pathogan_gradients()
+    assert all(grad.abs().max() > 0 for name, grad in whole.items() if not name.endswith("bias"))
+    for rank in ranks:
+        assert_same(rank["PathoGAN"], whole)
+
+
+def assert_same(part, whole):
+    assert part.keys() == whole.keys()
+    for name, grad in whole.items():
+        torch.testing.assert_close(part[name], grad, rtol=1e-5, atol=1e-7, msg=lambda m, n=name: n + m)
 
 
 @pytest.mark.parametrize(

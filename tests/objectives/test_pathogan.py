@@ -1,5 +1,6 @@
 import pytest
 import torch
+from transeg.engines import AlternatingTrainer, Player
 from transeg.losses import absolute_error, label_agreement, normal_divergence, region_error, relevancy
 from transeg.networks import PatchGAN, PathoGANNet
 from transeg.objectives import PathoGANObjective
@@ -123,3 +124,24 @@ def test_the_pools_belong_to_the_state():
     twin = PathoGANObjective(pool_size=3)
     twin.load_state_dict(objective.state_dict())
     assert all(torch.equal(a, b) for a, b in zip(twin.pool_b.images, objective.pool_b.images, strict=True))
+
+
+def test_volumes_train():
+    torch.manual_seed(0)
+    size = (32, 32, 32)
+    nets = {key: PatchGAN(3, 2, width=2) for key in ("d_a", "d_b")}
+    nets["generator"] = PathoGANNet(3, 2, size, width=2, blocks=1, code=4)
+    weights = {"discriminators": {"adversarial": 1}, "generators": dict.fromkeys(("adversarial", *REACHES), 1)}
+    trained = {"discriminators": [nets["d_a"], nets["d_b"]], "generators": [nets["generator"]]}
+    players = [
+        Player(name, modules, torch.optim.Adam([p for net in modules for p in net.parameters()]), weights[name])
+        for name, modules in trained.items()
+    ]
+    before = {name: [p.detach().clone() for p in net.parameters()] for name, net in nets.items()}
+    batch = {key: torch.rand(2, 2, *size) * 2 - 1 for key in ("image", "absence")}
+    trainer = AlternatingTrainer("cpu", 1, [batch], nets["generator"], PathoGANObjective(), players, nets)
+    trainer.run()
+    assert trainer.state.output["translation"].y_b.shape == (2, 2, *size)
+    assert all(value.isfinite() for value in trainer.state.output["terms"].values())
+    for name, net in nets.items():
+        assert not any(torch.equal(a, b) for a, b in zip(before[name], net.parameters(), strict=True)), name

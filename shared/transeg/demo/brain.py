@@ -6,17 +6,12 @@ import time
 from pathlib import Path
 
 import numpy as np
-import torch
-from monai.bundle import ConfigParser
-from PIL import Image
 
 from transeg.data import read_datalist
-from transeg.demo.steps import conclude, read_ras, read_scores, run, run_bundle, say
-from transeg.metrics import best_threshold, dice
-from transeg.networks import plain_state_dict
+from transeg.demo.steps import conclude, read_scores, run, run_bundle, say
+from transeg.demo.tumours import dice_above_threshold, make_phantoms, save_untrained, segment_and_draw
 from transeg.release.package import bundle_folder
 from transeg.transforms import brain_preprocessing
-from transeg.visual import VOLUME_TITLES, panel, volume_row
 
 NAME = "brain_mri_genseg_segmentation"
 MIN_BRAIN = 0.02  # the paper's 0.25 leaves out the slices near the vertex and the base, which whole volumes contain
@@ -29,14 +24,11 @@ def brain_demo(out: Path, cases: int, labelled: float, epochs: int, seed: int) -
     configs = bundle / "configs"
     raw, data, models, scores = out / "raw", out / "data", out / "models", out / "scores"
     if not (data / "datalist.json").is_file():
-        say("Making phantom patients in the layout of BraTS")
-        options = ["--out", raw, "--cases", cases, "--seed", seed, "--overwrite"]
-        run("-m", "data_prep.phantoms", "brain", *options)
+        make_phantoms(raw, cases, seed)
         say("Cutting half-slices with (P) and without (A) tumour")
         options = ["--labelled-fraction", labelled, "--seed", seed, "--min-brain", MIN_BRAIN]
         run("-m", "data_prep.brats", "--data", raw, "--out", data, *options)
-    models.mkdir(parents=True, exist_ok=True)
-    torch.save(_untrained(configs, seed), models / "untrained.pt")
+    save_untrained(configs, models / "untrained.pt", seed)
 
     say("Training: translation between P and A, segmentation where there are labels")
     folders = ["--dataset_dir", data, "--ckpt_dir", models, "--output_dir", out / "training"]
@@ -53,33 +45,9 @@ def brain_demo(out: Path, cases: int, labelled: float, epochs: int, seed: int) -
         dices[name] = read_scores(folder / "val_mean_dice_raw.csv")
     dices = {"untrained": dices["untrained"], "threshold on FLAIR": threshold_dice(data), "GenSeg": dices["GenSeg"]}
 
-    say("Segmenting them: masks, probabilities and healthy translations on the scans' own grid")
-    options = ["--dataset_dir", data, "--output_dir", out / "masks", "--save_probability", True]
-    options += ["--save_translation", True, "--handlers#0#path", models / "model.pt"]
-    run_bundle("inferring", configs, ["inference.json"], *options)
-    items = read_datalist(data / "datalist.json", "test_volumes")
-    Image.fromarray(draw(items, out / "masks")).save(out / "demo.png")
+    segment_and_draw(configs, data, out)
     settings = {"epochs": epochs, "cases": cases, "labelled": labelled, "seed": seed}
     conclude(out, dices, settings, start, "GenSeg")
-
-
-def draw(items: list[dict], masks: Path, rows: int = 4) -> np.ndarray:
-    """Picture (H, W, 3) of the first test patients: what `volume_row` shows, of the FLAIR channel."""
-    drawn = []
-    for item in items[:rows]:
-        case = item["case"]
-        volumes = [read_ras(item["image"][0]) * (read_ras(item["mask"]) if "mask" in item else 1)]
-        volumes += [read_ras(masks / f"{case}_{kind}.nii.gz") for kind in ("translation", "prob", "seg")]
-        source, translation, probability, mask = volumes
-        drawn.append(volume_row(source, translation[..., 0], probability, mask, read_ras(item["label"])))
-    return panel(drawn, VOLUME_TITLES)
-
-
-def _untrained(configs: Path, seed: int) -> dict:
-    parser = ConfigParser()
-    parser.read_config(configs / "train.json")
-    torch.manual_seed(seed)
-    return plain_state_dict(parser.get_parsed_content("network_def"))
 
 
 def threshold_dice(data: Path) -> list[float]:
@@ -91,5 +59,4 @@ def threshold_dice(data: Path) -> list[float]:
         transform = brain_preprocessing("image", "label", channels=len(items[0]["image"]), mask_key=mask_key)
         volumes = [transform(item) for item in items]
         load[key] = [np.asarray(v["image"][0]) for v in volumes], [np.asarray(v["label"][0]) for v in volumes]
-    threshold = best_threshold(*load["training_volumes"])
-    return [dice(image > threshold, label) for image, label in zip(*load["test_volumes"], strict=True)]
+    return dice_above_threshold(load["training_volumes"], load["test_volumes"])

@@ -1,0 +1,78 @@
+"""What the demos on brain tumours share: phantoms, an untrained network, a threshold to beat, masks and a picture."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+import torch
+from monai.bundle import ConfigParser
+from PIL import Image
+
+from transeg.data import read_datalist
+from transeg.demo.steps import read_ras, run, run_bundle, say
+from transeg.metrics import best_threshold, dice, slices_between
+from transeg.networks import plain_state_dict
+from transeg.visual import VOLUME_TITLES, panel, volume_row, widest_slice
+
+Volumes = tuple[Sequence[np.ndarray], Sequence[np.ndarray]]  # images and their labels, of equal shapes
+
+
+def make_phantoms(raw: Path, cases: int, seed: int) -> None:
+    """Write brain phantoms in the layout of BraTS."""
+    say("Making phantom patients in the layout of BraTS")
+    run("-m", "data_prep.phantoms", "brain", "--out", raw, "--cases", cases, "--seed", seed, "--overwrite")
+
+
+def save_untrained(configs: Path, path: Path, seed: int) -> None:
+    """Save the weights of a bundle's network as they are before any training."""
+    parser = ConfigParser()
+    parser.read_config(configs / "train.json")
+    torch.manual_seed(seed)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    torch.save(plain_state_dict(parser.get_parsed_content("network_def")), path)
+
+
+def dice_above_threshold(chosen: Volumes, tested: Volumes) -> list[float]:
+    """Dice of each tested volume for the threshold that is best on the others."""
+    threshold = best_threshold(*chosen)
+    return [dice(image > threshold, label) for image, label in zip(*tested, strict=True)]
+
+
+def segment_and_draw(configs: Path, data: Path, out: Path, heights: tuple[float, float] | None = None) -> None:
+    """Write masks, probabilities and translations of the test patients with the trained weights, and `demo.png`."""
+    say("Segmenting them: masks, probabilities and healthy translations on the scans' own grid")
+    options = ["--dataset_dir", data, "--output_dir", out / "masks", "--save_probability", True]
+    options += ["--save_translation", True, "--handlers#0#path", out / "models" / "model.pt"]
+    run_bundle("inferring", configs, ["inference.json"], *options)
+    items = read_datalist(data / "datalist.json", "test_volumes")
+    Image.fromarray(draw(items, out / "masks", heights=heights)).save(out / "demo.png")
+
+
+def draw(items: Sequence[dict], masks: Path, rows: int = 4, heights: tuple[float, float] | None = None) -> np.ndarray:
+    """Picture (H, W, 3) of the first test patients: what `volume_row` shows, of the FLAIR channel.
+
+    Args:
+        items: of a list of volumes with labels.
+        masks: folder of what inference wrote.
+        rows: most patients.
+        heights: lowest and highest slice to choose from, in mm above the lowest of the volume; default all.
+    """
+    drawn = []
+    for item in items[:rows]:
+        case = item["case"]
+        volumes = [read_ras(item["image"][0]) * (read_ras(item["mask"]) if "mask" in item else 1)]
+        volumes += [read_ras(masks / f"{case}_{kind}.nii.gz") for kind in ("translation", "prob", "seg")]
+        source, translation, probability, mask = volumes
+        label = read_ras(item["label"])
+        z = None if heights is None else _widest(label, item["label"], heights)
+        drawn.append(volume_row(source, translation[..., 0], probability, mask, label, z))
+    return panel(drawn, VOLUME_TITLES)
+
+
+def _widest(label: np.ndarray, path: str, heights: tuple[float, float]) -> int:
+    thickness = float(nib.as_closest_canonical(nib.load(path)).header.get_zooms()[2])
+    looked_at = slices_between(label.shape[2], thickness, *heights)
+    return looked_at[widest_slice(label[..., looked_at])]

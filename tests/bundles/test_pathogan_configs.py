@@ -1,0 +1,140 @@
+"""Every overlay of the PathoGAN bundle is trained, stays what it claims to be, and no label reaches the training."""
+
+import pytest
+import torch
+from monai.bundle import ConfigParser
+from transeg.engines.tree import to_device
+
+from data_prep.brats_slices import prepare
+from data_prep.phantoms.brain import brain_phantom, write_brain
+
+from .conftest import BUNDLES
+from .test_workflows import GRIDS, volumes, workflow  # noqa: F401 (fixture)
+
+CONFIGS = BUNDLES / "brain_mri_pathogan_segmentation" / "configs"
+SIZE = (80, 80)
+SUPERVISED = "baselines/supervised.json"
+
+
+@pytest.fixture
+def bundle():
+    return CONFIGS.parent
+
+
+def parser_of(*files, **options):
+    parser = ConfigParser()
+    parser.read_config([str(CONFIGS / name) for name in files])
+    settings = {"bundle_root": str(CONFIGS.parent), "device": "$torch.device('cpu')", **options}
+    for key, value in settings.items():
+        parser[key] = value
+    return parser
+
+
+def trained(data, folder, *overlays, prepare_batch=to_device):
+    """Parser and trainer after one iteration."""
+    torch.manual_seed(0)
+    places = {"dataset_dir": str(data), "ckpt_dir": str(folder / "models"), "output_dir": str(folder / "eval")}
+    small = {"epochs": 1, "batches_per_epoch": 1, "batch_size": 2, "labelled_per_batch": 1}
+    parser = parser_of("train.json", *overlays, width=4, **small, **places)
+    parser.get_parsed_content("initialize")
+    trainer = parser.get_parsed_content("train#trainer")
+    trainer.prepare_batch = prepare_batch
+    trainer.run()
+    return parser, trainer
+
+
+BASELINES = sorted(path.relative_to(CONFIGS).as_posix() for path in CONFIGS.glob("baselines/*.json"))
+
+
+@pytest.mark.parametrize("overlay", ["detached_masks.json", "one_discriminator.json", "multi_scale.json", *BASELINES])
+def test_overlay_trains_one_iteration(overlay, prepared, tmp_path):
+    torch.manual_seed(0)
+    fresh = parser_of("train.json", overlay, width=4).get_parsed_content("network_def")
+    parser, trainer = trained(prepared(4, SIZE), tmp_path, overlay)
+    pairs = zip(fresh.parameters(), trainer.network.parameters(), strict=True)
+    assert sum(not torch.equal(a, b) for a, b in pairs) > len(list(fresh.parameters())) // 3
+    assert all(torch.isfinite(torch.as_tensor(v)) for v in trainer.state.output["terms"].values())
+    assert (tmp_path / "models" / "model.pt").is_file()
+    assert parser.get_parsed_content("objective").__dict__.get("detach_masks", False) == ("detached" in overlay)
+
+
+def test_directions_share_one_discriminator(prepared, tmp_path):
+    _, trainer = trained(prepared(4, SIZE), tmp_path, "one_discriminator.json")
+    views = [trainer.networks[name] for name in ("d_a", "d_b")]
+    assert [view.domain for view in views] == [0, 1]
+    shared = [[id(p) for p in view.parameters()] for view in views]
+    player = next(player for player in trainer.players if player.name == "discriminators")
+    assert shared[0] == shared[1] == [id(p) for p in player.parameters]
+    image = torch.rand(1, 4, *SIZE)
+    assert not torch.equal(*(view(image)[0] for view in views))
+
+
+def test_discriminators_at_three_scales(prepared, tmp_path):
+    _, trainer = trained(prepared(4, SIZE), tmp_path, "multi_scale.json")
+    maps = [trainer.networks[name](torch.rand(1, 4, *SIZE)) for name in ("d_a", "d_b")]
+    assert [[logits.shape[-1] for logits in scales] for scales in maps] == [[10, 5, 2]] * 2
+
+
+def test_supervised_reference_is_scored(prepared, volumes, tmp_path):  # noqa: F811
+    trained(prepared(4, SIZE), tmp_path, SUPERVISED)
+    options = {"output_dir": str(tmp_path / "out"), "handlers#0#path": str(tmp_path / "models" / "model.pt")}
+    configs = ["inference.json", "evaluate.json", SUPERVISED]
+    evaluation = workflow(CONFIGS.parent, "infer", configs, volumes, run_id="evaluating", width=4, **options)
+    evaluation.run()
+    assert 0 <= evaluation.evaluator.state.metrics["val_mean_dice"] <= 1
+    assert len((tmp_path / "out" / "patients.csv").read_text().splitlines()) == 1 + len(GRIDS)
+
+
+def test_paper_has_the_published_sizes_weights_and_schedule():
+    parser = parser_of("train.json", "paper.json")
+    network, *judges = (parser.get_parsed_content(key) for key in ("network_def", "d_a_def", "d_b_def"))
+    count = lambda *parts: sum(p.numel() for part in parts for p in part.parameters())  # noqa: E731
+    assert count(network.gamma, network.delta, network.decoder) == 62_747_430
+    assert count(network.z_b) == 11_387_589
+    assert [count(judge) for judge in judges] == [2_765_761] * 2
+    assert parser.get_parsed_content("generator_weights") == {
+        **{"adversarial": 1, "cycle": 5, "outside": 1, "inside": 1, "label": 1},
+        **{"identity": 1, "relevancy": 0.5, "divergence": 0.1},
+    }
+    assert [parser[key] for key in ("epochs", "batch_size", "image_size")] == [119, 4, [240, 240]]
+    rate = parser.get_parsed_content("rate")  # of 200 epochs, of which the paper trains 119
+    assert [rate(epoch) for epoch in (0, 99)] == [1, 1]
+    assert rate(118) == pytest.approx(1 - 19 / 101)
+
+
+def with_full_labels(batch, device, non_blocking, **options):
+    batch = to_device(batch, device, non_blocking, **options)
+    assert batch["label"].any()
+    assert not batch["label"].all()
+    return {**batch, "label": torch.ones_like(batch["label"])}
+
+
+def state(trainer):
+    return {f"{name}.{key}": value for name, net in trainer.networks.items() for key, value in net.state_dict().items()}
+
+
+@pytest.mark.parametrize("overlays", [(), (SUPERVISED,)], ids=["PathoGAN", "supervised"])
+def test_an_iteration_does_not_look_at_labels(overlays, prepared, tmp_path):
+    """The supervised reference does: what is compared would tell."""
+    states = []
+    for prepare_batch in (to_device, with_full_labels):
+        _, trainer = trained(prepared(4, SIZE), tmp_path, *overlays, prepare_batch=prepare_batch)
+        states.append(state(trainer))
+    same = [torch.equal(value, states[1][key]) for key, value in states[0].items()]
+    assert all(same) == (not overlays)
+
+
+def test_no_label_reaches_the_training_process(tmp_path):
+    """What `data_prep.brats_slices` writes for the training, as the training reads it."""
+    for k in range(4):
+        write_brain(brain_phantom((0, k), shape=(48, 48, 31), spacing=5.0), tmp_path / "raw", k)
+    prepare(tmp_path / "raw", tmp_path / "data", validation=1, test=1)
+    parser = parser_of("train.json", dataset_dir=str(tmp_path / "data"))
+    for key in ("pathological", "healthy"):
+        items = parser.get_parsed_content(key)
+        assert items
+        assert not [item for item in items if "label" in item]
+    for item in parser.get_parsed_content("train#dataset"):
+        assert not item["labelled"]
+        assert not item["label"].any()
+    assert all("label" in item for item in parser.get_parsed_content("validation"))
