@@ -10,14 +10,13 @@ import shutil
 from pathlib import Path
 from typing import Annotated
 
-import torch
 import typer
 from transeg.demo.brain import NAME, brain_demo
 from transeg.demo.steps import read_scores
 from transeg.release.package import bundle_folder
 
 from benchmarks.results import ROOT, write_result
-from benchmarks.run import run_bundle
+from benchmarks.run import install_weights, run_bundle
 
 CONFIGS = ROOT / "bundles" / NAME / "configs"
 
@@ -61,10 +60,7 @@ def main(
     figures = {"dice": scores, "note": note, "minutes": summary["minutes"], "preparation": prepared["preparation"]}
     print(write_result("brain_phantoms", f"{cases} brain phantoms", [seed], figures))
     if install:
-        state = torch.load(out / "models" / "model.pt", weights_only=True)
-        half = {key: value.half() if value.is_floating_point() else value for key, value in state.items()}
-        (bundle_folder(NAME) / "models").mkdir(exist_ok=True)
-        torch.save(half, bundle_folder(NAME) / "models" / "model.pt")
+        install_weights(out / "models" / "model.pt", bundle_folder(NAME))
         shutil.copy(out / "demo.png", bundle_folder(NAME) / "docs" / "demo.png")
 
 

@@ -8,10 +8,7 @@ from __future__ import annotations
 
 import csv
 import json
-import os
 import statistics
-import subprocess
-import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Annotated
@@ -19,6 +16,7 @@ from typing import Annotated
 import typer
 
 from benchmarks.results import ROOT, write_result
+from benchmarks.run import run_bundle
 
 CONFIGS = ROOT / "bundles" / "brain_mri_genseg_segmentation" / "configs"
 METHODS = {
@@ -29,27 +27,19 @@ METHODS = {
 }
 
 
-def run(command: list[object], log: Path) -> None:
-    """Run monai.bundle on one thread; its output goes to a log."""
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONWARNINGS": "ignore"}
-    with log.open("a") as file:
-        full = [sys.executable, "-m", "monai.bundle", "run", *map(str, command)]
-        subprocess.run(full, check=True, stdout=file, stderr=subprocess.STDOUT, env=environment, cwd=ROOT)
-
-
 def train_and_score(
     name: str, overlays: list[str], seed: int, data: Path, work: Path, epochs: int, width: int
 ) -> float:
     """Train one method with one seed, keep the weights best on validation, and score these on the test images."""
     folder = work / f"{name.replace(' ', '_')}_{seed}"
-    folder.mkdir(parents=True, exist_ok=True)
-    files = [str(CONFIGS / f) for f in ("train.json", "data_cluttered_mnist.json", *overlays)]
+    files = [CONFIGS / f for f in ("train.json", "data_cluttered_mnist.json", *overlays)]
     options = ["--dataset_dir", data, "--ckpt_dir", folder, "--seed", seed, "--width", width]
     length = ["--epochs", epochs, "--val_interval", 2, "--resume", "True"]
-    run(["training", "--config_file", str(files), *options, *length, "--output_dir", folder], folder / "log.txt")
-    files.append(str(CONFIGS / "evaluate_slices.json"))
+    log = folder / "log.txt"
+    run_bundle("training", files, *options, *length, "--output_dir", folder, log=log)
+    files.append(CONFIGS / "evaluate_slices.json")
     options += ["--lists", "['test']"]  # the paper scores the images that show a digit
-    run(["evaluating", "--config_file", str(files), *options, "--output_dir", folder / "test"], folder / "log.txt")
+    run_bundle("evaluating", files, *options, "--output_dir", folder / "test", log=log)
     with (folder / "test" / "metrics.csv").open() as file:
         scores = {row[0]: float(row[1]) for row in csv.reader(file)}
     return scores["val_global_dice"]

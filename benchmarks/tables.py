@@ -7,7 +7,7 @@ with --check it fails if any is out of date.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from statistics import mean, median
 
 import typer
@@ -20,6 +20,12 @@ PAPER_SIMPLE48 = {  # Vorontsov et al., Table 2
     "Mean teacher": "0.83 (0.02)",
     "Proposed": "0.84 (0.00)",
 }
+
+PAPER_PATHOGAN = {  # Andermatt et al., Table 1, test slices
+    "PathoGAN, paper": ("72.9 ± 23.8 (81.4)", "39.4 ± 29.9 (37.6)", "9.4 ± 13.7 (4.6)", "77.4 ± 14.4 (81.7)"),
+    "supervised (MDGRU), paper": ("86.3 ± 21.3 (93.6)", "3.9 ± 9.5 (1.0)", "1.1 ± 4.9 (0.2)", "90.6 ± 9.5 (93.1)"),
+}
+SLICE_SCORES = ("Dice, %", "HD95, px", "AVD, px", "Dice PP, %", "false alarms", "empty")
 
 
 def rows(*lines: tuple[object, ...]) -> str:
@@ -102,12 +108,70 @@ def thigh_phantoms() -> str:
     return rows(("", *runs[0]), *body) + "\n\n" + note
 
 
+def slice_cells(runs: Sequence[dict]) -> tuple[str, ...]:
+    """Cells of `SLICE_SCORES` for what `SliceScoreSaver` summed up, averaged over runs."""
+    cells = []
+    for name, factor in (("slice_dice", 100), ("slice_hd95", 1), ("slice_avd", 1), ("patient_dice", 100)):
+        level, spread, middle = (factor * mean(run[name][part] for run in runs) for part in ("mean", "std", "median"))
+        alone = name == "patient_dice" and runs[0]["patients"] == 1
+        cells.append(f"{level:.1f}" if alone else f"{level:.1f} ± {spread:.1f} ({middle:.1f})")
+    alarms = [run["false_alarm_rate"] for run in runs if run["healthy_slices"]]
+    cells.append(f"{mean(alarms):.0%}" if alarms else "-")
+    return *cells, f"{mean(run['empty_predictions'] for run in runs):.3g}"
+
+
+def pathogan_phantoms() -> str:
+    """Table 1 of Andermatt et al. on phantoms."""
+    result = read_result("pathogan_phantoms")
+    figures = result["figures"]
+    runs = figures["runs"]
+    body = []
+    for method, own in runs.items():
+        std = figures["over_seeds"][method]["patient_dice"]["std"]
+        body.append((method, *slice_cells(own), f"{100 * std:.1f}" if len(own) > 1 else "-"))
+    body += [(name, *cells, "-", "-", "-") for name, cells in PAPER_PATHOGAN.items()]
+    some, pixel = runs["PathoGAN"][0], figures["preparation"]["options"]["pixdim"]
+    note = (
+        f"Mean ± standard deviation (median) over {some['pathological_slices']} tumour slices, and for Dice PP over "
+        f"{some['patients']} held-out phantom patients, averaged over {len(result['seeds'])} seeds of "
+        f"{figures['updates']:,} updates; pixels of {pixel:g} mm (paper: 1 mm, BraTS 2017). False alarms: share of the "
+        f"{some['healthy_slices']} healthy slices with any tumour predicted. Empty: tumour slices without any, which "
+        "count with Dice 0 and the diagonal as distance. PathoGAN saw one label for each image; the threshold was "
+        f"chosen on the masks of {figures['validation_patients']} validation patients; the supervised network is a "
+        "U-Net that learned from the masks of the same slices."
+    )
+    return rows(("method", *SLICE_SCORES, "Dice PP, std of seeds"), *body) + "\n\n" + note
+
+
+def pathogan_real() -> str:
+    """Each patient of BRATS held out once."""
+    result = read_result("pathogan_real")
+    figures = result["figures"]
+    body = []
+    for case, methods in figures["patients"].items():
+        for method, summary in methods.items():
+            slices = f"{summary['pathological_slices']} / {summary['healthy_slices']}"
+            body.append((case, slices, method, *slice_cells([summary])))
+    for method in methods:
+        average = mean(own[method]["patient_dice"]["mean"] for own in figures["patients"].values())
+        body.append(("mean", "", method, "", "", "", f"{100 * average:.1f}", "", ""))
+    note = (
+        f"FLAIR and T1c, each patient held out once and the others used for training ({figures['updates']:,} updates, "
+        f"seed {result['seeds'][0]}); slices from {figures['first']:g} to {figures['last']:g} mm, mean ± standard "
+        "deviation (median). The threshold was chosen on the masks of the training patients, as nobody is left for "
+        "validation; PathoGAN saw none."
+    )
+    return rows(("held out", "slices with / without tumour", "method", *SLICE_SCORES), *body) + "\n\n" + note
+
+
 TABLES: dict[str, Callable[[], str]] = {
     "cluttered_mnist_simple48": cluttered_mnist,
     "brain_phantoms": brain_phantoms,
     "brain_real": brain_real,
     "genseg_step": genseg_step,
     "thigh_phantoms": thigh_phantoms,
+    "pathogan_phantoms": pathogan_phantoms,
+    "pathogan_real": pathogan_real,
 }
 
 

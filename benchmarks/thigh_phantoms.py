@@ -28,7 +28,7 @@ from transeg.metrics import dice
 from transeg.transforms import scan_legs
 
 from benchmarks.results import ROOT, write_result
-from benchmarks.run import run_bundle
+from benchmarks.run import install_weights, run_bundle
 
 BUNDLE = ROOT / "bundles" / "thigh_mri_muscle_segmentation"
 SETTINGS = {"G 0,0": (0, 0), "G 0,1": (0, 1), "G .5,1": (0.5, 1), "G 1,1": (1, 1), "G 2,1": (2, 1)}
@@ -128,9 +128,7 @@ def main(
     figures = {"dice": table, "updates": 150 * epochs, "preparation": prepared["preparation"]}
     print(write_result("thigh_phantoms", "thigh phantoms", list(range(seeds)), figures))
     if install:
-        state = torch.load(out / f"{SHIPPED.replace(' ', '_')}_0" / "model.pt", weights_only=True)
-        (BUNDLE / "models").mkdir(exist_ok=True)
-        torch.save({key: value.half() for key, value in state.items()}, BUNDLE / "models" / "model.pt")
+        install_weights(out / f"{SHIPPED.replace(' ', '_')}_0" / "model.pt", BUNDLE)
 
 
 if __name__ == "__main__":

@@ -1,0 +1,152 @@
+"""Table 1 of Andermatt et al. 2018 on phantoms: PathoGAN, which sees one label for each image, a threshold on FLAIR
+chosen on the validation patients' masks, and a U-Net that learns from the masks of the same slices.
+
+All go through the bundle's evaluation; weights are those of the last update. Parts that are done are not repeated.
+
+    python -m data_prep.phantoms brain --out RAW --cases 60
+    python -m data_prep.brats_slices --data RAW --out DATA --test 12 --validation 6
+    python -m data_prep.brats_slices --data RAW --out LABELLED --test 12 --validation 6 --labelled
+    python -m benchmarks.pathogan_phantoms --data DATA --labelled LABELLED --work WORK --epochs 20 --install
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+import statistics
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+import torch
+import typer
+from torch import nn
+from transeg.data import read_datalist
+from transeg.metrics import best_threshold
+
+from benchmarks.results import ROOT, write_result
+from benchmarks.run import install_weights, run_bundle
+
+BUNDLE = ROOT / "bundles" / "brain_mri_pathogan_segmentation"
+CONFIGS = BUNDLE / "configs"
+METHODS = {"PathoGAN": [], "supervised": [CONFIGS / "baselines" / "supervised.json"]}
+SPREADS = ("patient_dice", "slice_dice", "slice_hd95", "slice_avd")
+Summary = dict[str, Any]
+Stacks = tuple[list[np.ndarray], list[np.ndarray]]  # images and masks
+
+
+def train(data: Path, folder: Path, overlays: Sequence[Path], *options: object) -> None:
+    """Train a method, or go on with it; weights and log are in the folder."""
+    if not (folder / "model.pt").is_file():
+        places = ["--dataset_dir", data, "--output_dir", folder, "--ckpt_dir", folder, "--resume", True]
+        run_bundle("training", [CONFIGS / "train.json", *overlays], *places, *options, log=folder / "log.txt")
+
+
+def evaluate(data: Path, folder: Path, overlays: Sequence[Path], *options: object) -> Summary:
+    """`slices_summary.json` of a folder's weights on the test volumes, with the Dice of each patient as "dices"."""
+    test = folder / "test"
+    if not (test / "slices_summary.json").is_file():
+        files = [CONFIGS / "inference.json", CONFIGS / "evaluate.json", *overlays]
+        places = ["--dataset_dir", data, "--output_dir", test, "--handlers#0#path", folder / "model.pt"]
+        run_bundle("evaluating", files, *places, *options, log=folder / "log.txt")
+    with (test / "patients.csv").open() as file:
+        dices = {row["case"]: float(row["dice"]) for row in csv.DictReader(file) if row["dice"]}
+    return json.loads((test / "slices_summary.json").read_text()) | {"dices": dices}
+
+
+def flair_stacks(data: Path, key: str) -> Stacks:
+    """FLAIR and masks (N, X, Y) of the slices with tumour of each case of a list, normalised as the bundle does."""
+    cases: dict[str, list[Mapping[str, Any]]] = {}
+    for item in read_datalist(data / "datalist.json", key):
+        cases.setdefault(item["case"], []).append(item)
+    images, labels = [], []
+    for items in cases.values():
+        rows = [item["index"] for item in items]
+        images.append(np.load(items[0]["image"])[rows, 0].astype(np.float32))
+        labels.append(np.load(items[0]["label"])[rows])
+    return images, labels
+
+
+def evaluate_threshold(data: Path, folder: Path, stacks: Stacks, channels: int, *options: object) -> Summary:
+    """As `evaluate`, of the threshold on FLAIR that is best on these slices, as a network of one 1x1 convolution."""
+    level = best_threshold(*stacks, candidates=1000)  # many are spent on the background, which is not 0
+    network = nn.Conv2d(channels, 1, 1)
+    with torch.no_grad():
+        network.weight.zero_()[0, 0] = 1
+        network.bias.fill_(-level)
+    folder.mkdir(parents=True, exist_ok=True)
+    torch.save(network.state_dict(), folder / "model.pt")
+    definition = {"_target_": "torch.nn.Conv2d", "in_channels": channels, "out_channels": 1, "kernel_size": 1}
+    return evaluate(data, folder, [], *options, "--network_def", definition) | {"threshold": level}
+
+
+def _cases(data: Path, key: str) -> list[str]:
+    return [Path(item["case"]).name for item in read_datalist(data / "datalist.json", key)]
+
+
+def over_seeds(runs: Sequence[Summary]) -> dict[str, dict[str, float]]:
+    """Mean and standard deviation over the seeds of each mean and rate, where it is defined."""
+    found = {name: [run[name]["mean"] for run in runs] for name in SPREADS}
+    found |= {name: [run[name] for run in runs] for name in ("false_alarm_rate", "empty_predictions")}
+    kept = {name: [value for value in values if value is not None] for name, values in found.items()}
+    return {
+        name: {"mean": statistics.mean(values), "std": statistics.stdev(values) if len(values) > 1 else 0.0}
+        for name, values in kept.items()
+        if values
+    }
+
+
+app = typer.Typer(add_completion=False)
+
+
+@app.command()
+def main(
+    data: Annotated[Path, typer.Option(help="Phantoms prepared by data_prep.brats_slices.")],
+    labelled: Annotated[Path, typer.Option(help="The same with --labelled, for the supervised reference.")],
+    work: Annotated[Path, typer.Option(help="Folder for weights, logs and scores.")],
+    seeds: int = 3,
+    epochs: int = 20,
+    batches: Annotated[int, typer.Option(help="Updates of an epoch.")] = 100,
+    jobs: Annotated[int, typer.Option(help="Runs at a time, each on one thread.")] = 1,
+    install: Annotated[bool, typer.Option(help="Copy the weights of seed 0 into the bundle.")] = False,
+) -> None:
+    """Train both networks with every seed, score them and the threshold, and write the result."""
+    if _cases(data, "test_volumes") != _cases(labelled, "test_volumes"):
+        raise typer.BadParameter("--data and --labelled hold other test patients: prepare them with the same options")
+    folders = {"PathoGAN": data, "supervised": labelled}
+
+    def score(task: tuple[str, int]) -> Summary:
+        method, seed = task
+        folder = work / f"{method}_{seed}_{epochs}x{batches}"
+        length = ["--seed", seed, "--epochs", epochs, "--batches_per_epoch", batches]
+        train(folders[method], folder, METHODS[method], *length)
+        summary = evaluate(folders[method], folder, METHODS[method])
+        print(method, seed, f"Dice PP {summary['patient_dice']['mean']:.3f}", flush=True)
+        return summary
+
+    prepared = json.loads((data / "datalist.json").read_text())
+    stacks = flair_stacks(data, "validation")
+    threshold = evaluate_threshold(data, work / "threshold", stacks, len(prepared["modality"]))
+    print(f"FLAIR above {threshold['threshold']:.3f}: Dice PP {threshold['patient_dice']['mean']:.3f}", flush=True)
+    tasks = [(method, seed) for seed in range(seeds) for method in METHODS]
+    with ThreadPoolExecutor(jobs) as pool:
+        scores = dict(zip(tasks, pool.map(score, tasks), strict=True))
+    runs = {"threshold on FLAIR": [threshold]}
+    runs |= {method: [scores[method, seed] for seed in range(seeds)] for method in METHODS}
+    figures = {
+        "over_seeds": {method: over_seeds(summaries) for method, summaries in runs.items()},
+        "runs": runs,
+        "updates": epochs * batches,
+        "validation_patients": len(prepared["validation_volumes"]),
+        "preparation": prepared["preparation"],
+    }
+    print(json.dumps(figures["over_seeds"], indent=1))
+    print(write_result("pathogan_phantoms", "brain phantoms", list(range(seeds)), figures))
+    if install:
+        install_weights(work / f"PathoGAN_0_{epochs}x{batches}" / "model.pt", BUNDLE)
+
+
+if __name__ == "__main__":
+    app()

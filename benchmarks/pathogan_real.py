@@ -1,0 +1,102 @@
+"""Real scans: PathoGAN on BRATS 2013 (FLAIR, T1c), trained on three of the four patients and tested on the fourth.
+
+Each patient is held out once. From 60 to 100 mm, as published, these scans show no healthy slice, hence --first and
+--last. Nobody is left for validation, so the threshold on FLAIR is chosen on the masks of the three training patients,
+which PathoGAN never sees.
+
+    python -m benchmarks.pathogan_real --data BRATS --work WORK --picture PICTURE.png
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from PIL import Image
+from transeg.data import read_datalist
+from transeg.demo.tumours import draw
+
+from benchmarks.pathogan_phantoms import CONFIGS, Summary, evaluate, evaluate_threshold, flair_stacks, train
+from benchmarks.results import write_result
+from benchmarks.run import run_bundle
+
+PATTERNS = {"flair": "Flair*", "t1c": "T1c*", "label": "OTMulti*", "mask": "brainmask*"}
+CHANNELS = ["--channels", ["FLAIR", "T1c"]]
+MASKED = ["--preprocessing#mask_key", "mask"]  # their background is not 0
+
+
+def prepare(data: Path, out: Path, case: str, first: float, last: float) -> None:
+    """Slices of all patients, those of one for the test."""
+    if (out / "datalist.json").is_file():
+        return
+    command = [sys.executable, "-m", "data_prep.brats_slices", "--data", data, "--out", out, "--channels", "flair,t1c"]
+    for kind, pattern in PATTERNS.items():
+        command += ["--pattern", f"{kind}={pattern}"]
+    command += ["--first", first, "--last", last, "--validation", 0, "--test-cases", case]
+    subprocess.run([str(part) for part in command], check=True)
+
+
+def picture(data: Path, folder: Path, path: Path, heights: tuple[float, float]) -> None:
+    """Panel of the held-out patient: scan, healthy translation, residual, probability, mask and reference."""
+    places = ["--dataset_dir", data, "--output_dir", folder / "masks", "--handlers#0#path", folder / "model.pt"]
+    wanted = ["--save_probability", True, "--save_translation", True, "--save_reports", False]
+    log = folder / "log.txt"
+    run_bundle("inferring", [CONFIGS / "inference.json"], *places, *CHANNELS, *MASKED, *wanted, log=log)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    items = read_datalist(data / "datalist.json", "test_volumes")
+    Image.fromarray(draw(items, folder / "masks", heights=heights)).save(path)
+
+
+def main(
+    data: Annotated[Path, typer.Option(help="Folder of the four patients.")],
+    work: Annotated[Path, typer.Option(help="Folder for slices, weights, logs and scores.")],
+    epochs: int = 20,
+    batches: Annotated[int, typer.Option(help="Updates of an epoch.")] = 100,
+    seed: int = 0,
+    first: Annotated[float, typer.Option(help="Lowest slice, in mm above the lowest of the volume.")] = 20,
+    last: Annotated[float, typer.Option(help="Highest slice, likewise.")] = 154,
+    picture_of: Annotated[str, typer.Option("--picture-of", help="Case of the picture; default the first.")] = "",
+    picture_path: Annotated[Path | None, typer.Option("--picture", help="PNG file for the picture.")] = None,
+) -> None:
+    """Train and test with each patient held out, draw one, and write the result."""
+    cases = sorted(folder.name for folder in data.iterdir() if folder.is_dir())
+    if picture_of and picture_of not in cases:
+        raise typer.BadParameter(f"--picture-of {picture_of}: not one of {', '.join(cases)}")
+    slices = {case: work / f"data_{case}" for case in cases}
+    for case, out in slices.items():
+        prepare(data, out, case, first, last)
+    stacks = {case: flair_stacks(out, "test") for case, out in slices.items()}
+    same = [*CHANNELS, *MASKED, "--first", first, "--last", last]
+    patients: dict[str, dict[str, Summary]] = {}
+    for case, out in slices.items():
+        others = tuple([volume for other in cases if other != case for volume in stacks[other][i]] for i in (0, 1))
+        folder = work / f"{case}_{seed}_{epochs}x{batches}"
+        length = ["--seed", seed, "--epochs", epochs, "--batches_per_epoch", batches, "--val_interval", epochs + 1]
+        train(out, folder, [], *CHANNELS, *length)
+        patients[case] = {
+            "threshold on FLAIR": evaluate_threshold(out, work / f"{case}_threshold", others, 2, *same),
+            "PathoGAN": evaluate(out, folder, [], *same),
+        }
+        dices = {name: f"{found['patient_dice']['mean']:.3f}" for name, found in patients[case].items()}
+        print(case, dices, flush=True)
+        if picture_path is not None and case == (picture_of or cases[0]):
+            picture(out, folder, picture_path, (first, last))
+    prepared = {case: json.loads((out / "datalist.json").read_text())["preparation"] for case, out in slices.items()}
+    figures = {
+        "patients": patients,
+        "updates": epochs * batches,
+        "first": first,
+        "last": last,
+        "threshold_from": "masks of the training patients",
+        "picture": picture_of or cases[0],
+        "slices": {case: preparation["kept"] for case, preparation in prepared.items()},
+    }
+    print(write_result("pathogan_real", f"BRATS 2013, {len(cases)} patients, leave one out", [seed], figures))
+
+
+if __name__ == "__main__":
+    typer.run(main)
