@@ -30,7 +30,7 @@ def pathogan_demo(out: Path, cases: int, epochs: int, seed: int) -> None:
     thresholded = threshold_dice(data)
     save_untrained(configs, models / "untrained.pt", seed)
 
-    say("Training: of each slice is known whether it shows a tumour; validation patients with masks choose the epoch")
+    say("Training: of each slice is known whether it shows a tumour, no mask is used")
     folders = ["--dataset_dir", data, "--ckpt_dir", models, "--output_dir", out / "training"]
     length = ["--epochs", epochs, "--batches_per_epoch", 50, "--seed", seed]
     run_bundle("training", configs, ["train.json"], *folders, *length, "--resume", True)  # an interrupted one goes on
