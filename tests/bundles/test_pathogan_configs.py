@@ -1,5 +1,7 @@
 """Every overlay of the PathoGAN bundle is trained, stays what it claims to be, and no label reaches the training."""
 
+import nibabel as nib
+import numpy as np
 import pytest
 import torch
 from monai.bundle import ConfigParser
@@ -138,3 +140,19 @@ def test_no_label_reaches_the_training_process(tmp_path):
         assert not item["labelled"]
         assert not item["label"].any()
     assert all("label" in item for item in parser.get_parsed_content("validation"))
+
+
+def test_all_that_inference_writes(volumes, tmp_path):  # noqa: F811
+    out = tmp_path / "out"
+    wanted = {f"save_{part}": True for part in ("probability", "translation", "inpainting")}
+    options = {"output_dir": str(out), "run_id": "inferring", **wanted}
+    workflow(CONFIGS.parent, "infer", ["inference.json"], volumes, **options).run()
+    parts = ("seg.nii.gz", "prob.nii.gz", "translation.nii.gz", "inpainting.nii.gz", "trust.png")
+    names = {f"{name}_{part}" for name in GRIDS for part in parts}
+    assert {path.name for path in out.iterdir() if path.name[0] != "."} == {*names, "trust.csv"}
+    name = next(iter(GRIDS))
+    prob, healthy, inpainting = (
+        nib.load(out / f"{name}_{part}.nii.gz").get_fdata() for part in ("prob", "translation", "inpainting")
+    )
+    assert healthy.shape == inpainting.shape == (*prob.shape, 4)
+    assert np.abs(healthy - inpainting).max() > 0

@@ -77,25 +77,39 @@ class Translated(MapTransform):
 
     Args:
         keys: the preprocessed image.
-        network: has `translate(image) -> image`.
+        network: has a method `image -> image`.
         inferer: monai inferer, called as `inferer(batch, network.translate)`.
+        method: name of that method, such as "inpaint" of PathoGAN.
+        output_key: where the result goes.
     """
 
-    def __init__(self, keys: KeysCollection, network: torch.nn.Module, inferer: Callable) -> None:
+    def __init__(
+        self,
+        keys: KeysCollection,
+        network: torch.nn.Module,
+        inferer: Callable,
+        method: str = "translate",
+        output_key: str = "translation",
+    ) -> None:
         super().__init__(keys)
-        self.network, self.inferer = network, inferer
+        self.network, self.inferer, self.method, self.output_key = network, inferer, method, output_key
 
     def __call__(self, data: Mapping[str, Any]) -> dict[str, Any]:
         """Return a copy of the item with the translation in normalised units."""
         item = dict(data)
         for key in self.key_iterator(item):
             with eval_mode(self.network):
-                item["translation"] = self.inferer(item[key][None], self.network.translate)[0]
+                item[self.output_key] = self.inferer(item[key][None], getattr(self.network, self.method))[0]
         return item
 
 
 def translation_output(
-    network: torch.nn.Module, inferer: Callable, preprocessing: InvertibleTransform, output_dir: PathLike
+    network: torch.nn.Module,
+    inferer: Callable,
+    preprocessing: InvertibleTransform,
+    output_dir: PathLike,
+    method: str = "translate",
+    postfix: str = "translation",
 ) -> Compose:
     """Make the transform that writes the healthy translation on the input's grid and in its intensity units.
 
@@ -104,9 +118,9 @@ def translation_output(
     """
     return Compose(
         [
-            Translated("image", network, inferer),
-            RestoreIntensityd("translation", source_key="image"),
-            Invertd("translation", preprocessing, orig_keys="image", nearest_interp=False),
-            SaveVolumed("translation", output_dir, postfix="translation"),
+            Translated("image", network, inferer, method, postfix),
+            RestoreIntensityd(postfix, source_key="image"),
+            Invertd(postfix, preprocessing, orig_keys="image", nearest_interp=False),
+            SaveVolumed(postfix, output_dir, postfix=postfix),
         ]
     )
