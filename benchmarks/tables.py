@@ -164,6 +164,21 @@ def pathogan_real() -> str:
     return rows(("held out", "slices with / without tumour", "method", *SLICE_SCORES), *body) + "\n\n" + note
 
 
+def pathogan_step() -> str:
+    """Time and memory of PathoGAN at the paper's size."""
+    result = read_result("pathogan_step")
+    body = []
+    for variant in ("plain", "checkpointed"):
+        row = result["figures"][variant]
+        if "seconds" in row:
+            cells = [f"{row[key]:.1f}" for key in ("seconds", "activations_gb", "peak_memory_gb")]
+        else:
+            cells = ["-", "-", f"more than {row['more_than_gb']:.1f}"]
+        body.append((variant, *cells))
+    note = f"One step of generators and discriminators in single precision on {result['hardware']}."
+    return rows(("", "seconds a step", "activations kept, GB", "peak memory, GB"), *body) + "\n\n" + note
+
+
 TABLES: dict[str, Callable[[], str]] = {
     "cluttered_mnist_simple48": cluttered_mnist,
     "brain_phantoms": brain_phantoms,
@@ -172,6 +187,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "thigh_phantoms": thigh_phantoms,
     "pathogan_phantoms": pathogan_phantoms,
     "pathogan_real": pathogan_real,
+    "pathogan_step": pathogan_step,
 }
 
 
