@@ -1,13 +1,15 @@
 import pytest
 import torch
-from transeg.networks.blocks import UpsampleConv, make_norm
+import torch.nn.functional as F
+from transeg.networks.blocks import UpsampleConv, make_norm, upsample_nearest
 
 
+@pytest.mark.parametrize("border", ["reflect", "zero"])
 @pytest.mark.parametrize("kernel_size", [3, 5])
 @pytest.mark.parametrize(("spatial_dims", "size"), [(2, (18, 25)), (2, (32, 24)), (3, (9, 7, 8))])
-def test_upsample_conv_equals_upsampling_then_convolving(kernel_size, spatial_dims, size):
+def test_upsample_conv_equals_upsampling_then_convolving(kernel_size, spatial_dims, size, border):
     torch.manual_seed(0)
-    module = UpsampleConv(spatial_dims, 3, 4, kernel_size).double()
+    module = UpsampleConv(spatial_dims, 3, 4, kernel_size, border).double()
     x = torch.randn(2, 3, *size, dtype=torch.double, requires_grad=True)
     results = []
     for low_resolution in (False, True):
@@ -18,6 +20,18 @@ def test_upsample_conv_equals_upsampling_then_convolving(kernel_size, spatial_di
     assert results[0][0].shape == (2, 4, *(2 * s for s in size))
     for plain, fast in zip(*results, strict=True):
         torch.testing.assert_close(fast, plain)
+
+
+def test_zero_borders_are_those_of_a_padded_convolution():
+    module = UpsampleConv(3, 2, 2, 3, "zero")
+    x = torch.randn(1, 2, 9, 10, 11)
+    expected = F.conv3d(upsample_nearest(x), module.conv.weight, module.conv.bias, padding=1)
+    torch.testing.assert_close(module(x), expected)
+
+
+def test_unknown_border_is_named():
+    with pytest.raises(ValueError, match="reflect or zero"):
+        UpsampleConv(2, 1, 1, 3, "wrap")
 
 
 def test_upsample_conv_takes_the_low_resolution_path_for_large_maps():

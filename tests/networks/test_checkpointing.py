@@ -2,7 +2,15 @@ import copy
 
 import pytest
 import torch
-from transeg.networks import CycleNet, GenSegNet, PathoGANNet, add_checkpointing, add_spectral_norm
+from transeg.networks import (
+    CycleNet,
+    GenSegNet,
+    PathoGANNet,
+    UNetGenerator,
+    UNetSegmenter,
+    add_checkpointing,
+    add_spectral_norm,
+)
 from transeg.release.memory import saved_storages
 
 
@@ -19,8 +27,10 @@ def kept(network, image):
         CycleNet(width=8, blocks=6),
         GenSegNet(in_channels=1, width=4, levels=3),
         PathoGANNet(channels=1, image_size=(48, 48), width=8, blocks=6, code=8),
+        UNetGenerator(2, width=4),
+        UNetSegmenter(2, width=4),
     ],
-    ids=["CycleNet", "GenSegNet", "PathoGANNet"],
+    ids=["CycleNet", "GenSegNet", "PathoGANNet", "UNetGenerator", "UNetSegmenter"],
 )
 def test_same_values_and_gradients_with_less_memory(network):
     torch.manual_seed(0)

@@ -7,9 +7,11 @@ from transeg.networks.mine import MutualInformationNet
 from transeg.networks.pathogan import PathoGANNet
 from transeg.networks.resnet import CycleNet, ResNetGenerator
 from transeg.networks.spectral import add_spectral_norm, plain_state_dict
+from transeg.networks.unet import CardiacNet, UNetGenerator, UNetSegmenter
 
 __all__ = [
     "BaselineNet",
+    "CardiacNet",
     "CycleNet",
     "DomainLogits",
     "GenSegNet",
@@ -19,6 +21,8 @@ __all__ = [
     "PatchGAN",
     "PathoGANNet",
     "ResNetGenerator",
+    "UNetGenerator",
+    "UNetSegmenter",
     "add_checkpointing",
     "add_spectral_norm",
     "plain_state_dict",

@@ -94,7 +94,7 @@ def _shuffle(x: Tensor, channels: int) -> Tensor:
 
 
 class UpsampleConv(nn.Module):
-    """Nearest x2 upsampling followed by a convolution (kernel 3 or 5, reflected borders), computed before upsampling.
+    """Nearest x2 upsampling followed by a convolution (kernel 3 or 5), computed before upsampling.
 
     Each of the 2^d output phases sees a sum of kernel taps over low-resolution voxels, so one small convolution
     with 2^d times the outputs and a shuffle give the same values with 2.3 (3x3) or 2.8 (5x5) times fewer
@@ -103,12 +103,20 @@ class UpsampleConv(nn.Module):
     small maps summing the taps costs more than it saves, so these take the plain way.
 
     Shapes: (B, in_channels, *S) -> (B, out_channels, *2S).
+
+    Args:
+        border: "reflect" or "zero", around the upsampled map.
     """
 
-    def __init__(self, spatial_dims: int, in_channels: int, out_channels: int, kernel_size: int) -> None:
+    def __init__(
+        self, spatial_dims: int, in_channels: int, out_channels: int, kernel_size: int, border: str = "reflect"
+    ) -> None:
         super().__init__()
         if kernel_size not in (3, 5):
             raise ValueError(f"UpsampleConv supports kernel sizes 3 and 5, got {kernel_size}.")
+        if border not in ("reflect", "zero"):
+            raise ValueError(f"Unknown border '{border}': choose reflect or zero.")
+        self.border = "reflect" if border == "reflect" else "constant"  # as F.pad names them
         self.conv = CONV[spatial_dims](in_channels, out_channels, kernel_size)
         self.out_channels = out_channels
         self.kernel_size = kernel_size
@@ -133,12 +141,12 @@ class UpsampleConv(nn.Module):
         if self.low_resolution and voxels >= 768 and min(x.shape[2:]) > 1:
             return self._at_low_resolution(x)
         pad = [self.kernel_size // 2] * (2 * (x.dim() - 2))
-        return self.conv(F.pad(upsample_nearest(x), pad, mode="reflect"))
+        return self.conv(F.pad(upsample_nearest(x), pad, mode=self.border))
 
     def _at_low_resolution(self, x: Tensor) -> Tensor:
         weight, bias = self.conv.weight, self.conv.bias
         dims = x.dim() - 2
-        padded = F.pad(x, [1] * (2 * dims), mode="replicate")
+        padded = F.pad(x, [1] * (2 * dims), mode="replicate" if self.border == "reflect" else "constant")
         k, phases = self.taps.size(0), self.taps.size(1)
         kernel = weight.flatten(2) @ self.taps.reshape(k, -1).to(weight.dtype)
         kernel = kernel.reshape(weight.size(0), weight.size(1), phases, -1).transpose(1, 2)
@@ -149,6 +157,8 @@ class UpsampleConv(nn.Module):
         if self.kernel_size == 3:
             for axis in range(2, 2 + dims):
                 out = out.narrow(axis, 1, out.size(axis) - 2)
+            return out
+        if self.border == "constant":
             return out
         for axis in range(2, 2 + dims):
             last = x.size(axis) - 1

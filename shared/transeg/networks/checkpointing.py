@@ -12,8 +12,9 @@ from torch.utils.checkpoint import checkpoint
 
 from transeg.networks.genseg import DecoderBlock, EncoderBlock
 from transeg.networks.resnet import ResidualBlock
+from transeg.networks.unet import UNetDecoderBlock, UNetEncoderBlock
 
-BLOCKS = (ResidualBlock, EncoderBlock, DecoderBlock)
+BLOCKS = (ResidualBlock, EncoderBlock, DecoderBlock, UNetEncoderBlock, UNetDecoderBlock)
 
 
 def add_checkpointing(network: nn.Module, enabled: bool = True) -> nn.Module:
