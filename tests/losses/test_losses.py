@@ -23,6 +23,7 @@ from transeg.losses import (
     region_error,
     relevancy,
     soft_dice,
+    voxel_cross_entropy,
 )
 
 
@@ -91,6 +92,20 @@ def test_soft_dice_averages_over_classes():
 
 def test_soft_dice_of_no_labelled_sample_is_zero():
     assert soft_dice(torch.empty(0, 1, 4, 4), torch.empty(0, 1, 4, 4)).item() == 0
+
+
+def test_voxel_cross_entropy_by_hand():
+    probability = torch.tensor([[0.7, 0.2, 0.1], [0.1, 0.1, 0.8]])  # of two voxels
+    logits = probability.log().T.reshape(1, 3, 2) + 5  # of any size, the differences count
+    for label in (torch.tensor([[[0, 1]]]), torch.tensor([[[0.0, 1.0]]])):
+        assert voxel_cross_entropy(logits, label).item() == pytest.approx(-(math.log(0.7) + math.log(0.1)) / 2)
+    half = torch.tensor([[[30000.0], [-30000.0], [0.0]]], dtype=torch.float16)
+    assert voxel_cross_entropy(half, torch.tensor([[[1]]])).item() == pytest.approx(60000)
+
+
+def test_voxel_cross_entropy_refuses_labels_without_a_class():
+    with pytest.raises(IndexError, match="420"):
+        voxel_cross_entropy(torch.zeros(1, 6, 2), torch.tensor([[[0, 420]]]))
 
 
 def test_prediction_consistency_by_hand_and_teacher_is_constant():
@@ -204,6 +219,7 @@ def _map(x):
         (lambda a: darkening(a, CONSTANT), 1),
         (absolute_error, 2),
         (lambda a: soft_dice(a.reshape(1, 1, -1), CONSTANT.reshape(1, 1, -1)), 1),
+        (lambda a: voxel_cross_entropy(a.reshape(1, 3, 2), torch.tensor([[[2, 0]]])), 1),
         (lambda a: prediction_consistency(a, CONSTANT), 1),
         (mutual_information_bound, 2),
         (lambda a, b: normal_divergence(a.reshape(2, 3), b.reshape(2, 3)), 2),

@@ -14,7 +14,7 @@ from transeg.losses.information import mutual_information_bound
 from transeg.losses.inpainting import label_agreement, label_size, region_error, relevancy
 from transeg.losses.ranks import roll_over_ranks
 from transeg.losses.reconstruction import absolute_error
-from transeg.losses.segmentation import soft_dice
+from transeg.losses.segmentation import soft_dice, voxel_cross_entropy
 from transeg.losses.variational import normal_divergence
 
 __all__ = [
@@ -36,4 +36,5 @@ __all__ = [
     "relevancy",
     "roll_over_ranks",
     "soft_dice",
+    "voxel_cross_entropy",
 ]
