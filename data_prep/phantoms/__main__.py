@@ -3,6 +3,7 @@
     python -m data_prep.phantoms brain --out RAW --cases 24
     python -m data_prep.phantoms liver --out RAW --cases 24
     python -m data_prep.phantoms thigh --out RAW --cases 24
+    python -m data_prep.phantoms heart --out RAW --cases 20
 
 Case i of a seed is the same whatever the number of cases.
 """
@@ -19,6 +20,7 @@ from tqdm import trange
 
 from data_prep.phantoms.brain import brain_phantom, write_brain
 from data_prep.phantoms.common import staged_folder, write_marker
+from data_prep.phantoms.heart import heart_phantom, write_heart
 from data_prep.phantoms.liver import liver_phantom, write_liver
 from data_prep.phantoms.thigh import thigh_phantom, write_thigh
 from data_prep.phantoms.thigh_tissue import GRADES
@@ -106,6 +108,31 @@ def thigh(
         "difficulty": difficulty,
     }
     _write("thigh", out, cases, overwrite, make, options)
+
+
+@app.command()
+def heart(
+    out: Out,
+    cases: Annotated[int, typer.Option(help="Number of CT and of MR patients.", min=1)] = 20,
+    extra_ct: Annotated[int, typer.Option(help="Further CT patients.", min=0)] = 0,
+    seed: Seed = 0,
+    shape: Annotated[str, typer.Option(help="Voxels along the patient's x, y, z.")] = "96,96,80",
+    spacing: Spacing = "2.0",
+    difficulty: Annotated[
+        float, typer.Option(help="0 (clear borders, clean images) to 1 (faint, noisy).", min=0, max=1)
+    ] = 0.5,
+    overwrite: Overwrite = False,
+) -> None:
+    """Contrast CT and MR of different hearts, laid out as MM-WHS."""
+    numbers = (_numbers(shape, int), _numbers(spacing, float))
+
+    def make(folder: Path, case: int) -> str:
+        for modality in ("ct", "mr") if case < cases else ("ct",):
+            write_heart(heart_phantom((seed, case), modality, *numbers, difficulty), folder, case)
+        return "CT and MR" if case < cases else "CT alone"
+
+    options = {"seed": seed, "shape": shape, "spacing": spacing, "difficulty": difficulty, "extra_ct": extra_ct}
+    _write("heart", out, cases + extra_ct, overwrite, make, options)
 
 
 def _write(

@@ -9,7 +9,7 @@ from sklearn.cluster import KMeans
 from sklearn.mixture import GaussianMixture
 from typer.testing import CliRunner
 
-from data_prep.phantoms import brain_phantom, liver_phantom, thigh_phantom
+from data_prep.phantoms import brain_phantom, heart_phantom, liver_phantom, thigh_phantom
 from data_prep.phantoms.__main__ import app
 
 BRAIN = {"shape": (60, 60, 39), "spacing": 4.0}
@@ -238,6 +238,95 @@ def test_thigh_command_writes_a_folder_for_each_grade(tmp_path):
     wrong = run("thigh", "--out", tmp_path / "wrong", "--grades", "severe,grave", "--cases", 2)
     assert wrong.exit_code == 1
     assert "got grave" in str(wrong.exception) + wrong.output
+
+
+HEART = {"shape": (64, 64, 52), "spacing": 3.0}
+
+
+def heart(case, modality="ct", difficulty=0.5):
+    return heart_phantom((7, case), modality, **HEART, difficulty=difficulty)
+
+
+def regions(phantom):
+    """Millilitres and signal of each labelled region."""
+    voxel = abs(np.linalg.det(phantom.affine[:3, :3])) / 1000
+    masks = {value: phantom.label == value for value in np.unique(phantom.label)[1:]}
+    return {v: m.sum() * voxel for v, m in masks.items()}, {v: phantom.image[m].mean() for v, m in masks.items()}
+
+
+def test_heart_is_a_function_of_seed_and_differs_between_modalities():
+    first, again, other, mr = heart(0), heart(0), heart(1), heart(0, "mr")
+    assert np.array_equal(first.image, again.image)
+    assert np.array_equal(first.label, again.label)
+    ct_sizes, other_sizes, mr_sizes = (regions(phantom)[0] for phantom in (first, other, mr))
+    for value in (205, 420, 500, 550, 600):
+        assert abs(ct_sizes[value] / other_sizes[value] - 1) > 0.01
+        assert abs(ct_sizes[value] / mr_sizes[value] - 1) > 0.01
+    with pytest.raises(ValueError, match="ct or mr"):
+        heart_phantom(0, "us")
+
+
+@pytest.mark.parametrize("modality", ["ct", "mr"])
+def test_heart_has_all_regions_in_plausible_sizes_and_places(modality):
+    for case in range(4):
+        phantom = heart(case, modality)
+        sizes, _ = regions(phantom)
+        assert set(sizes) == {205, 420, 500, 550, 600, 820, 850}
+        assert all(25 < sizes[value] < 260 for value in (205, 420, 500, 550, 600)), sizes
+        at = {
+            value: nib.affines.apply_affine(phantom.affine, np.argwhere(phantom.label == value).mean(axis=0))
+            for value in sizes
+        }
+        assert at[550][0] > at[500][0] + 25, "the right atrium is right of the left ventricle"
+        assert at[600][1] > at[420][1] + 25, "the right ventricle is in front of the left atrium"
+        assert at[820][2] > at[500][2] + 25, "the aorta is above the left ventricle"
+        touching = (phantom.label[1:] == 500) & (phantom.label[:-1] == 205)
+        assert touching.any()
+
+
+def test_heart_ct_in_hounsfield_units_mr_in_any():
+    bright, gains = [], []
+    for case in range(4):
+        ct, mr = heart(case), heart(case, "mr")
+        _, hu = regions(ct)
+        assert hu[500] > hu[600] > hu[205] > 40, "contrast is in the left heart first"
+        assert np.percentile(ct.image, 2) < -780, "lung and air"
+        assert nib.aff2axcodes(ct.affine) == ("L", "P", "S")
+        _, signal = regions(mr)
+        assert signal[500] > 1.35 * signal[205]
+        assert np.percentile(mr.image, 20) < 0.3 * signal[500], "lungs are dark"
+        bright.append(hu[500])
+        gains.append(signal[500])
+        oblique = np.abs(mr.affine[:3, :3] / np.linalg.norm(mr.affine[:3, :3], axis=0))
+        assert oblique.max(axis=0).min() < 0.9999
+    assert max(gains) > 1.3 * min(gains)
+    assert np.ptp(bright) > 10
+
+
+def test_heart_difficulty_buries_the_myocardium_in_noise():
+    for modality in ("ct", "mr"):
+        clear = []
+        for difficulty in (0.0, 0.5, 1.0):
+            phantom = heart(2, modality, difficulty)
+            blood, muscle = (phantom.image[phantom.label == value].astype(float) for value in (600, 205))
+            clear.append((blood.mean() - muscle.mean()) / np.sqrt(blood.var() + muscle.var()))
+        assert clear[0] > clear[1] > clear[2] > 0.2, clear
+
+
+def test_heart_command_writes_the_layout_of_mmwhs(tmp_path):
+    options = ("--shape", "32,32,26", "--spacing", "6")
+    many, few = tmp_path / "many", tmp_path / "few"
+    result = run("heart", "--out", many, "--cases", 2, "--extra-ct", 1, *options)
+    assert result.exit_code == 0, result.output
+    assert "1 CT alone, 2 CT and MR" in result.output
+    names = {f"ct_train/ct_train_{n}_{kind}.nii.gz" for n in (1001, 1002, 1003) for kind in ("image", "label")}
+    names |= {f"mr_train/mr_train_{n}_{kind}.nii.gz" for n in (1001, 1002) for kind in ("image", "label")}
+    assert {str(path.relative_to(many)) for path in many.rglob("*.nii.gz")} == names
+    assert run("heart", "--out", few, "--cases", 1, *options).exit_code == 0
+    for file in few.rglob("*.nii.gz"):
+        assert np.array_equal(nib.load(file).dataobj, nib.load(many / file.relative_to(few)).dataobj)
+    labels = set(np.unique(nib.load(many / "mr_train" / "mr_train_1001_label.nii.gz").dataobj))
+    assert labels <= {0, 205, 420, 500, 550, 600, 820, 850}
 
 
 def test_command_does_not_remove_other_folders(tmp_path):
