@@ -48,7 +48,7 @@ def trained(data, folder, *overlays, prepare_batch=to_device):
 BASELINES = sorted(path.relative_to(CONFIGS).as_posix() for path in CONFIGS.glob("baselines/*.json"))
 
 
-@pytest.mark.parametrize("overlay", ["detached_masks.json", "one_discriminator.json", "multi_scale.json", *BASELINES])
+@pytest.mark.parametrize("overlay", ["attached_masks.json", "one_discriminator.json", "multi_scale.json", *BASELINES])
 def test_overlay_trains_one_iteration(overlay, prepared, tmp_path):
     torch.manual_seed(0)
     fresh = parser_of("train.json", overlay, width=4).get_parsed_content("network_def")
@@ -57,7 +57,7 @@ def test_overlay_trains_one_iteration(overlay, prepared, tmp_path):
     assert sum(not torch.equal(a, b) for a, b in pairs) > len(list(fresh.parameters())) // 3
     assert all(torch.isfinite(torch.as_tensor(v)) for v in trainer.state.output["terms"].values())
     assert (tmp_path / "models" / "model.pt").is_file()
-    assert parser.get_parsed_content("objective").__dict__.get("detach_masks", False) == ("detached" in overlay)
+    assert parser.get_parsed_content("objective").__dict__.get("detach_masks", True) == ("attached" not in overlay)
 
 
 def test_directions_share_one_discriminator(prepared, tmp_path):
