@@ -3,10 +3,10 @@ chosen on the validation patients' masks, and a U-Net that learns from the masks
 
 All go through the bundle's evaluation; weights are those of the last update. Parts that are done are not repeated.
 
-    python -m data_prep.phantoms brain --out RAW --cases 60
-    python -m data_prep.brats_slices --data RAW --out DATA --test 12 --validation 6
-    python -m data_prep.brats_slices --data RAW --out LABELLED --test 12 --validation 6 --labelled
-    python -m benchmarks.pathogan_phantoms --data DATA --labelled LABELLED --work WORK --epochs 20 --install
+    python -m data_prep.phantoms brain --out RAW --cases 200
+    python -m data_prep.brats_slices --data RAW --out DATA --test 40 --validation 10
+    python -m data_prep.brats_slices --data RAW --out LABELLED --test 40 --validation 10 --labelled
+    python -m benchmarks.pathogan_phantoms --data DATA --labelled LABELLED --work WORK --install
 """
 
 from __future__ import annotations
@@ -107,7 +107,7 @@ def main(
     labelled: Annotated[Path, typer.Option(help="The same with --labelled, for the supervised reference.")],
     work: Annotated[Path, typer.Option(help="Folder for weights, logs and scores.")],
     seeds: int = 3,
-    epochs: int = 20,
+    epochs: int = 15,
     batches: Annotated[int, typer.Option(help="Updates of an epoch.")] = 100,
     jobs: Annotated[int, typer.Option(help="Runs at a time, each on one thread.")] = 1,
     install: Annotated[bool, typer.Option(help="Copy the weights of seed 0 into the bundle.")] = False,

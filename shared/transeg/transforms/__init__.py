@@ -1,9 +1,16 @@
 """Named MONAI transforms: loading with checks, preprocessing of a data set, augmentation, saving."""
 
 from transeg.transforms.brain import NormaliseBraind, brain_mask, brain_preprocessing
-from transeg.transforms.centre import CentreForegroundd
+from transeg.transforms.centre import CentreForegroundd, CropAtCentred
 from transeg.transforms.classical import SegmentGraphCutd, SegmentMixtured, scan_legs
-from transeg.transforms.intensity import RestoreIntensityd, ScaleRanged, SignedRanged, foreground_mask
+from transeg.transforms.heart import HEART_CLASSES, HeartCentred, find_heart, heart_preprocessing
+from transeg.transforms.intensity import (
+    RestoreIntensityd,
+    ScaleRanged,
+    SignedRanged,
+    WindowRanged,
+    foreground_mask,
+)
 from transeg.transforms.load import LoadVolumed, VolumeError
 from transeg.transforms.outputs import SaveVolumed, Translated, translation_output
 from transeg.transforms.reports import MeasureLegsd, MuscleCompartmentd, TrustReportd
@@ -12,7 +19,10 @@ from transeg.transforms.synthesis import Implanted, Synthesised, synthesis_outpu
 from transeg.transforms.thigh import body_mask, thigh_preprocessing
 
 __all__ = [
+    "HEART_CLASSES",
     "CentreForegroundd",
+    "CropAtCentred",
+    "HeartCentred",
     "Implanted",
     "LoadSliced",
     "LoadVolumed",
@@ -29,10 +39,13 @@ __all__ = [
     "Translated",
     "TrustReportd",
     "VolumeError",
+    "WindowRanged",
     "body_mask",
     "brain_mask",
     "brain_preprocessing",
+    "find_heart",
     "foreground_mask",
+    "heart_preprocessing",
     "scan_legs",
     "synthesis_output",
     "thigh_preprocessing",

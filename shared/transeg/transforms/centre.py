@@ -63,6 +63,42 @@ class CentreForegroundd(CropForegroundd):
         self.cropper = _CentreForeground(size, select_fn, name)
 
 
+class _CropAtCentre(CropForeground):
+    """Crop or pad to `size` around the point (mm) that the meta data of the volume hold under `name`."""
+
+    def __init__(self, size: Sequence[int], name: str) -> None:
+        super().__init__()
+        self.size, self.name = np.array(size), name
+
+    def compute_bounding_box(self, img: torch.Tensor) -> tuple[np.ndarray, np.ndarray]:
+        """Return the first corner of the box and the corner behind its last voxel; both may lie outside."""
+        to_voxel = np.linalg.inv(np.asarray(img.affine, dtype=np.float64))
+        voxel = to_voxel[:3, :3] @ np.asarray(img.meta[self.name], dtype=np.float64) + to_voxel[:3, 3]
+        start = np.floor(voxel + 1 - self.size / 2).astype(int)
+        if (start >= img.shape[1:]).any() or (start + self.size <= 0).any():
+            point = ", ".join(f"{float(value):.0f}" for value in img.meta[self.name])
+            raise VolumeError(f"{file_name(img)}: nothing of the image lies around ({point}) mm; correct the centre")
+        return start, start + self.size
+
+
+class CropAtCentred(CropForegroundd):
+    """Crop or pad all axes of all keys to `size` around a point in mm; pads with 0. Invertible.
+
+    Args:
+        keys: volumes (C, X, Y, Z) of one grid.
+        source_key: the volume whose meta data hold the point.
+        size: (X, Y, Z) in voxels; the point is in the voxel of index size // 2 or (of odd sizes) the middle one.
+        name: of the point (3,) in the meta data, world coordinates.
+
+    Raises:
+        VolumeError: the box lies outside of the image.
+    """
+
+    def __init__(self, keys: KeysCollection, source_key: str, size: Sequence[int], name: str) -> None:
+        super().__init__(keys, source_key, start_coord_key=None, end_coord_key=None)
+        self.cropper = _CropAtCentre(size, name)
+
+
 def file_name(image: torch.Tensor) -> str:
     """File that a volume came from, for messages."""
     return str(image.meta.get("filename_or_obj", "volume")) if isinstance(image, MetaTensor) else "volume"

@@ -45,6 +45,26 @@ class ScaleRanged(MapTransform):
         return item
 
 
+class WindowRanged(MapTransform):
+    """Map the intensities `low` to `high`, in the units of the file, to 0 to 1 and cut off what lies beyond.
+
+    For CT, whose units (HU) are the same in every scan; undone as `ScaleRanged` is.
+    """
+
+    def __init__(self, keys: KeysCollection, low: float, high: float) -> None:
+        super().__init__(keys)
+        self.low, self.high = low, high
+
+    def __call__(self, data: Mapping[str, Any]) -> dict[str, Any]:
+        """Scale (C, X, Y, Z) and note offset and scale (C,) in the meta data."""
+        item = dict(data)
+        for key in self.key_iterator(item):
+            image = item[key]
+            item[key] = ((image - self.low) / (self.high - self.low)).clamp(0, 1)
+            note_scale(item[key], torch.full((len(image),), self.low), torch.full((len(image),), self.high - self.low))
+        return item
+
+
 class SignedRanged(MapTransform):
     """Map [0, 1] to [-1, 1], the range of tanh, and keep the noted scale right."""
 
