@@ -56,7 +56,7 @@ class Case:
 
 
 @dataclass
-class _Kept:
+class Kept:
     """The slices of a case without their pixels."""
 
     presence: list[dict[str, Any]] = field(default_factory=list)
@@ -115,14 +115,7 @@ def prepare_cases(
     path = out / "datalist.json"
     path.unlink(missing_ok=True)  # until the end the folder is not a whole data set
     cases = sorted(cases, key=lambda case: case.name)
-    kept: dict[str, _Kept] = {}
-    failed: dict[str, str] = {}
-    for case, result in zip(cases, _work(cases, partial(_prepare_case, make=make, out=out), workers), strict=True):
-        if isinstance(result, str):
-            failed[case.name] = result
-            logger.error("%s failed: %s", case.name, result)
-        else:
-            kept[case.name] = result
+    kept, failed = write_cases(cases, make, out, workers)
     training = [case.name for case in cases if case.name in kept and splits[case.name] == "training"]
     if not any(kept[name].presence for name in {*training, *also_training} & set(kept)):
         raise ValueError("no slice with a lesion in the training volumes, so nothing to learn from" + _listed(failed))
@@ -164,9 +157,33 @@ def prepare_cases(
     )
     _print_summary(lists | volumes, labelled, dropped, SPLITS[:1] if graded else SPLITS)
     print(f"wrote {path}")
-    if failed:
-        raise CasesFailedError(f"{len(failed)} of {len(cases)} cases failed, the others are done:{_listed(failed)}")
+    raise_failed(failed, len(cases))
     return path
+
+
+def write_cases(
+    cases: Sequence[Case], make: Callable[[Case], CaseSlices], out: Path, workers: int = 1
+) -> tuple[dict[str, Kept], dict[str, str]]:
+    """Write the stacks of every case; arguments as for `prepare_cases`.
+
+    Returns:
+        What is kept by name of the case, and the reason by name of each that failed.
+    """
+    kept: dict[str, Kept] = {}
+    failed: dict[str, str] = {}
+    for case, result in zip(cases, _work(cases, partial(_prepare_case, make=make, out=out), workers), strict=True):
+        if isinstance(result, str):
+            failed[case.name] = result
+            logger.error("%s failed: %s", case.name, result)
+        else:
+            kept[case.name] = result
+    return kept, failed
+
+
+def raise_failed(failed: Mapping[str, str], cases: int) -> None:
+    """Raise CasesFailedError with the reason of each case that failed, if any of that many cases did."""
+    if failed:
+        raise CasesFailedError(f"{len(failed)} of {cases} cases failed, the others are done:{_listed(failed)}")
 
 
 def _listed(failed: Mapping[str, str]) -> str:
@@ -182,7 +199,7 @@ def _work(cases: Sequence[Case], task: Callable[[Case], Any], workers: int) -> I
         yield from progress(pool.map(task, cases))
 
 
-def _prepare_case(case: Case, make: Callable[[Case], CaseSlices], out: Path) -> _Kept | str:
+def _prepare_case(case: Case, make: Callable[[Case], CaseSlices], out: Path) -> Kept | str:
     """Write the stacks of a case; the reason as text if it fails."""
     if case.problem:
         return case.problem
@@ -196,7 +213,7 @@ def _prepare_case(case: Case, make: Callable[[Case], CaseSlices], out: Path) -> 
             return str(error)
         logger.exception("%s", case.name, exc_info=error)
         return f"{type(error).__name__}: {error}"
-    return _Kept(presence, absence, slices.dropped)
+    return Kept(presence, absence, slices.dropped)
 
 
 def _choose_labelled(

@@ -45,6 +45,19 @@ def test_bytes_are_scaled_to_one(stacks):
     np.testing.assert_allclose(image, arrays["bytes"][1] / 255, rtol=1e-6)
 
 
+def test_whole_volumes_keep_the_classes_of_their_label(tmp_path):
+    image, label = np.arange(24.0).reshape(1, 1, 2, 3, 4), np.arange(24).reshape(1, 2, 3, 4) % 6
+    np.save(tmp_path / "image.npy", image.astype(np.float16))
+    np.save(tmp_path / "label.npy", label.astype(np.uint8))
+    item = {"image": str(tmp_path / "image.npy"), "label": str(tmp_path / "label.npy"), "index": 0}
+    loaded = LoadSliced(spatial_dims=3, classes=True)(item)
+    np.testing.assert_array_equal(loaded["image"], image[0])
+    np.testing.assert_array_equal(loaded["label"], label)
+    assert loaded["label"].dtype == torch.float32
+    with pytest.raises(ValueError, match="5 axes instead of 4"):
+        LoadSliced()(item)
+
+
 def test_batches_of_either_loader_have_the_agreed_form(stacks):
     _, files = stacks
     items = [{"image": files["image"], "index": i} for i in range(5)]

@@ -4,6 +4,8 @@ from transeg.data.brain_slices import BrainSlices
 from transeg.data.datalist import DatalistError, read_datalist, write_datalist, write_stack
 from transeg.data.datasets import SliceDataset, UnpairedDataset
 from transeg.data.half_slices import BrainHalfSlices, half_slices
+from transeg.data.heart_volumes import HeartVolumes
+from transeg.data.modalities import TwoModalityDataset
 from transeg.data.samplers import UnpairedBatchSampler
 from transeg.data.slices import CaseSlices, write_slices
 from transeg.data.studies import StudySlices
@@ -14,9 +16,11 @@ __all__ = [
     "BrainSlices",
     "CaseSlices",
     "DatalistError",
+    "HeartVolumes",
     "SliceDataset",
     "StudySlices",
     "ThighSlices",
+    "TwoModalityDataset",
     "UnpairedBatchSampler",
     "UnpairedDataset",
     "darkened",

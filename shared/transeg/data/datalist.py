@@ -1,14 +1,16 @@
 """Datalists in MONAI's Decathlon form and the stacks of slices that they point into.
 
 A prepared folder holds `datalist.json` and stacks `images/<case>.npy` (N, C, X, Y) and `labels/<case>.npy`
-(N, X, Y). An item addresses one slice: {"image": "images/a.npy", "label": "labels/a.npy", "index": 17, "case": "a"};
-an item without a label has no "label" key. Paths are relative to the datalist.
+(N, X, Y), or (1, C, X, Y, Z) and (1, X, Y, Z) of whole volumes. An item addresses one slice (or the volume):
+{"image": "images/a.npy", "label": "labels/a.npy", "index": 17, "case": "a"}; an item without a label has no "label"
+key. Paths are relative to the datalist.
 """
 
 from __future__ import annotations
 
 import json
 import os
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -84,6 +86,7 @@ def write_datalist(
     modality: Sequence[str],
     labels: Sequence[str],
     preparation: Mapping[str, Any],
+    dimensions: int = 2,
 ) -> Path:
     """Write a datalist with the usual Decathlon fields, whole or not at all.
 
@@ -95,16 +98,21 @@ def write_datalist(
         modality: name of each channel.
         labels: name of each label value, background first.
         preparation: options, seed and counts, to know later how the data came about.
+        dimensions: of an item's image, 2 or 3.
     """
     path = Path(path)
+    counts = Counter()
+    for key, items in lists.items():
+        split, _, kind = key.partition("_")
+        counts[split] += len(items) if kind != "absence" and not kind.endswith("volumes") else 0
     fields = {
         "name": name,
         "description": description,
         "modality": {str(channel): value for channel, value in enumerate(modality)},
         "labels": {str(value): label for value, label in enumerate(labels)},
-        "tensorImageSize": "2D",
-        "numTraining": len(lists.get("training", ())),
-        "numTest": len(lists.get("test", ())),
+        "tensorImageSize": f"{dimensions}D",
+        "numTraining": counts["training"],
+        "numTest": counts["test"],
         "preparation": dict(preparation),
     }
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -13,12 +13,15 @@ import numpy as np
 from torch.utils.data import Sampler
 
 from transeg.data.datasets import UnpairedDataset
+from transeg.data.modalities import TwoModalityDataset
 
 PRESENCE, LABELLED, ABSENCE = range(3)  # independent streams of random numbers
 
 
 class UnpairedBatchSampler(Sampler[list]):
     """Batch sampler for `UnpairedDataset`: lists of pairs (i, j), or of i where there is no absence domain.
+
+    Of a `TwoModalityDataset` the modality with more volumes stands in place of presence, the other of absence.
 
     Everything is a pure function of the seed and the epoch (`set_epoch`), so a run that resumes draws what it would
     have drawn. Several processes share each batch, row by row in turn; their number does not change it. Every batch is
@@ -40,7 +43,7 @@ class UnpairedBatchSampler(Sampler[list]):
 
     def __init__(
         self,
-        dataset: UnpairedDataset,
+        dataset: UnpairedDataset | TwoModalityDataset,
         batch_size: int,
         batches_per_epoch: int | None = None,
         labelled_per_batch: int = 0,
@@ -120,7 +123,7 @@ class UnpairedBatchSampler(Sampler[list]):
         return row[offset : offset + count].reshape(len(self), per_batch)
 
 
-def _weights(dataset: UnpairedDataset) -> np.ndarray | None:
+def _weights(dataset: UnpairedDataset | TwoModalityDataset) -> np.ndarray | None:
     """Probabilities of the absence slices, or None where no item carries a weight."""
     items = dataset.absence or ()
     if not any("weight" in item for item in items):

@@ -19,33 +19,42 @@ class LoadSliced(MapTransform):
 
     Images come from stacks (N, C, X, Y) as float32 (C, X, Y), uint8 scaled by 1/255; labels from stacks (N, X, Y) as
     float32 (1, X, Y) of 0 and 1 (label > 0). A missing label becomes zeros, and "labelled" tells whether the
-    (first) label was there. Plain tensors: slices need no affine.
+    (first) label was there. Plain tensors: slices need no affine. A stack of whole volumes has one more axis.
 
     Args:
         keys: images.
         label_keys: labels, of the size of the first image.
+        spatial_dims: 2 for slices, 3 for volumes.
+        classes: keep the values of the labels instead of 0 and 1.
 
     Raises:
         ValueError: a file that is no stack of the expected form, or an index beyond its end.
     """
 
-    def __init__(self, keys: KeysCollection = ("image",), label_keys: KeysCollection = ("label",)) -> None:
+    def __init__(
+        self,
+        keys: KeysCollection = ("image",),
+        label_keys: KeysCollection = ("label",),
+        spatial_dims: int = 2,
+        classes: bool = False,
+    ) -> None:
         super().__init__(keys)
-        self.label_keys = ensure_tuple(label_keys)
+        self.label_keys, self.spatial_dims, self.classes = ensure_tuple(label_keys), spatial_dims, classes
 
     def __call__(self, data: Mapping[str, Any]) -> dict[str, Any]:
         """Return a copy of the item with tensors in place of file names."""
         item = dict(data)
         index = item["index"]
         for key in self.keys:
-            part = _slice(item[key], index, ndim=4)
+            part = _slice(item[key], index, self.spatial_dims + 2)
             image = torch.from_numpy(part.astype(np.float32))
             item[key] = image.div_(255) if part.dtype == np.uint8 else image
         if self.label_keys:
             item["labelled"] = self.label_keys[0] in item
         for key in self.label_keys:
             if key in item:
-                item[key] = torch.from_numpy((_slice(item[key], index, ndim=3) > 0).astype(np.float32))[None]
+                label = _slice(item[key], index, self.spatial_dims + 1)
+                item[key] = torch.from_numpy((label if self.classes else label > 0).astype(np.float32))[None]
             else:
                 item[key] = torch.zeros(1, *item[self.keys[0]].shape[1:])
         return item
