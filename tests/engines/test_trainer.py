@@ -1,5 +1,6 @@
 import subprocess
 import sys
+import weakref
 from pathlib import Path
 
 import pytest
@@ -8,6 +9,7 @@ import toy_engine as toy
 from ignite.engine import Events
 from monai.engines.utils import IterationEvents
 from torch import nn
+from torch.autograd.graph import saved_tensors_hooks
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from transeg.engines import AlternatingTrainer, NonFiniteError, Player
 
@@ -94,6 +96,58 @@ def test_a_graph_that_two_players_need_is_retained():
     start = {name: nets[name].weight.clone() for name in ("stem", "a", "b")}
     trainer.run()
     assert all(not torch.equal(start[name], nets[name].weight) for name in start)
+
+
+class Saved:
+    """What autograd keeps of a tensor for a backward."""
+
+    def __init__(self, tensor):
+        self.tensor = tensor
+
+
+def test_a_graph_that_later_players_see_detached_is_freed_and_nothing_else_changes():
+    def train(declared):
+        saved, alive = [], []
+
+        class Spy(toy.ToyObjective):
+            detached = frozenset(declared)
+
+            def forward(self, nets, batch):
+                def pack(tensor):
+                    kept = Saved(tensor)
+                    saved.append(weakref.ref(kept))
+                    return kept
+
+                with saved_tensors_hooks(pack, lambda kept: kept.tensor):
+                    return super().forward(nets, batch)
+
+            def discriminators(self, nets, t):
+                alive.append(sum(ref() is not None for ref in saved))
+                return super().discriminators(nets, t)
+
+        nets = toy.make_networks()
+        players = toy.make_players(nets)[::-1]  # generators first
+        toy.make_trainer(2, objective=Spy(), nets=nets, players=players).run()
+        return alive, nn.ModuleDict(nets).state_dict()
+
+    (freed, weights), (retained, same) = train({"discriminators"}), train(())
+    assert freed == [0] * 12
+    assert all(count > 0 for count in retained)
+    assert all(torch.equal(value, same[key]) for key, value in weights.items())
+
+
+@pytest.mark.parametrize("order", [(0, 1), (1, 0)])
+def test_a_player_that_is_declared_detached_and_is_not_is_named(order):
+    class Careless(toy.ToyObjective):
+        detached = frozenset({"discriminators"})
+
+        def discriminators(self, nets, t):
+            return {"real": (1 - nets["d"](t.target)).relu().mean(), "fake": (1 + nets["d"](t.fake)).relu().mean()}
+
+    nets = toy.make_networks()
+    players = [toy.make_players(nets)[i] for i in order]
+    with pytest.raises(ValueError, match=r"Careless declares 'discriminators' as detached, but .*Detach there"):
+        toy.make_trainer(1, objective=Careless(), nets=nets, players=players).run()
 
 
 class Once(nn.Module):
@@ -306,6 +360,10 @@ def test_parts_that_do_not_fit_are_named():
     players[0].name = "segmenters"
     with pytest.raises(ValueError, match="ToyObjective has no method 'segmenters'"):
         toy.make_trainer(nets=nets, players=players)
+    misspelt = toy.ToyObjective()
+    misspelt.detached = frozenset({"discriminator"})
+    with pytest.raises(ValueError, match="ToyObjective has no method 'discriminator'"):
+        toy.make_trainer(objective=misspelt)
     players[0].name = "generators"
     with pytest.raises(ValueError, match="different names"):
         toy.make_trainer(nets=nets, players=players)

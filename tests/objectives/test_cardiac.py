@@ -159,6 +159,7 @@ def test_segmenters_leave_the_generators_alone(volumes, name):
     objective = CardiacObjective()
     objective.segmenters(nets, objective.forward(nets, batch))[name].backward()
     assert reached(nets) == {"s_ct", "s_mr"}
+    assert "segmenters" in objective.detached
 
 
 def test_discriminators_leave_the_generators_alone(volumes):
@@ -166,6 +167,7 @@ def test_discriminators_leave_the_generators_alone(volumes):
     objective = CardiacObjective()
     objective.discriminators(nets, objective.forward(nets, batch))["adversarial"].backward()
     assert reached(nets) == {"d_ct", "d_mr"}
+    assert "discriminators" in objective.detached
 
 
 @pytest.mark.parametrize("name", ["adversarial", "cycle", "shape"])

@@ -95,6 +95,7 @@ def test_discriminators_do_not_reach_the_generator():
     objective.discriminators(nets, objective.forward(nets, batch))["adversarial"].backward()
     assert all(p.grad is None for p in nets["generator"].parameters())
     assert all(p.grad is not None for name in ("d_a", "d_p") for p in nets[name].parameters())
+    assert "discriminators" in objective.detached
 
 
 def test_several_pathologies_only_add_what_an_image_presents():
@@ -119,6 +120,7 @@ def test_information_estimator_leaves_the_codes_alone():
     objective.information(nets, objective.forward(nets, batch))["mutual_information"].backward()
     assert all(p.grad is None for p in nets["generator"].parameters())
     assert all(p.grad is not None for p in nets["information"].parameters())
+    assert "information" in objective.detached
 
 
 def test_unknown_direction_is_refused():

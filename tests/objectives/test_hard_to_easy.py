@@ -78,6 +78,7 @@ def test_players_train_their_own_networks_alone():
     objective.discriminators(nets, t)["adversarial"].backward()
     assert all(p.grad is None for p in nets["generator"].parameters())
     assert all(p.grad is not None for name in ("d_e", "d_h") for p in nets[name].parameters())
+    assert "discriminators" in objective.detached
 
 
 def test_the_pools_belong_to_the_state():

@@ -87,6 +87,7 @@ def test_discriminators_leave_the_generator_alone(parts):
     loss.backward()
     assert all(p.grad is None for p in nets["generator"].parameters())
     assert all(p.grad is not None for name in ("d_a", "d_b") for p in nets[name].parameters())
+    assert "discriminators" in objective.detached
     halves = [
         0.5 * ((d(real)[0] - 1).square().mean() + d(fake)[0].square().mean())
         for d, real, fake in ((nets["d_a"], t.x_a, t.y_a), (nets["d_b"], t.x_b, t.y_b))

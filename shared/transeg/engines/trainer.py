@@ -31,7 +31,8 @@ class Objective(Protocol):
     The terms are named, unweighted scalars. Detach where a player must not train what came before. Parametrized
     weights (spectral norm) are computed once a phase and then shared, so do not call the same network first
     without and then with gradient in one method. An objective with a memory has ``state_dict`` and
-    ``load_state_dict``, holding tensors and plain Python only.
+    ``load_state_dict``, holding tensors and plain Python only. It may name in ``detached``, a frozenset, the players
+    whose terms see what ``forward`` computed detached only: these do not keep its graph in memory.
     """
 
     def forward(self, nets: Mapping[str, nn.Module], batch: Mapping[str, Any]) -> Any:
@@ -72,9 +73,9 @@ class AlternatingTrainer(SupervisedTrainer):
     """Runs the objective's forward once per batch, then lets each player in turn minimise its own terms.
 
     A player's backward stops at its own parameters (``inputs=``), so a generator's step computes no weight gradient of
-    a discriminator. The graph of the forward is retained only while a later player may need it and this one uses it:
-    put players that see detached tensors (discriminators) first, and it is freed during the last backward. A player
-    must not need the graph through weights that an earlier player has changed; autograd refuses that.
+    a discriminator. The activations that the forward saved are freed during the backward of the last player that may
+    need them (any but the objective's ``detached``); the tensors that it returned stay. A player must not need the
+    graph through weights that an earlier player has changed; autograd refuses that.
 
     Everything random is seeded at the start of each epoch from (seed, epoch, rank), and the loader is started anew.
     Checkpoints are taken between epochs, so they need no random state: seed and epoch are the whole of it.
@@ -107,7 +108,8 @@ class AlternatingTrainer(SupervisedTrainer):
         kwargs: further arguments of `monai.engines.SupervisedTrainer`.
 
     Raises:
-        ValueError: players, objective, networks or averages do not fit together.
+        ValueError: players, objective, networks or averages do not fit together; while running, a player that is
+            declared ``detached`` is not.
         NonFiniteError, RankLostError: while running.
     """
 
@@ -135,6 +137,7 @@ class AlternatingTrainer(SupervisedTrainer):
         if precision not in _PRECISIONS:
             raise ValueError(f"precision must be one of {list(_PRECISIONS)}, got {precision!r}.")
         self.objective, self.players, self.networks = objective, list(players), dict(networks)
+        self._detached = frozenset(getattr(objective, "detached", ()))
         self.averages = dict(averages or {})
         self.precision, self.seed = precision, seed
         if accumulation_steps < 1:
@@ -171,7 +174,7 @@ class AlternatingTrainer(SupervisedTrainer):
         if len(set(names)) < len(names) or not names:
             raise ValueError(f"Players need different names, at least one: {names}.")
         kind = type(self.objective).__name__
-        for name in ("forward", *names):
+        for name in ("forward", *names, *self._detached):
             if not callable(getattr(self.objective, name, None)):
                 raise ValueError(f"{kind} has no method '{name}'" + (" for this player." if name in names else "."))
         known = {id(p) for module in self.networks.values() for p in module.parameters()}
@@ -252,7 +255,7 @@ class AlternatingTrainer(SupervisedTrainer):
         self.fire_event(IterationEvents.LOSS_COMPLETED)
         scaled = self.grad_scaler.scale(total / window)
         if total.requires_grad:
-            retain = player is not self.players[-1] and reaches(total, nodes)
+            retain = self._retains(player, total, nodes)
             scaled.backward(inputs=player.parameters, retain_graph=retain)
         self.fire_event(IterationEvents.BACKWARD_COMPLETED)
 
@@ -276,6 +279,18 @@ class AlternatingTrainer(SupervisedTrainer):
             named = [name for name in bad if name in terms] or bad
             raise NonFiniteError(player.name, named, self.state.epoch, self.state.iteration)
         return values
+
+    def _retains(self, player: Player, total: Tensor, nodes: set[Any]) -> bool:
+        """Whether this player's backward uses the graph of the forward and a later player may need it too."""
+        if not reaches(total, nodes):
+            return False
+        if player.name in self._detached:
+            raise ValueError(
+                f"{type(self.objective).__name__} declares '{player.name}' as detached, but its terms lead back to "
+                "what forward computed. Detach there, or take it out of the objective's 'detached'."
+            )
+        later = self.players[self.players.index(player) + 1 :]
+        return any(other.name not in self._detached for other in later)
 
     @contextmanager
     def _phase(self) -> Iterator[None]:

@@ -59,6 +59,8 @@ class CardiacObjective:
         ValueError: unknown volumes, or such as need translations that are not computed.
     """
 
+    detached = frozenset({"segmenters", "discriminators"})
+
     def __init__(
         self, shape: bool = True, volumes: Sequence[str] = VOLUMES, translate: bool = True, pool_size: int = 50
     ) -> None:

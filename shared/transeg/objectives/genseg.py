@@ -66,6 +66,8 @@ class GenSegObjective:
             slices with a lesion; on whole volumes it keeps false alarms away.
     """
 
+    detached = frozenset({"discriminators", "information"})
+
     def __init__(self, translate: str = "both", segment_absence: bool = False) -> None:
         if translate not in ("both", "presence_to_absence", "none"):
             raise ValueError(f"translate is both, presence_to_absence or none, got '{translate}'.")

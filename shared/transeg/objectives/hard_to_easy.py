@@ -57,6 +57,8 @@ class HardToEasyObjective:
         pool_size: earlier translations kept for each discriminator (Zhu et al.: 50).
     """
 
+    detached = frozenset({"discriminators"})
+
     def __init__(
         self, adversarial: str = "least_squares", identity: bool = True, domain: bool = True, pool_size: int = 50
     ) -> None:

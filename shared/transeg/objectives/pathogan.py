@@ -66,6 +66,8 @@ class PathoGANObjective:
         pool_size: earlier translations kept for each discriminator.
     """
 
+    detached = frozenset({"discriminators"})
+
     def __init__(
         self,
         detach_masks: bool = False,
