@@ -12,6 +12,7 @@ from pathlib import Path
 import torch
 import typer
 from transeg.engines import AlternatingTrainer, Player, TrainingState
+from transeg.engines.checkpoints import training_state
 from transeg.engines.weights import save_atomically
 from transeg.objectives import GenSegObjective
 
@@ -51,7 +52,7 @@ def main(steps: int = 2) -> None:
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / "train_state.pt"
             start = time.perf_counter()
-            save_atomically(trainer.training_state(), path)
+            save_atomically(training_state(trainer), path)
             save = time.perf_counter() - start
             size = path.stat().st_size / 2**20
             start = time.perf_counter()

@@ -1,7 +1,9 @@
 """Training: players, the alternating trainer, and handlers for checkpoints, logs and panels."""
 
 from transeg.engines.alarms import CollapseAlarm
-from transeg.engines.handlers import PanelSaver, TermLogger, TrainingState
+from transeg.engines.checkpoints import TrainingState
+from transeg.engines.handlers import PanelSaver, TermLogger
+from transeg.engines.phases import Phases
 from transeg.engines.player import Player
 from transeg.engines.processes import join_processes
 from transeg.engines.scores import ScoreSaver, SliceScoreSaver
@@ -16,6 +18,7 @@ __all__ = [
     "NonFiniteError",
     "Objective",
     "PanelSaver",
+    "Phases",
     "Player",
     "RankLostError",
     "ScoreSaver",

@@ -1,4 +1,4 @@
-"""Handlers for the trainer: state for resuming, logs and panels. Only rank 0 writes."""
+"""Handlers for the trainer: logs and panels. Only rank 0 writes."""
 
 from __future__ import annotations
 
@@ -12,83 +12,12 @@ from typing import IO, Any
 
 import ignite.distributed as idist
 import numpy as np
-import torch
 from ignite.engine import Engine, Events
 from ignite.handlers import ProgressBar
 from PIL import Image
 from torch.utils.tensorboard import SummaryWriter
 
-from transeg.engines.trainer import AlternatingTrainer
-from transeg.engines.weights import save_atomically
-
 logger = logging.getLogger(__name__)
-
-
-class TrainingState:
-    """Saves the whole state of training every ``interval`` epochs and at the end; resumes from it.
-
-    It saves after every other handler of the end of an epoch, validation included, wherever it stands in the list.
-    An epoch that is interrupted is run again from its start.
-
-    Args:
-        path: file for the state.
-        interval: epochs between saves.
-        resume: at the start, go on from ``path`` if it exists.
-
-    Raises:
-        ValueError: while starting, when the file cannot be read or does not fit the trainer.
-    """
-
-    def __init__(self, path: str | os.PathLike, interval: int = 1, resume: bool = False) -> None:
-        if interval < 1:
-            raise ValueError(f"TrainingState: interval must be at least 1, got {interval}.")
-        self.path, self.interval, self.resume = Path(path), interval, resume
-        self._started = False
-        self._saved_epoch = -1
-
-    def attach(self, engine: AlternatingTrainer) -> None:
-        """Register with a trainer."""
-        engine.add_event_handler(Events.STARTED, self._start)
-        engine.add_event_handler(Events.COMPLETED, self._save)
-
-    def _start(self, engine: AlternatingTrainer) -> None:
-        if self._started:  # federated rounds start the same trainer again and again
-            return
-        self._started = True
-        engine.add_event_handler(Events.EPOCH_COMPLETED(every=self.interval), self._save)
-        if not self.resume:
-            return
-        found = idist.all_reduce(int(self.path.exists()))
-        if found not in (0, idist.get_world_size()):
-            raise ValueError(
-                f"{self.path} exists on {found} of {idist.get_world_size()} ranks; put it where all see it."
-            )
-        if found:
-            self._load(engine)
-
-    def _load(self, engine: AlternatingTrainer) -> None:
-        try:
-            state = torch.load(self.path, map_location="cpu", weights_only=True)
-        except Exception as error:
-            raise ValueError(
-                f"{self.path} cannot be read as a training state ({error}); remove it to begin anew."
-            ) from error
-        try:
-            engine.load_training_state(state)
-        except (ValueError, RuntimeError, KeyError, TypeError, AttributeError) as error:
-            raise ValueError(
-                f"{self.path} does not fit this training: {error}. Use the configuration it was made with, "
-                "or remove it to begin anew."
-            ) from error
-        self._saved_epoch = engine.state.epoch
-        logger.info("Resumed from %s after epoch %d.", self.path, engine.state.epoch)
-
-    def _save(self, engine: AlternatingTrainer) -> None:
-        length = engine.state.epoch_length
-        whole = not length or engine.state.iteration % length == 0  # false when something ended the run in mid-epoch
-        if idist.get_rank() == 0 and whole and engine.state.epoch != self._saved_epoch:
-            save_atomically(engine.training_state(), self.path)
-            self._saved_epoch = engine.state.epoch
 
 
 class TermLogger:

