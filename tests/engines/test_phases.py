@@ -98,9 +98,10 @@ def test_the_best_is_that_of_the_present_phase_and_patience_ends_the_training(tm
 
     def run(stop, resume=False):
         evaluator = toy.make_evaluator(nn.Linear(4, 4))
-        nn.init.eye_(evaluator.network.weight)
+        for parameter in evaluator.network.parameters():
+            nn.init.zeros_(parameter)
         handlers = [ValidationHandler(1, evaluator), TrainingState(tmp_path / "state.pt", resume=resume)]
-        trainer, watch = train([{**FIRST, "epochs": 3}, {"patience": 2}], stop, handlers)
+        trainer, _ = train([{**FIRST, "epochs": 3}, {"patience": 2}], stop, handlers)
         return trainer.state.epoch, evaluator.state.best_metric_epoch
 
     assert run(20) == (6, 4)
@@ -139,15 +140,15 @@ def test_what_does_not_fit_is_named(phases, message):
 
 
 def test_terms_and_weights_that_disagree_in_a_phase_are_named():
-    with pytest.raises(ValueError, match="'generators': .*weights without a term: \\['adversarial'\\]"):
+    with pytest.raises(ValueError, match=r"'generators': .*weights without a term: \['adversarial'\]"):
         train([{"objective": {"adversarial": False}}])
 
 
 @pytest.fixture(autouse=True)
 def _door(monkeypatch):
     """The trainer asks ``active_players`` who plays."""
-    for name in ("_iteration", "_needed_after"):
+    for name in ("_iteration", "_retains"):
         lines = inspect.getsource(getattr(AlternatingTrainer, name)).replace("self.players", "self.active_players")
         scope = {}
-        exec("if True:\n" + lines, vars(trainer_module), scope)  # noqa: S102
+        exec("if True:\n" + lines, vars(trainer_module), scope)
         monkeypatch.setattr(AlternatingTrainer, name, scope[name])

@@ -30,7 +30,7 @@ def training_state(trainer: AlternatingTrainer) -> dict[str, Any]:
         "scaler": trainer.grad_scaler.state_dict(),
         "best": [
             {"metric": float(engine.state.best_metric), "epoch": engine.state.best_metric_epoch}
-            for engine in _scored(trainer)
+            for engine in scored_engines(trainer)
         ],
     }
     if hasattr(trainer.objective, "state_dict"):
@@ -63,7 +63,7 @@ def load_training_state(trainer: AlternatingTrainer, state: Mapping[str, Any]) -
         trainer.grad_scaler.load_state_dict(state["scaler"])
     if "objective" in state and hasattr(trainer.objective, "load_state_dict"):
         trainer.objective.load_state_dict(state["objective"])
-    for engine, best in zip(_scored(trainer), state["best"], strict=False):
+    for engine, best in zip(scored_engines(trainer), state["best"], strict=False):
         engine.state.best_metric, engine.state.best_metric_epoch = best["metric"], best["epoch"]
     trainer.seed = state["seed"]
     trainer.state.epoch = state["epoch"]
@@ -71,7 +71,7 @@ def load_training_state(trainer: AlternatingTrainer, state: Mapping[str, Any]) -
     trainer.state.iteration = state["epoch"] * length if length else state["iteration"]
 
 
-def _scored(trainer: AlternatingTrainer) -> list[Engine]:
+def scored_engines(trainer: AlternatingTrainer) -> list[Engine]:
     """The trainer, and the evaluators that its `ValidationHandler`\\ s run: what has a best metric."""
     validations = [handler for handler in trainer.train_handlers if isinstance(handler, ValidationHandler)]
     return [trainer, *(handler.validator for handler in validations if handler.validator is not None)]

@@ -11,6 +11,7 @@ from typing import Any
 
 from ignite.engine import Events
 
+from transeg.engines.checkpoints import scored_engines
 from transeg.engines.trainer import AlternatingTrainer
 
 logger = logging.getLogger(__name__)
@@ -82,8 +83,8 @@ class Phases:
             player.weights = phase.get("weights", {}).get(player.name, self._weights[player.name])
         self._set_objective(engine, phase)
         if engine.state.epoch == self._first[index]:
-            for other in (engine, *engine.evaluators):
-                other.state.best_metric_epoch = -1  # how MONAI says that there is none
+            for scored in scored_engines(engine):
+                scored.state.best_metric_epoch = -1  # how MONAI says that there is none
             names = ", ".join(player.name for player in engine.active_players)
             logger.info("Phase %d of %d from epoch %d: %s.", index + 1, len(self.phases), engine.state.epoch, names)
 
@@ -95,7 +96,7 @@ class Phases:
 
     def _stop(self, engine: AlternatingTrainer) -> None:
         patience = self.phases[self._index(engine)].get("patience")
-        best = max((evaluator.state.best_metric_epoch for evaluator in engine.evaluators), default=-1)
+        best = max(scored.state.best_metric_epoch for scored in scored_engines(engine)[1:] or [engine])
         if patience is not None and best != -1 and engine.state.epoch - best >= patience:
             logger.info("No better validation since epoch %d: the training ends.", best)
             engine.terminate()
@@ -133,5 +134,5 @@ def _check_fit(name: str, phase: Mapping[str, Any], engine: AlternatingTrainer) 
             raise ValueError(f"{name}: weights of '{player}', who does not play in it.")
         if not weights or not all(math.isfinite(weight) for weight in weights.values()):
             raise ValueError(f"{name}: '{player}' needs at least one weight, all of them finite: {dict(weights)}.")
-    if "patience" in phase and not any(evaluator.state.key_metric_name for evaluator in engine.evaluators):
+    if "patience" in phase and not any(evaluator.state.key_metric_name for evaluator in scored_engines(engine)[1:]):
         raise ValueError(f"{name}: patience needs a ValidationHandler whose evaluator has a key metric.")
