@@ -4,6 +4,8 @@ from transeg.metrics.compartment import muscle_compartment
 from transeg.metrics.global_dice import GlobalDice
 from transeg.metrics.legs import LegMuscle, measure_legs, share_under_skin, split_legs
 from transeg.metrics.overlap import bootstrap_interval, dice, false_alarm_rate
+from transeg.metrics.regions import RegionChange, region_changes, region_dice
+from transeg.metrics.seams import seam_score
 from transeg.metrics.silhouette import foreground_level, silhouette
 from transeg.metrics.slices import (
     PatientScore,
@@ -22,6 +24,7 @@ __all__ = [
     "GlobalDice",
     "LegMuscle",
     "PatientScore",
+    "RegionChange",
     "SliceScore",
     "SliceSummary",
     "Spread",
@@ -36,7 +39,10 @@ __all__ = [
     "hausdorff95",
     "measure_legs",
     "muscle_compartment",
+    "region_changes",
+    "region_dice",
     "score_patient",
+    "seam_score",
     "share_under_skin",
     "silhouette",
     "slices_between",
