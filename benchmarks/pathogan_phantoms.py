@@ -22,8 +22,10 @@ from typing import Annotated, Any
 import numpy as np
 import torch
 import typer
+from PIL import Image
 from torch import nn
 from transeg.data import read_datalist
+from transeg.demo.tumours import draw
 from transeg.metrics import best_threshold
 
 from benchmarks.results import ROOT, write_result
@@ -82,6 +84,17 @@ def evaluate_threshold(data: Path, folder: Path, stacks: Stacks, channels: int, 
     return evaluate(data, folder, [], *options, "--network_def", definition) | {"threshold": level}
 
 
+def picture(data: Path, folder: Path, path: Path, *options: object) -> None:
+    """Panel of test patients: scan, healthy translation, residual, probability, mask and reference."""
+    places = ["--dataset_dir", data, "--output_dir", folder / "masks", "--handlers#0#path", folder / "model.pt"]
+    wanted = ["--save_probability", True, "--save_translation", True, "--save_reports", False]
+    run_bundle("inferring", [CONFIGS / "inference.json"], *places, *wanted, *options, log=folder / "log.txt")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    content = json.loads((data / "datalist.json").read_text())["preparation"]["options"]
+    items = read_datalist(data / "datalist.json", "test_volumes")
+    Image.fromarray(draw(items, folder / "masks", heights=(content["first"], content["last"]))).save(path)
+
+
 def _cases(data: Path, key: str) -> list[str]:
     return [Path(item["case"]).name for item in read_datalist(data / "datalist.json", key)]
 
@@ -110,7 +123,7 @@ def main(
     epochs: int = 15,
     batches: Annotated[int, typer.Option(help="Updates of an epoch.")] = 100,
     jobs: Annotated[int, typer.Option(help="Runs at a time, each on one thread.")] = 1,
-    install: Annotated[bool, typer.Option(help="Copy the weights of seed 0 into the bundle.")] = False,
+    install: Annotated[bool, typer.Option(help="Copy weights and a picture of seed 0 into the bundle.")] = False,
 ) -> None:
     """Train both networks with every seed, score them and the threshold, and write the result."""
     if _cases(data, "test_volumes") != _cases(labelled, "test_volumes"):
@@ -145,7 +158,9 @@ def main(
     print(json.dumps(figures["over_seeds"], indent=1))
     print(write_result("pathogan_phantoms", "brain phantoms", list(range(seeds)), figures))
     if install:
-        install_weights(work / f"PathoGAN_0_{epochs}x{batches}" / "model.pt", BUNDLE)
+        first = work / f"PathoGAN_0_{epochs}x{batches}"
+        install_weights(first / "model.pt", BUNDLE)
+        picture(data, first, BUNDLE / "docs" / "phantoms.png")
 
 
 if __name__ == "__main__":

@@ -16,13 +16,9 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from PIL import Image
-from transeg.data import read_datalist
-from transeg.demo.tumours import draw
 
-from benchmarks.pathogan_phantoms import CONFIGS, Summary, evaluate, evaluate_threshold, flair_stacks, train
+from benchmarks.pathogan_phantoms import Summary, evaluate, evaluate_threshold, flair_stacks, picture, train
 from benchmarks.results import write_result
-from benchmarks.run import run_bundle
 
 PATTERNS = {"flair": "Flair*", "t1c": "T1c*", "label": "OTMulti*", "mask": "brainmask*"}
 CHANNELS = ["--channels", ["FLAIR", "T1c"]]
@@ -38,17 +34,6 @@ def prepare(data: Path, out: Path, case: str, first: float, last: float) -> None
         command += ["--pattern", f"{kind}={pattern}"]
     command += ["--first", first, "--last", last, "--validation", 0, "--test-cases", case]
     subprocess.run([str(part) for part in command], check=True)
-
-
-def picture(data: Path, folder: Path, path: Path, heights: tuple[float, float]) -> None:
-    """Panel of the held-out patient: scan, healthy translation, residual, probability, mask and reference."""
-    places = ["--dataset_dir", data, "--output_dir", folder / "masks", "--handlers#0#path", folder / "model.pt"]
-    wanted = ["--save_probability", True, "--save_translation", True, "--save_reports", False]
-    log = folder / "log.txt"
-    run_bundle("inferring", [CONFIGS / "inference.json"], *places, *CHANNELS, *MASKED, *wanted, log=log)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    items = read_datalist(data / "datalist.json", "test_volumes")
-    Image.fromarray(draw(items, folder / "masks", heights=heights)).save(path)
 
 
 def main(
@@ -84,7 +69,7 @@ def main(
         dices = {name: f"{found['patient_dice']['mean']:.3f}" for name, found in patients[case].items()}
         print(case, dices, flush=True)
         if picture_path is not None and case == (picture_of or cases[0]):
-            picture(out, folder, picture_path, (first, last))
+            picture(out, folder, picture_path, *CHANNELS, *MASKED)
     prepared = {case: json.loads((out / "datalist.json").read_text())["preparation"] for case, out in slices.items()}
     figures = {
         "patients": patients,
