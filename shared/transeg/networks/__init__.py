@@ -7,6 +7,7 @@ from transeg.networks.mine import MutualInformationNet
 from transeg.networks.pathogan import PathoGANNet
 from transeg.networks.resnet import CycleNet, ResNetGenerator
 from transeg.networks.spectral import add_spectral_norm, plain_state_dict
+from transeg.networks.tiling import convolutions_in_tiles
 from transeg.networks.unet import CardiacNet, UNetGenerator, UNetSegmenter
 
 __all__ = [
@@ -25,5 +26,6 @@ __all__ = [
     "UNetSegmenter",
     "add_checkpointing",
     "add_spectral_norm",
+    "convolutions_in_tiles",
     "plain_state_dict",
 ]
