@@ -127,6 +127,10 @@ def test_volumes_that_cannot_be_had_are_refused():
             CardiacObjective(volumes=wrong)
     with pytest.raises(ValueError, match="without translations"):
         CardiacObjective(translate=False)
+    objective = CardiacObjective()
+    objective.translate = False
+    with pytest.raises(ValueError, match="without translations"):
+        objective.check()
 
 
 def test_the_pools_belong_to_the_state():

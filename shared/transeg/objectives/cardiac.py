@@ -64,12 +64,16 @@ class CardiacObjective:
     def __init__(
         self, shape: bool = True, volumes: Sequence[str] = VOLUMES, translate: bool = True, pool_size: int = 50
     ) -> None:
-        if not volumes or not set(volumes) <= set(VOLUMES):
-            raise ValueError(f"volumes are some of {', '.join(VOLUMES)}, got {list(volumes)}.")
-        if not translate and set(volumes) != {"real"}:
-            raise ValueError(f"without translations segmenters learn from real volumes only, got {list(volumes)}.")
         self.shape, self.volumes, self.translate = shape, tuple(volumes), translate
+        self.check()
         self.pool_a, self.pool_b = HistoryPool(pool_size), HistoryPool(pool_size)
+
+    def check(self) -> None:
+        """Refuse arguments that do not go together; `Phases` sets them anew."""
+        if not self.volumes or not set(self.volumes) <= set(VOLUMES):
+            raise ValueError(f"volumes are some of {', '.join(VOLUMES)}, got {list(self.volumes)}.")
+        if not self.translate and set(self.volumes) != {"real"}:
+            raise ValueError(f"without translations segmenters learn from real volumes only, got {list(self.volumes)}.")
 
     def forward(self, nets: Mapping[str, nn.Module], batch: Mapping[str, Tensor]) -> CardiacTranslation:
         """Translate there and back."""

@@ -13,7 +13,7 @@ from transeg.transforms.intensity import (
 )
 from transeg.transforms.load import LoadVolumed, VolumeError
 from transeg.transforms.outputs import SaveVolumed, Translated, translation_output
-from transeg.transforms.reports import MeasureLegsd, MuscleCompartmentd, TrustReportd
+from transeg.transforms.reports import MeasureLegsd, MuscleCompartmentd, RegionChangeReportd, TrustReportd
 from transeg.transforms.slices import LoadSliced
 from transeg.transforms.synthesis import Implanted, Synthesised, synthesis_output
 from transeg.transforms.thigh import body_mask, thigh_preprocessing
@@ -29,6 +29,7 @@ __all__ = [
     "MeasureLegsd",
     "MuscleCompartmentd",
     "NormaliseBraind",
+    "RegionChangeReportd",
     "RestoreIntensityd",
     "SaveVolumed",
     "ScaleRanged",

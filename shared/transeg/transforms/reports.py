@@ -1,4 +1,4 @@
-"""Tables and pictures that inference writes beside the volumes: how far to trust a translation, muscle of each leg."""
+"""Tables and pictures that inference writes beside the volumes: trust in a translation, its regions, muscle of legs."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ from PIL import Image
 
 from transeg.metrics.compartment import muscle_compartment
 from transeg.metrics.legs import LegMuscle, measure_legs, share_under_skin
+from transeg.metrics.regions import RegionChange, region_changes
 from transeg.metrics.silhouette import silhouette
 from transeg.metrics.trust import TrustLimits, trust_report
 from transeg.transforms.load import LoadVolumed
@@ -133,6 +134,52 @@ class TrustReportd(MapTransform):
             Image.fromarray(picture).save(self.output_dir / f"{case}_trust.png")
             if report.flagged:
                 logger.warning("%s: %s", case, report.sentence)
+        return dict(data)
+
+
+class RegionChangeReportd(MapTransform):
+    """Write `regions.csv`: volume of each region in a scan and in its translation, and their overlap.
+
+    Both segmentations on the preprocessed grid, before anything is inverted; see `region_changes`. Cases in which a
+    region overlaps too little, or is there in one of both alone, are warned of.
+
+    Args:
+        keys: segmentation of the translation (1, X, Y, Z), classes.
+        output_dir: folder, made when needed.
+        regions: names of the classes 1, 2, and so on.
+        source_mask_key: segmentation of the source, or its label.
+        source_key: the preprocessed image; its meta data name the case.
+        least_dice: overlap below which to warn.
+    """
+
+    FIELDS = ("case", *RegionChange._fields)
+
+    def __init__(
+        self,
+        keys: KeysCollection,
+        output_dir: PathLike,
+        regions: Sequence[str],
+        source_mask_key: str = "source_mask",
+        source_key: str = "image",
+        least_dice: float = 0.7,
+    ) -> None:
+        super().__init__(keys)
+        self.output_dir, self.regions, self.least_dice = Path(output_dir), tuple(regions), least_dice
+        self.source_mask_key, self.source_key = source_mask_key, source_key
+
+    def __call__(self, data: Mapping[str, Any]) -> dict[str, Any]:
+        """Write the rows of the regions; the item is returned as it is."""
+        case, spacing = case_name(data, self.source_key), data[self.source_key].pixdim.tolist()
+        before = _array(data[self.source_mask_key])
+        for key in self.key_iterator(data):
+            changes = region_changes(before, _array(data[key]), self.regions, spacing)
+            rows = [{name: _readable(value) for name, value in change._asdict().items()} for change in changes]
+            write_rows(self.output_dir / "regions.csv", self.FIELDS, [{"case": case} | row for row in rows])
+            moved = [
+                f"{c.region} (Dice {c.dice:.2f}, {c.change_ml:+.1f} ml)" for c in changes if c.dice < self.least_dice
+            ]
+            if moved:
+                logger.warning("%s: the translation changed %s: look at it", case, ", ".join(moved))
         return dict(data)
 
 
