@@ -7,8 +7,11 @@ import toy_engine as toy
 from ignite.engine import Events
 from monai.handlers import ValidationHandler
 from torch import nn
-from transeg.engines import AlternatingTrainer, Phases, TrainingState
+from transeg.engines import AlternatingTrainer, Phases, Player, TrainingState
 from transeg.engines import trainer as trainer_module
+from transeg.networks import CardiacNet, PatchGAN
+from transeg.objectives import CardiacObjective
+from transeg.visual import CardiacPanel
 
 FIRST = {"epochs": 2, "players": ["generators"], "objective": {"adversarial": False}}
 FIRST["weights"] = {"generators": {"reconstruction": 2.0}}
@@ -152,3 +155,42 @@ def _door(monkeypatch):
         scope = {}
         exec("if True:\n" + lines, vars(trainer_module), scope)
         monkeypatch.setattr(AlternatingTrainer, name, scope[name])
+
+
+PAPER = [
+    {"epochs": 1, "players": ["segmenters"], "objective": {"translate": False, "volumes": ["real"]}},
+    {"epochs": 1, "players": ["generators", "discriminators"], "objective": {"shape": False}},
+    {},
+]
+PAPER[0]["weights"] = {"segmenters": {"real": 1}}
+PAPER[1]["weights"] = {"generators": {"adversarial": 1, "cycle": 10}}
+
+
+def test_the_phases_of_the_cardiac_paper():
+    torch.manual_seed(0)
+    net, d_ct, d_mr = CardiacNet(classes=3, width=2), *(PatchGAN(3, width=2, layers=1) for _ in range(2))
+    batch = {key: torch.rand(1, 1, 16, 16, 16) * 2 - 1 for key in ("ct", "mr")}
+    batch |= {f"{key}_label": torch.randint(3, (1, 1, 16, 16, 16)) for key in ("ct", "mr")}
+    parts = {
+        "generators": ([net.g_ct_to_mr, net.g_mr_to_ct], {"adversarial": 1, "cycle": 10, "shape": 1}),
+        "segmenters": ([net.s_ct, net.s_mr], dict.fromkeys(("real", "synthetic", "reconstructed"), 1)),
+        "discriminators": ([d_ct, d_mr], {"adversarial": 1}),
+    }
+    players, seen = [], []
+    for name, (networks, weights) in parts.items():
+        optimizer = torch.optim.Adam([p for part in networks for p in part.parameters()])
+        players.append(Player(name, networks, optimizer, weights, normalise_weights=name == "segmenters"))
+    networks = {"network": net, "d_ct": d_ct, "d_mr": d_mr}
+    trainer = AlternatingTrainer(
+        "cpu", 3, [batch], net, CardiacObjective(), players, networks, train_handlers=[Phases(PAPER)]
+    )
+
+    def note(engine):
+        assert CardiacPanel()(engine.state.output).size
+        seen.append(set(engine.state.output["terms"]))
+
+    trainer.add_event_handler(Events.EPOCH_COMPLETED, note)
+    trainer.run()
+    joint = {f"{name}/{term}" for name, (_, weights) in parts.items() for term in weights}
+    pretrained = {"generators/adversarial", "generators/cycle", "discriminators/adversarial"}
+    assert seen == [{"segmenters/real"}, pretrained, joint]
