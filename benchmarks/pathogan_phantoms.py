@@ -14,7 +14,7 @@ from __future__ import annotations
 import csv
 import json
 import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Annotated, Any
@@ -25,6 +25,7 @@ import typer
 from PIL import Image
 from torch import nn
 from transeg.data import read_datalist
+from transeg.demo.pathogan import tumour_slices
 from transeg.demo.tumours import draw
 from transeg.metrics import best_threshold
 
@@ -60,15 +61,8 @@ def evaluate(data: Path, folder: Path, overlays: Sequence[Path], *options: objec
 
 def flair_stacks(data: Path, key: str) -> Stacks:
     """FLAIR and masks (N, X, Y) of the slices with tumour of each case of a list, normalised as the bundle does."""
-    cases: dict[str, list[Mapping[str, Any]]] = {}
-    for item in read_datalist(data / "datalist.json", key):
-        cases.setdefault(item["case"], []).append(item)
-    images, labels = [], []
-    for items in cases.values():
-        rows = [item["index"] for item in items]
-        images.append(np.load(items[0]["image"])[rows, 0].astype(np.float32))
-        labels.append(np.load(items[0]["label"])[rows])
-    return images, labels
+    images, labels = zip(*tumour_slices(data / "datalist.json", key).values(), strict=True)
+    return list(images), list(labels)
 
 
 def evaluate_threshold(data: Path, folder: Path, stacks: Stacks, channels: int, *options: object) -> Summary:

@@ -62,7 +62,7 @@ def threshold_dice(data: Path) -> dict[str, float]:
     Raises:
         ValueError: no patient for validation or none for the test has a slice with tumour.
     """
-    stacks = {key: _tumour_slices(data / "datalist.json", key) for key in ("validation", "test")}
+    stacks = {key: tumour_slices(data / "datalist.json", key) for key in ("validation", "test")}
     for key, by_case in stacks.items():
         if not by_case:
             raise ValueError(f"{data}: no patient for {key} has a slice with tumour; take more --cases")
@@ -70,8 +70,8 @@ def threshold_dice(data: Path) -> dict[str, float]:
     return dict(zip(stacks["test"], dice_above_threshold(chosen, tested), strict=True))
 
 
-def _tumour_slices(datalist: Path, key: str) -> dict[str, tuple[np.ndarray, np.ndarray]]:
-    """FLAIR and label (N, X, Y) of each case, in the order of their names."""
+def tumour_slices(datalist: Path, key: str) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+    """FLAIR and label (N, X, Y) of the slices of a list, for each case in the order of their names."""
     items = read_datalist(datalist, key)
     stacks = {}
     for case in sorted({item["case"] for item in items}):
