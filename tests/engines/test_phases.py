@@ -1,4 +1,3 @@
-import inspect
 import logging
 
 import pytest
@@ -8,7 +7,6 @@ from ignite.engine import Events
 from monai.handlers import ValidationHandler
 from torch import nn
 from transeg.engines import AlternatingTrainer, Phases, Player, TrainingState
-from transeg.engines import trainer as trainer_module
 from transeg.networks import CardiacNet, PatchGAN
 from transeg.objectives import CardiacObjective
 from transeg.visual import CardiacPanel
@@ -113,6 +111,12 @@ def test_the_best_is_that_of_the_present_phase_and_patience_ends_the_training(tm
     assert run(20, resume=True) == (6, 4)  # it has not forgotten what it waited for
 
 
+def test_a_schedule_goes_on_while_its_player_waits(recwarn):
+    _, watch = train([{**SECOND, "epochs": 2}, {}], epochs=3)
+    assert watch.rates == [1e-2, 5e-3, 2.5e-3]
+    assert not [w for w in recwarn if "lr_scheduler" in str(w.message)]
+
+
 def test_a_last_phase_that_never_comes_is_told(caplog):
     with caplog.at_level(logging.WARNING):
         train([FIRST, SECOND, {}], epochs=3)
@@ -145,16 +149,6 @@ def test_what_does_not_fit_is_named(phases, message):
 def test_terms_and_weights_that_disagree_in_a_phase_are_named():
     with pytest.raises(ValueError, match=r"'generators': .*weights without a term: \['adversarial'\]"):
         train([{"objective": {"adversarial": False}}])
-
-
-@pytest.fixture(autouse=True)
-def _door(monkeypatch):
-    """The trainer asks ``active_players`` who plays."""
-    for name in ("_iteration", "_retains"):
-        lines = inspect.getsource(getattr(AlternatingTrainer, name)).replace("self.players", "self.active_players")
-        scope = {}
-        exec("if True:\n" + lines, vars(trainer_module), scope)
-        monkeypatch.setattr(AlternatingTrainer, name, scope[name])
 
 
 PAPER = [

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, Protocol
@@ -76,6 +77,8 @@ class AlternatingTrainer(SupervisedTrainer):
     need them (any but the objective's ``detached``); the tensors that it returned stay. A player must not need the
     graph through weights that an earlier player has changed; autograd refuses that.
 
+    ``active_players`` are those who play: all, unless a handler (`Phases`) chooses. Schedules of the others go on.
+
     Everything random is seeded at the start of each epoch from (seed, epoch, rank), and the loader is started anew.
     Checkpoints are taken between epochs, so they need no random state: seed and epoch are the whole of it.
 
@@ -136,6 +139,7 @@ class AlternatingTrainer(SupervisedTrainer):
         if precision not in _PRECISIONS:
             raise ValueError(f"precision must be one of {list(_PRECISIONS)}, got {precision!r}.")
         self.objective, self.players, self.networks = objective, list(players), dict(networks)
+        self.active_players = self.players
         self._detached = frozenset(getattr(objective, "detached", ()))
         self.averages = dict(averages or {})
         self.precision, self.seed = precision, seed
@@ -227,7 +231,7 @@ class AlternatingTrainer(SupervisedTrainer):
         start, window = self._window()
         step = start + window - 1 == self._position()
         loss, terms, stepped = torch.zeros(()), {}, False
-        for player in self.players:
+        for player in self.active_players:
             if start == self._position():
                 player.optimizer.zero_grad(set_to_none=True)
             values = self._play(player, t, nodes, window, step)
@@ -288,7 +292,7 @@ class AlternatingTrainer(SupervisedTrainer):
                 f"{type(self.objective).__name__} declares '{player.name}' as detached, but its terms lead back to "
                 "what forward computed. Detach there, or take it out of the objective's 'detached'."
             )
-        later = self.players[self.players.index(player) + 1 :]
+        later = self.active_players[self.active_players.index(player) + 1 :]
         return any(other.name not in self._detached for other in later)
 
     @contextmanager
@@ -337,9 +341,11 @@ class AlternatingTrainer(SupervisedTrainer):
         self.set_data(loader)  # an iterator kept from the last epoch would depend on history
 
     def _end_epoch(self, engine: SupervisedTrainer) -> None:
-        for player in self.players:
-            if player.scheduler is not None:
-                player.scheduler.step()
+        with warnings.catch_warnings():  # of a schedule that goes on while its player has not played yet
+            warnings.filterwarnings("ignore", "Detected call of `lr_scheduler.step", UserWarning)
+            for player in self.players:
+                if player.scheduler is not None:
+                    player.scheduler.step()
         self._copy_from_rank_0(buffer for module in self.networks.values() for buffer in module.buffers())
 
     def _copy_from_rank_0(self, tensors: Iterable[Tensor]) -> None:
