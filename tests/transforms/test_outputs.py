@@ -7,7 +7,7 @@ import torch
 from monai.data import MetaTensor
 from monai.inferers import SimpleInferer
 from torch import nn
-from transeg.transforms import SaveVolumed, Translated, brain_preprocessing, translation_output
+from transeg.transforms import SaveVolumed, Translated, brain_preprocessing, heart_preprocessing, translation_output
 from transeg.transforms.outputs import write_nifti
 
 AFFINE = np.array([[0.0, -2, 0, 5], [1.5, 0, 0.1, -7], [0, 0.1, 4, 3], [0, 0, 0, 1]])
@@ -81,3 +81,27 @@ def test_a_translation_is_written_in_the_units_and_on_the_grid_of_the_input(tmp_
         mean = source[brain > 0].mean()
         expected = (mean + (source - mean) / 2) * brain  # half of the deviation from the mean
         np.testing.assert_allclose(found.get_fdata()[..., number], expected, atol=1e-2)
+
+
+class Blends(nn.Module):
+    """Translates to either of two modalities."""
+
+    def translate(self, image, to):
+        return {"ct": image, "mr": -image}[to]
+
+
+def test_another_modality_has_its_own_units_and_surroundings(tmp_path):
+    ramp = np.linspace(0, 500, 16**3).reshape(16, 16, 16).astype(np.float32)
+    nib.save(nib.Nifti1Image(ramp, np.diag([-1.0, 1, 1, 1])), tmp_path / "scan.nii.gz")
+    pre = heart_preprocessing(modality="mr", pixdim=1.0, size=(8, 10, 12), centre=(-7.5, 7.5, 7.5))
+    for to, limits, fill in (("ct", (-100, 800), -1000), ("mr", (0, 10), -3)):
+        item = pre({"image": tmp_path / "scan.nii.gz", "case": "a"})
+        options = {"postfix": to, "arguments": [to], "limits": limits, "fill": fill}
+        translation_output(Blends(), SimpleInferer(), pre, tmp_path, **options)(item)
+        found, inside = nib.load(tmp_path / f"a_{to}.nii.gz").get_fdata(), np.zeros(ramp.shape, bool)
+        inside[4:12, 3:13, 2:14] = True
+        low, high = np.percentile(ramp, (0.5, 99.5))
+        share = ((ramp - low) / (high - low)).clip(0, 1)
+        expected = limits[0] + (limits[1] - limits[0]) * (share if to == "ct" else 1 - share)
+        np.testing.assert_allclose(found[inside], expected[inside], atol=0.01)
+        np.testing.assert_array_equal(found[~inside], fill)

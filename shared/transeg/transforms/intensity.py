@@ -112,17 +112,25 @@ class RestoreIntensityd(MapTransform):
         keys: volumes (C, X, Y, Z) on the preprocessed grid.
         source_key: the preprocessed image, whose meta data hold the scale; the volumes become 0 in its background, if
             it has one.
+        limits: intensities of the values -1 and 1, for volumes of another modality than the source. Its scale and
+            background are then not looked at.
     """
 
-    def __init__(self, keys: KeysCollection, source_key: str = "image") -> None:
+    def __init__(
+        self, keys: KeysCollection, source_key: str = "image", limits: tuple[float, float] | None = None
+    ) -> None:
         super().__init__(keys)
-        self.source_key = source_key
+        self.source_key, self.limits = source_key, limits
 
     def __call__(self, data: Mapping[str, Any]) -> dict[str, Any]:
         """Return value * scale + offset."""
         item = dict(data)
         source = item[self.source_key]
         for key in self.key_iterator(item):
+            if self.limits is not None:
+                low, high = self.limits
+                item[key] = (item[key] + 1) / 2 * (high - low) + low
+                continue
             offset, scale = (column(source.meta[f"intensity_{name}"], item[key]) for name in ("offset", "scale"))
             item[key] = (item[key] * scale + offset) * foreground_mask(source)
         return item

@@ -1,10 +1,10 @@
-"""What inference writes: masks, probabilities and healthy translations on the grid of the input."""
+"""What inference writes: masks, probabilities and translations on the grid of the input."""
 
 from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from monai.config import DtypeLike, KeysCollection, PathLike
 from monai.networks.utils import eval_mode
-from monai.transforms import Compose, Invertd, InvertibleTransform, MapTransform, SaveImaged
+from monai.transforms import Compose, Invertd, InvertibleTransform, MapTransform, SaveImaged, ShiftIntensityd
 
 from transeg.transforms.intensity import RestoreIntensityd
 
@@ -73,14 +73,15 @@ class SaveVolumed(SaveImaged):
 
 
 class Translated(MapTransform):
-    """Translate preprocessed volumes to the absence domain: item["translation"] = healthy (C, X, Y, Z).
+    """Translate preprocessed volumes: item["translation"] (C, X, Y, Z), healthy or of another modality.
 
     Args:
         keys: the preprocessed image.
         network: has a method `image -> image`.
-        inferer: monai inferer, called as `inferer(batch, network.translate)`.
+        inferer: monai inferer, called as `inferer(batch, network.translate, *arguments)`.
         method: name of that method, such as "inpaint" of PathoGAN.
         output_key: where the result goes.
+        arguments: further ones of the method, such as the modality that `CardiacNet` translates to.
     """
 
     def __init__(
@@ -90,16 +91,19 @@ class Translated(MapTransform):
         inferer: Callable,
         method: str = "translate",
         output_key: str = "translation",
+        arguments: Sequence[Any] = (),
     ) -> None:
         super().__init__(keys)
         self.network, self.inferer, self.method, self.output_key = network, inferer, method, output_key
+        self.arguments = tuple(arguments)
 
     def __call__(self, data: Mapping[str, Any]) -> dict[str, Any]:
         """Return a copy of the item with the translation in normalised units."""
         item = dict(data)
         for key in self.key_iterator(item):
             with eval_mode(self.network):
-                item[self.output_key] = self.inferer(item[key][None], getattr(self.network, self.method))[0]
+                method = getattr(self.network, self.method)
+                item[self.output_key] = self.inferer(item[key][None], method, *self.arguments)[0]
         return item
 
 
@@ -110,17 +114,25 @@ def translation_output(
     output_dir: PathLike,
     method: str = "translate",
     postfix: str = "translation",
+    arguments: Sequence[Any] = (),
+    limits: tuple[float, float] | None = None,
+    fill: float = 0.0,
 ) -> Compose:
-    """Make the transform that writes the healthy translation on the input's grid and in its intensity units.
+    """Make the transform that writes a translation on the input's grid and in units of intensity.
 
-    Voxels that the preprocessing masked or cut off are 0. Arguments as for `Translated`, `monai.transforms.Invertd`,
-    `SaveVolumed`.
+    Arguments as for `Translated`, `monai.transforms.Invertd`, `SaveVolumed` and `RestoreIntensityd`: without `limits`
+    the units are those of the input. Voxels that the preprocessing masked are then 0.
+
+    Args:
+        fill: intensity of the voxels that the preprocessing cut off, such as that of air.
     """
     return Compose(
         [
-            Translated("image", network, inferer, method, postfix),
-            RestoreIntensityd(postfix, source_key="image"),
+            Translated("image", network, inferer, method, postfix, arguments),
+            RestoreIntensityd(postfix, source_key="image", limits=limits),
+            ShiftIntensityd(postfix, -fill),  # the inverse of a crop pads with 0
             Invertd(postfix, preprocessing, orig_keys="image", nearest_interp=False),
+            ShiftIntensityd(postfix, fill),
             SaveVolumed(postfix, output_dir, postfix=postfix),
         ]
     )
