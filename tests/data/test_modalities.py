@@ -9,8 +9,12 @@ def load(item):
     return {**item, "image": torch.full((1, 2, 2, 2), value), "label": torch.full((1, 2, 2, 2), value / 100)}
 
 
-def items(count, first):
-    return [{"value": first + i, "label": "l"} for i in range(count)]
+def items(count, first, modality):
+    return [{"value": first + i, "label": "l", "modality": modality} for i in range(count)]
+
+
+def both(ct, mr):
+    return TwoModalityDataset(items(ct, 100, "ct") + items(mr, 200, "mr"), load)
 
 
 def values(item):
@@ -18,16 +22,16 @@ def values(item):
 
 
 def test_a_pair_holds_both_modalities_whichever_has_more():
-    more_ct = TwoModalityDataset(items(3, 100), items(2, 200), load)
+    more_ct = both(3, 2)
     assert values(more_ct[2, 0]) == {"ct": 102, "ct_label": 1.02, "mr": 200, "mr_label": 2.0}
     assert values(more_ct[2])["mr"] == 200
-    more_mr = TwoModalityDataset(items(2, 100), items(3, 200), load)
+    more_mr = both(2, 3)
     assert values(more_mr[2, 0]) == {"ct": 100, "ct_label": 1.0, "mr": 202, "mr_label": 2.02}
 
 
 @pytest.mark.parametrize("counts", [(7, 3), (3, 7)])
 def test_an_epoch_shows_the_larger_modality_once_and_the_other_evenly(counts):
-    dataset = TwoModalityDataset(items(counts[0], 100), items(counts[1], 200), load)
+    dataset = both(*counts)
     sampler = UnpairedBatchSampler(dataset, 1, seed=3)
     assert len(sampler) == 7
     seen, pairs = {"ct": [], "mr": []}, []
@@ -45,6 +49,8 @@ def test_an_epoch_shows_the_larger_modality_once_and_the_other_evenly(counts):
 
 def test_volumes_that_cannot_train_are_refused():
     with pytest.raises(ValueError, match=r"no MR volume.*both modalities"):
-        TwoModalityDataset(items(2, 0), [], load)
-    with pytest.raises(ValueError, match=r"CT volume\(s\) without a label: a; leave"):
-        TwoModalityDataset([{"value": 1, "case": "a"}], items(2, 0), load)
+        both(2, 0)
+    with pytest.raises(ValueError, match=r"volume\(s\) without a label: a; leave"):
+        TwoModalityDataset([{"value": 1, "case": "a", "modality": "ct"}], load)
+    with pytest.raises(ValueError, match=r"neither \"ct\" nor \"mr\": b; correct"):
+        TwoModalityDataset([{"value": 1, "case": "b", "label": "l", "modality": "us"}], load)

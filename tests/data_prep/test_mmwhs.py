@@ -57,7 +57,7 @@ def test_half_of_as_many_of_both_modalities_is_for_testing(raw, tmp_path):
 
 def test_prepared_volumes_train_and_validate(raw, tmp_path):
     path = prepare(raw, tmp_path, **SMALL)
-    dataset = TwoModalityDataset(*(read_datalist(path, f"training_{m}") for m in ("ct", "mr")), LOAD)
+    dataset = TwoModalityDataset(read_datalist(path, "training_ct") + read_datalist(path, "training_mr"), LOAD)
     item = dataset[next(iter(UnpairedBatchSampler(dataset, 1)))[0]]
     assert {key: tuple(tensor.shape) for key, tensor in item.items()} == dict.fromkeys(
         ("ct", "ct_label", "mr", "mr_label"), (1, 20, 20, 16)

@@ -17,8 +17,7 @@ class TwoModalityDataset(Dataset):
     transforms draw twice.
 
     Args:
-        ct: CT items, see `transeg.data.datalist`.
-        mr: MR items.
+        data: items of both, see `transeg.data.datalist`, with "modality": "ct" or "mr".
         transform: from an item to a dict with "image" and "label" (1, X, Y, Z), such as a Compose that begins with
             `LoadSliced(spatial_dims=3, classes=True)`.
 
@@ -26,21 +25,24 @@ class TwoModalityDataset(Dataset):
         For each index "ct", "ct_label", "mr", "mr_label" (1, X, Y, Z).
 
     Raises:
-        ValueError: an empty list, or an item without a label.
+        ValueError: an item without a label or of another modality, or none of a modality.
     """
 
     def __init__(
-        self,
-        ct: Sequence[Mapping[str, Any]],
-        mr: Sequence[Mapping[str, Any]],
-        transform: Callable[[dict[str, Any]], Mapping[str, Any]],
+        self, data: Sequence[Mapping[str, Any]], transform: Callable[[dict[str, Any]], Mapping[str, Any]]
     ) -> None:
+        bare = [item for item in data if "label" not in item]
+        if bare:
+            raise ValueError(f"volume(s) without a label: {_names(bare)}; leave them out")
+        stray = [item for item in data if item.get("modality") not in ("ct", "mr")]
+        if stray:
+            raise ValueError(
+                f'volume(s) whose "modality" is neither "ct" nor "mr": {_names(stray)}; correct the datalist'
+            )
+        ct, mr = ([item for item in data if item["modality"] == name] for name in ("ct", "mr"))
         for name, items in (("CT", ct), ("MR", mr)):
-            bare = [str(item.get("case", item.get("image"))) for item in items if "label" not in item]
             if not items:
                 raise ValueError(f"no {name} volume to train on: the list is empty; prepare volumes of both modalities")
-            if bare:
-                raise ValueError(f"{name} volume(s) without a label: {', '.join(bare[:5])}; leave them out")
         self.ct_leads = len(ct) >= len(mr)
         self.data, self.absence = (ct, mr) if self.ct_leads else (mr, ct)  # the names that the sampler knows
         self.transform = transform
@@ -53,3 +55,7 @@ class TwoModalityDataset(Dataset):
         first, second = self.data[i], self.absence[j % len(self.absence)]
         ct, mr = (self.transform(dict(item)) for item in ((first, second) if self.ct_leads else (second, first)))
         return {"ct": ct["image"], "ct_label": ct["label"], "mr": mr["image"], "mr_label": mr["label"]}
+
+
+def _names(items: Sequence[Mapping[str, Any]]) -> str:
+    return ", ".join(str(item.get("case", item.get("image"))) for item in items[:5])
