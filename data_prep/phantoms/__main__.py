@@ -10,11 +10,13 @@ Case i of a seed is the same whatever the number of cases.
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated
 
+import numpy as np
 import typer
 from tqdm import trange
 
@@ -43,16 +45,21 @@ def brain(
     shape: Shape = "120,120,78",
     spacing: Spacing = "2.0",
     difficulty: Difficulty = 0.5,
+    tumour_free: Annotated[float, typer.Option(help="Share of the patients without a tumour.", min=0, max=1)] = 0.0,
     overwrite: Overwrite = False,
 ) -> None:
-    """Brain MR (FLAIR, T1c, T1, T2) with tumours, laid out as BraTS 2017."""
+    """Brain MR (FLAIR, T1c, T1, T2) with tumours, laid out as BraTS 2017; patients without one are in `healthy`."""
+    phase = np.random.default_rng((seed, 1, 0)).random()
 
     def make(folder: Path, case: int) -> str:
-        phantom = brain_phantom((seed, case), _numbers(shape, int), _numbers(spacing, float), difficulty)
+        # evenly spread, so that any number of cases has the share and none depends on their number
+        healthy = math.floor((case + 1) * tumour_free + phase) > math.floor(case * tumour_free + phase)
+        numbers = (_numbers(shape, int), _numbers(spacing, float))
+        phantom = brain_phantom((seed, case), *numbers, difficulty, "healthy" if healthy else None)
         write_brain(phantom, folder, case)
         return phantom.grade
 
-    options = {"seed": seed, "shape": shape, "spacing": spacing, "difficulty": difficulty}
+    options = {"seed": seed, "shape": shape, "spacing": spacing, "difficulty": difficulty, "tumour_free": tumour_free}
     _write("brain", out, cases, overwrite, make, options)
 
 

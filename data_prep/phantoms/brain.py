@@ -7,7 +7,7 @@ mixed with one intensity for each sequence, then a scanner is drawn: gain, gamma
 Healthy tissue that looks like tumour in FLAIR (white-matter hyperintensities, caps of the ventricles, bright
 cortex) is there on purpose and labelled 0: a threshold must not solve the task. A tumour lies mostly in one
 hemisphere, at any height and in either side, so the other half-slices of the same patients are healthy, and
-neither position nor head size tells the two kinds apart.
+neither position nor head size tells the two kinds apart. Grade "healthy" is the same patient without the tumour.
 """
 
 from collections.abc import Sequence
@@ -32,7 +32,7 @@ class BrainPhantom:
         images: sequence name -> (X, Y, Z) int16, exactly 0 outside the brain and at least 1 inside.
         label: (X, Y, Z) uint8: 0 healthy, 1 necrosis or solid core, 2 edema, 4 enhancing.
         affine: (4, 4) voxel to mm, LPS order of the axes as in BraTS.
-        grade: "HGG" (enhancing ring) or "LGG" (none).
+        grade: "HGG" (enhancing ring), "LGG" (none) or "healthy" (no tumour, the label is 0 throughout).
     """
 
     images: dict[str, np.ndarray]
@@ -57,15 +57,15 @@ def brain_phantom(
             240 x 240 x 155 mm the head shrinks to fit.
         difficulty: 0 (bright tumours, clean images) to 1 (faint tumours, many bright healthy patches, strong noise
             and bias).
-        grade: "HGG" or "LGG"; drawn (three of four are HGG) when None.
+        grade: "HGG", "LGG" or "healthy"; drawn (three of four are HGG, none healthy) when None.
 
     Raises:
         ValueError: an option outside its range.
     """
     if not 0 <= difficulty <= 1:
         raise ValueError(f"difficulty must lie in [0, 1], got {difficulty}")
-    if grade not in (None, "HGG", "LGG"):
-        raise ValueError(f"grade must be HGG or LGG, got {grade}")
+    if grade not in (None, "HGG", "LGG", "healthy"):
+        raise ValueError(f"grade must be HGG, LGG or healthy, got {grade}")
     rng = np.random.default_rng(seed)
     drawn = "HGG" if rng.random() < 0.74 else "LGG"
     grade = grade or drawn
@@ -114,7 +114,7 @@ def _scan(
 
 
 def write_brain(phantom: BrainPhantom, folder: Path, case: int) -> Path:
-    """Write one patient as FOLDER/{HGG,LGG}/<case>/<case>_{flair,t1ce,t1,t2,seg}.nii.gz; returns its folder."""
+    """Write one patient as FOLDER/{HGG,LGG,healthy}/<case>/<case>_{flair,t1ce,t1,t2,seg}.nii.gz; returns its folder."""
     name = f"Phantom_{case:03d}"
     target = folder / phantom.grade / name
     target.mkdir(parents=True)

@@ -92,10 +92,11 @@ def draw_tissue(
         away, size = tumour.satellite
         bud = np.sqrt(((p - away) ** 2).sum(0)) - size
         level = np.minimum(level, 1 + bud / tumour.radius + 0.1 * lobe + 0.08 * rough)
+    healthy = tumour.grade == "healthy"  # all is drawn nevertheless, so that the rest of the patient stays the same
     # Mass effect: healthy tissue is looked up nearer to the tumour's centre, hence pushed outwards; the hull stays.
     calm = np.clip(np.maximum(head.cerebrum(p), head.hindbrain(p)) / 15, 0, 1)
     distance = np.sqrt((offset**2).sum(0))
-    shrink = tumour.push * np.exp(-((distance / (1.3 * tumour.radius)) ** 2)) * calm
+    shrink = (0 if healthy else tumour.push) * np.exp(-((distance / (1.3 * tumour.radius)) ** 2)) * calm
     q = p - offset * shrink
 
     image, shares = _healthy(q, head, fields, look, rng, difficulty, voxel)
@@ -112,6 +113,8 @@ def draw_tissue(
     for part in ("edema", "solid", "enhancing"):
         look[part][0] = look["white"][0] + gain * (look[part][0] + 0.12 - look["white"][0])
     texture = {"edema": 1 + 0.05 * rough, "core": 1 + 0.06 * rough + 0.04 * grain, "ring": fields["ring"](p)}
+    if healthy:
+        return image, np.zeros(p.shape[1], np.uint8)
     return image, _paint_tumour(image, q[0], level, tumour, shares, look, texture, voxel)
 
 

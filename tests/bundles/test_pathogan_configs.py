@@ -1,5 +1,7 @@
 """Every overlay of the PathoGAN bundle is trained, stays what it claims to be, and no label reaches the training."""
 
+import json
+
 import nibabel as nib
 import numpy as np
 import pytest
@@ -7,11 +9,12 @@ import torch
 from monai.bundle import ConfigParser
 from transeg.engines.tree import to_device
 
+from data_prep import brats_volumes
 from data_prep.brats_slices import prepare
 from data_prep.phantoms.brain import brain_phantom, write_brain
 
 from .conftest import BUNDLES
-from .test_workflows import GRIDS, volumes, workflow  # noqa: F401 (fixture)
+from .test_workflows import GRIDS, SHAPE, volumes, workflow  # noqa: F401 (fixture)
 
 CONFIGS = BUNDLES / "brain_mri_pathogan_segmentation" / "configs"
 SIZE = (80, 80)
@@ -32,12 +35,12 @@ def parser_of(*files, **options):
     return parser
 
 
-def trained(data, folder, *overlays, prepare_batch=to_device):
+def trained(data, folder, *overlays, prepare_batch=to_device, **options):
     """Parser and trainer after one iteration."""
     torch.manual_seed(0)
     places = {"dataset_dir": str(data), "ckpt_dir": str(folder / "models"), "output_dir": str(folder / "eval")}
     small = {"epochs": 1, "batches_per_epoch": 1, "batch_size": 2, "labelled_per_batch": 1}
-    parser = parser_of("train.json", *overlays, width=4, **small, **places)
+    parser = parser_of("train.json", *overlays, **{"width": 4, **small, **places, **options})
     parser.get_parsed_content("initialize")
     trainer = parser.get_parsed_content("train#trainer")
     trainer.prepare_batch = prepare_batch
@@ -140,6 +143,41 @@ def test_no_label_reaches_the_training_process(tmp_path):
         assert not item["labelled"]
         assert not item["label"].any()
     assert all("label" in item for item in parser.get_parsed_content("validation"))
+
+
+TINY = {"image_size": [32, 32, 32], "pixdim": 7.5, "width": 2, "blocks": 1, "code": 8}
+
+
+def test_volumes_train_without_labels_and_segment_scans(volumes, tmp_path):  # noqa: F811
+    """The variant in three dimensions, from phantoms to masks on the grids of other scans."""
+    for k in range(4):
+        phantom = brain_phantom((0, k), shape=(48, 48, 31), spacing=5.0, grade=("HGG", "healthy")[k % 2])
+        write_brain(phantom, tmp_path / "raw", k)
+    data, options = tmp_path / "data", {"size": TINY["image_size"], "pixdim": TINY["pixdim"]}
+    path = brats_volumes.prepare(tmp_path / "raw", data, **options, validation_cases="Phantom_002", test=0)
+    lists = json.loads(path.read_text())
+    assert [[item["case"] for item in lists["training" + kind]] for kind in ("", "_absence")] == [
+        ["Phantom_000"],
+        ["Phantom_001", "Phantom_003"],
+    ]
+    assert "label" not in str([lists["training"], lists["training_absence"], lists["training_volumes"]])
+    assert "label" in lists["validation"][0]
+
+    _, trainer = trained(data, tmp_path, "volumes.json", batch_size=1, labelled_per_batch=0, **TINY)
+    assert trainer.state.output["translation"].y_a.shape == (1, 4, 32, 32, 32)
+    assert all(torch.isfinite(torch.as_tensor(v)) for v in trainer.state.output["terms"].values())
+
+    out = tmp_path / "out"
+    options = {**TINY, "output_dir": str(out), "handlers#0#path": str(tmp_path / "models" / "model.pt")}
+    configs = ["inference.json", "evaluate.json", "volumes.json"]
+    evaluation = workflow(CONFIGS.parent, "infer", configs, volumes, run_id="evaluating", **options)
+    evaluation.run()
+    assert 0 <= evaluation.evaluator.state.metrics["val_mean_dice"] <= 1
+    workflow(CONFIGS.parent, "infer", [configs[0], configs[2]], volumes, run_id="inferring", **options).run()
+    for name, affine in GRIDS.items():
+        mask = nib.load(out / f"{name}_seg.nii.gz")
+        assert mask.shape == SHAPE
+        np.testing.assert_allclose(mask.affine, affine, atol=1e-6)
 
 
 def test_all_that_inference_writes(volumes, tmp_path):  # noqa: F811

@@ -66,6 +66,23 @@ def test_brain_contrast():
     assert set(np.unique(brain(0, grade="LGG").label)) == {0, 1, 2}
 
 
+def test_a_healthy_brain_is_the_same_patient_without_the_tumour():
+    ill, healthy = brain(0), brain(0, grade="healthy")
+    assert ill.label.any()
+    assert not healthy.label.any()
+    assert healthy.grade == "healthy"
+    # the mass effect fades with the distance, and nothing else differs outside of the tumour
+    where = np.argwhere(ill.label) * BRAIN["spacing"]
+    reach = np.ptp(where, axis=0).max()
+    positions = np.moveaxis(np.indices(ill.label.shape), 0, -1) * BRAIN["spacing"]
+    far = np.linalg.norm(positions - where.mean(axis=0), axis=-1) > reach
+    for name, image in ill.images.items():
+        assert np.array_equal(image > 0, healthy.images[name] > 0)
+        change = np.abs(image - healthy.images[name]) / image[image > 0].mean()
+        assert change[far & (image > 0)].mean() < 0.01
+        assert change[ill.label > 0].mean() > 0.1
+
+
 def test_brain_half_slices_of_both_domains():
     """The same patients give half-slices with tumour and without, at the same heights and on either side."""
     sides, shared = set(), 0
@@ -154,6 +171,23 @@ def test_brain_command_writes_brats_layout(tmp_path):
         one, same = nib.load(file), nib.load(many / file.relative_to(few))
         assert np.array_equal(one.dataobj, same.dataobj), "a case does not depend on the number of cases"
         assert np.allclose(one.header.get_zooms(), 6)
+
+
+def test_share_of_brains_without_a_tumour(tmp_path):
+    options = ("--shape", "40,40,26", "--spacing", "6", "--seed", 3)
+    for name, cases, share in (("half", 6, 0.5), ("few", 3, 0.5), ("none", 3, 0)):
+        result = run("brain", "--out", tmp_path / name, "--cases", cases, "--tumour-free", share, *options)
+        assert result.exit_code == 0, result.output
+    found = {
+        name: {path.name: path.parent.name == "healthy" for path in (tmp_path / name).glob("*/*")}
+        for name in ("half", "few", "none")
+    }
+    assert sum(found["half"].values()) == 3
+    assert found["few"].items() <= found["half"].items()
+    assert not any(found["none"].values())
+    for case, healthy in found["half"].items():
+        label = next((tmp_path / "half").glob(f"*/{case}/*_seg.nii.gz"))
+        assert np.asarray(nib.load(label).dataobj).any() != healthy
 
 
 def test_liver_command_writes_lits_layout(tmp_path):

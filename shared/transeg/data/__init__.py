@@ -1,6 +1,7 @@
 """Datalists and stacks of slices, two-domain datasets and samplers, whole volumes and studies."""
 
 from transeg.data.brain_slices import BrainSlices
+from transeg.data.brain_volumes import BrainVolumes
 from transeg.data.datalist import DatalistError, read_datalist, write_datalist, write_stack
 from transeg.data.datasets import SliceDataset, UnpairedDataset
 from transeg.data.half_slices import BrainHalfSlices, half_slices
@@ -14,6 +15,7 @@ from transeg.data.thigh_slices import ThighSlices, darkened
 __all__ = [
     "BrainHalfSlices",
     "BrainSlices",
+    "BrainVolumes",
     "CaseSlices",
     "DatalistError",
     "HeartVolumes",

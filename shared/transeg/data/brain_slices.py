@@ -15,6 +15,42 @@ from transeg.data.slices import CaseSlices
 from transeg.transforms import brain_preprocessing, foreground_mask
 
 
+def load_brain(
+    item: Mapping[str, Any], channels: int, pixdim: float, size: Sequence[int], masked: bool
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Load and preprocess {"image": files}, with "label" and "mask" if there are any.
+
+    Args:
+        item: the files of one case.
+        channels: number of channels of the images.
+        pixdim: voxel size in mm.
+        size: (X, Y) or (X, Y, Z) in voxels.
+        masked: see `NormaliseBraind`.
+
+    Returns:
+        Image (C, X, Y, Z) in [-1, 1], brain and tumour bool (X, Y, Z), the latter empty without a label.
+
+    Raises:
+        VolumeError: a file cannot be used.
+    """
+    keys = [key for key in ("image", "label", "mask") if key in item]
+    label_keys = ("label",) if "label" in keys else ()
+    preprocess = brain_preprocessing(
+        ("image",),
+        label_keys,
+        channels,
+        pixdim=pixdim,
+        size=size,
+        mask_key="mask" if "mask" in keys else None,
+        deviations=3.0,
+        masked=masked,
+    )
+    volumes = preprocess({key: item[key] for key in keys})
+    brain = foreground_mask(volumes["image"])[0].numpy()
+    label = volumes["label"][0].numpy() > 0 if label_keys else np.zeros_like(brain)
+    return volumes["image"].numpy(), brain, label
+
+
 class BrainSlices:
     """Cuts the volumes of one case into axial slices, intensities in [-1, 1].
 
@@ -56,22 +92,7 @@ class BrainSlices:
         Raises:
             VolumeError: a file cannot be used.
         """
-        keys = [key for key in ("image", "label", "mask") if key in item]
-        label_keys = ("label",) if "label" in keys else ()
-        preprocess = brain_preprocessing(
-            ("image",),
-            label_keys,
-            self.channels,
-            pixdim=self.pixdim,
-            size=self.size,
-            mask_key="mask" if "mask" in keys else None,
-            deviations=3.0,
-            masked=self.masked,
-        )
-        volumes = preprocess({key: item[key] for key in keys})
-        image, brain = volumes["image"].numpy(), foreground_mask(volumes["image"])[0].numpy()
-        label = volumes["label"][0].numpy() > 0 if label_keys else np.zeros_like(brain)
-        return self._chosen(image, brain, label)
+        return self._chosen(*load_brain(item, self.channels, self.pixdim, self.size, self.masked))
 
     def _chosen(self, image: np.ndarray, brain: np.ndarray, label: np.ndarray) -> CaseSlices:
         height = self.pixdim * np.arange(image.shape[-1])

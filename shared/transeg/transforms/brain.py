@@ -46,15 +46,15 @@ def brain_preprocessing(
 
     The brain is every voxel that is non-zero in any channel. The volume is turned to RAS, resampled to
     isotropic voxels, and cropped or padded in X and Y so that the middle of the brain's bounding box is the
-    middle of the image: a cut at mid-width gives the two half-slices. Z keeps its length. Intensities:
-    see `NormaliseBraind`.
+    middle of the image: a cut at mid-width gives the two half-slices. Z keeps its length, unless `size` has it.
+    Intensities: see `NormaliseBraind`.
 
     Args:
         keys: image volumes, see `LoadVolumed` for the accepted values; all are centred on the first.
         label_keys: label volumes, merged to 0 and 1 (label > 0) and resampled to the nearest neighbour.
         channels: number of channels of the images.
         pixdim: isotropic voxel size in mm (paper: 1.0).
-        size: (X, Y) of a slice in voxels (paper: (240, 240)).
+        size: (X, Y) of a slice in voxels (paper: (240, 240)), or (X, Y, Z) of the volume.
         clip: clip intensities to [-1, 1]; the paper clips after the augmentation.
         mask_key: key of a brain mask file, for images whose background is not zero; voxels outside it are
             set to 0.

@@ -46,12 +46,14 @@ class _CentreForeground(CropForeground):
 
 
 class CentreForegroundd(CropForegroundd):
-    """Crop or pad X and Y of all keys to `size`, centred on the foreground of `source_key`; pads with 0. Invertible.
+    """Crop or pad X and Y, or all axes, of all keys to `size`, centred on the foreground of `source_key`; invertible.
+
+    Pads with 0.
 
     Args:
         keys: volumes (C, X, Y, Z).
         source_key: the volume whose foreground is meant.
-        size: (X, Y) in voxels.
+        size: (X, Y) or (X, Y, Z) in voxels.
         select_fn: (C, X, Y, Z) -> bool (1, X, Y, Z), the foreground.
         name: of the foreground, for messages.
     """
