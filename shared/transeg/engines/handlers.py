@@ -116,6 +116,7 @@ class PanelSaver:
     ) -> None:
         self.output_dir, self.render = Path(output_dir), render
         self.interval_epochs, self.log_dir = interval_epochs, log_dir
+        self._writer: SummaryWriter | None = None
 
     def attach(self, engine: Engine) -> None:
         """Register with a trainer or evaluator."""
@@ -129,5 +130,6 @@ class PanelSaver:
         self.output_dir.mkdir(parents=True, exist_ok=True)
         Image.fromarray(panel).save(self.output_dir / f"epoch_{engine.state.epoch:04d}.png")
         if self.log_dir is not None:
-            with SummaryWriter(self.log_dir) as writer:
-                writer.add_image("panel", panel, engine.state.epoch, dataformats="HWC")
+            self._writer = self._writer or SummaryWriter(self.log_dir)
+            self._writer.add_image("panel", panel, engine.state.epoch, dataformats="HWC")
+            self._writer.flush()  # never closed: an evaluator runs many times
