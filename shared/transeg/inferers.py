@@ -1,4 +1,4 @@
-"""Inference on whole volumes, by networks of half-slices or in tiles without seams; on slices before a training."""
+"""Inference on whole volumes: by halves of slices, in tiles without seams, by modality; on slices before a training."""
 
 from __future__ import annotations
 
@@ -13,10 +13,11 @@ import torch
 from monai.config import PathLike
 from monai.data import MetaTensor
 from monai.inferers import Inferer, SliceInferer
-from monai.utils import convert_to_dst_type
+from monai.utils import convert_to_dst_type, ensure_tuple
 
 from transeg.engines import load_weights
 from transeg.networks import convolutions_in_tiles
+from transeg.transforms.modality import MODALITY
 
 
 class HalfSliceInferer(SliceInferer):
@@ -86,6 +87,27 @@ class TiledInferer(Inferer):
         with torch.no_grad(), convolutions_in_tiles(module, self.tile):
             output = network(plain.cpu(), *args, **kwargs)
         return convert_to_dst_type(output, inputs)[0]
+
+
+class ModalityInferer(TiledInferer):
+    """Segment a volume as the modality that its meta data tell, in tiles where needed.
+
+    Called as `inferer(volume, network)`, the network one such as `CardiacNet`: (B, C, *S), from `heart_preprocessing`,
+    -> logits (B, classes, *S). With a method of the network it is a `TiledInferer`.
+    """
+
+    def __call__(self, inputs: torch.Tensor, network, *args, **kwargs):
+        """Run the segmenter of the modality, or the method.
+
+        Raises:
+            ValueError: a network, but no modality in the meta data, or several in one batch.
+        """
+        if isinstance(network, torch.nn.Module):
+            noted = ensure_tuple(inputs.meta.get(MODALITY, ())) if isinstance(inputs, MetaTensor) else ()
+            if len(set(noted)) != 1:
+                raise ValueError(f"volumes of one modality are needed, their meta data tell {sorted(set(noted))}")
+            network, args = network.segment, (noted[0], *args)
+        return super().__call__(inputs, network, *args, **kwargs)
 
 
 def tile_edges(size: Sequence[int], tile: int) -> list[list[int]]:

@@ -1,7 +1,18 @@
+import logging
+
+import nibabel as nib
 import numpy as np
 import pytest
 import torch
-from transeg.data import TwoModalityDataset, UnpairedBatchSampler
+from transeg.data import HeartVolumes, SliceDataset, TwoModalityDataset, TwoModalityStudies, UnpairedBatchSampler
+from transeg.data.studies import StudiesError
+from transeg.transforms import LoadSliced
+
+from data_prep.mmwhs import prepare
+from data_prep.phantoms.heart import heart_phantom, write_heart
+
+CUT = HeartVolumes(pixdim=8.0, size=(24, 24, 16))
+LOAD = LoadSliced(spatial_dims=3, classes=True)
 
 
 def load(item):
@@ -54,3 +65,67 @@ def test_volumes_that_cannot_train_are_refused():
         TwoModalityDataset([{"value": 1, "case": "a", "modality": "ct"}], load)
     with pytest.raises(ValueError, match=r"neither \"ct\" nor \"mr\": b; correct"):
         TwoModalityDataset([{"value": 1, "case": "b", "label": "l", "modality": "us"}], load)
+
+
+def write_study(folder, name, modality):
+    """A study and its label in a folder of its own, as MONAI Label keeps it, under a name that tells nothing."""
+    phantom = heart_phantom((9, sum(name.encode())), modality, (40, 40, 32), 6.0)
+    paths = {"image": folder / f"{name}.nii.gz", "label": folder / "labels" / "final" / f"{name}.nii.gz"}
+    for key, path in paths.items():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        nib.save(nib.Nifti1Image(getattr(phantom, key), phantom.affine), path)
+    return {key: str(path) for key, path in paths.items()}
+
+
+@pytest.fixture
+def studies(tmp_path):
+    """A labelled study of each modality, and one that has no label."""
+    found = {modality: write_study(tmp_path, f"study_{modality}", modality) for modality in ("ct", "mr")}
+    (tmp_path / "bare.nii.gz").write_bytes((tmp_path / "study_ct.nii.gz").read_bytes())
+    return found
+
+
+def test_studies_become_volumes_of_the_modality_that_they_show(studies, tmp_path, caplog):
+    data = [*studies.values()]
+    made = TwoModalityStudies(data, CUT, tmp_path / "datalist.json", tmp_path / "slices")
+    dataset = TwoModalityDataset(data, LOAD, made)
+    assert [(item["case"], item["modality"]) for item in (*dataset.data, *dataset.absence)] == [
+        ("study_ct", "ct"),
+        ("study_mr", "mr"),
+    ]
+    pair = dataset[0, 0]
+    assert pair["ct"].shape == pair["mr_label"].shape == (1, 24, 24, 16)
+    assert pair["ct_label"].max() == 5
+    assert {item["modality"] for item in SliceDataset([], LOAD, made)} == {"ct", "mr"}
+    caplog.clear()
+    assert [item["modality"] for item in SliceDataset([studies["mr"]], LOAD, made)] == ["mr"]
+    assert "no CT is left for validation" in caplog.text
+
+
+def test_a_modality_without_a_study_comes_from_prepared_volumes(studies, tmp_path, caplog):
+    caplog.set_level(logging.INFO)
+    data, place = [studies["ct"]], tmp_path / "prepared" / "datalist.json"
+    made = TwoModalityStudies(data, CUT, place, tmp_path / "slices")
+    with pytest.raises(StudiesError, match=r"no MR among the labelled studies.*label a study of MR too"):
+        TwoModalityDataset(data, LOAD, made)
+    with pytest.raises(StudiesError, match="in MONAI Label submit a label"):
+        TwoModalityDataset([], LOAD, TwoModalityStudies([], CUT, place, tmp_path / "slices"))
+
+    (tmp_path / "raw").mkdir()
+    for modality in ("ct", "mr"):
+        for k in range(2):
+            write_heart(heart_phantom((0, k), modality, (40, 40, 32), 6.0), tmp_path / "raw", k)
+    prepare(tmp_path / "raw", place.parent, pixdim=8.0, size=(24, 24, 16), validation=1, test=0)
+    dataset = TwoModalityDataset(data, LOAD, made)
+    [first], [second] = dataset.data, dataset.absence
+    assert (first["case"], second["modality"]) == ("study_ct", "mr")
+    assert dataset[0]["mr"].shape == (1, 24, 24, 16)
+    assert [item["modality"] for item in SliceDataset(data, LOAD, made)] == ["ct", "mr"]
+
+
+def test_prepared_volumes_stay_as_they_are(tmp_path):
+    prepared = [{**item, "image": "a.npy", "index": 0} for item in items(1, 0, "ct") + items(1, 0, "mr")]
+    made = TwoModalityStudies(prepared, CUT, tmp_path / "none.json", tmp_path / "slices")
+    assert TwoModalityDataset(prepared, load, made).data == prepared[:1]
+    assert made.validation(prepared[1:]) == prepared[1:]
+    assert made.validation([]) == []

@@ -69,6 +69,9 @@ def test_a_datalist_comes_first(tmp_path):
     assert item["case"] == "p1"
     assert [str(file) for file in item["image"]] == [str(tmp_path / file) for file in listed[0]["image"]]
     assert str(item["label"]) == str(tmp_path / "p1/seg.nii.gz")
+    assert find_volumes(tmp_path, CHANNELS, ("validation_volumes", "test_volumes")) == [item]
+    with pytest.raises(ValueError, match="other_volumes"):
+        find_volumes(tmp_path, CHANNELS, ("test_volumes", "other_volumes"))
 
 
 def test_nothing_found(tmp_path):

@@ -169,8 +169,8 @@ def test_what_a_user_gets_wrong(tmp_path):
     item = {"image": tmp_path / "a.nii.gz", "label": tmp_path / "l.nii.gz"}
     nib.save(nib.Nifti1Image(np.ones((16, 16, 16), np.int16), np.eye(4)), item["image"])
     nib.save(nib.Nifti1Image(np.zeros((16, 16, 16), np.int16), np.eye(4)), item["label"])
-    assert "empty" in fault(heart_preprocessing(label_keys="label", centre="label"), item)
-    pre = heart_preprocessing(size=(8, 8, 8))
+    assert "empty" in fault(heart_preprocessing(label_keys="label", modality="ct", centre="label"), item)
+    pre = heart_preprocessing(modality="ct", size=(8, 8, 8))
     assert "nothing of the image lies around (900, 0, 0) mm" in fault(pre, {**item, "centre": (900, 0, 0)})
     assert "must be (x, y, z)" in fault(pre, {**item, "centre": (1, 2)})
     with pytest.raises(ValueError, match="modality"):

@@ -6,7 +6,7 @@ from transeg.data.datalist import DatalistError, read_datalist, write_datalist, 
 from transeg.data.datasets import SliceDataset, UnpairedDataset
 from transeg.data.half_slices import BrainHalfSlices, half_slices
 from transeg.data.heart_volumes import HeartVolumes
-from transeg.data.modalities import TwoModalityDataset
+from transeg.data.modalities import TwoModalityDataset, TwoModalityStudies
 from transeg.data.samplers import UnpairedBatchSampler
 from transeg.data.slices import CaseSlices, write_slices
 from transeg.data.studies import StudySlices
@@ -23,6 +23,7 @@ __all__ = [
     "StudySlices",
     "ThighSlices",
     "TwoModalityDataset",
+    "TwoModalityStudies",
     "UnpairedBatchSampler",
     "UnpairedDataset",
     "darkened",

@@ -12,16 +12,15 @@ from transeg.transforms import heart_preprocessing
 
 
 class HeartVolumes:
-    """Crops the scans of one modality; a stack of slices with a single entry, which is a volume.
+    """Crops scans; a stack of slices with a single entry, which is a volume.
 
     Args:
-        modality: "ct" or "mr".
+        modality: "ct", "mr" or "auto", see `heart_preprocessing`.
         pixdim: voxel size in mm (paper: 1.5).
         size: (X, Y, Z) in voxels (paper: 112 x 112 x 86).
     """
 
-    def __init__(self, modality: str, pixdim: float = 1.5, size: Sequence[int] = (112, 112, 86)) -> None:
-        self.modality = modality
+    def __init__(self, modality: str = "auto", pixdim: float = 1.5, size: Sequence[int] = (112, 112, 86)) -> None:
         options = {"modality": modality, "pixdim": pixdim, "size": tuple(size)}
         self.labelled = heart_preprocessing(label_keys="label", centre="label", **options)
         self.unlabelled = heart_preprocessing(**options)
@@ -30,7 +29,7 @@ class HeartVolumes:
         """Load, preprocess and crop {"image": file}, with "label" if there is one, whose middle is then the centre.
 
         Returns:
-            Images (1, 1, X, Y, Z) in [-1, 1], labels (1, X, Y, Z) of the classes of `HEART_CLASSES`.
+            Images (1, 1, X, Y, Z) in [-1, 1], labels (1, X, Y, Z) of the classes of `HEART_CLASSES`; "modality".
 
         Raises:
             VolumeError: a file cannot be used.
@@ -40,7 +39,7 @@ class HeartVolumes:
         return CaseSlices(
             volumes["image"].numpy()[None].astype(np.float16),
             volumes["label"].numpy().astype(np.uint8) if has_label else None,
-            [{"modality": self.modality}],
+            [{"modality": volumes["image"].meta["modality"]}],
             {},
             present=True,
         )

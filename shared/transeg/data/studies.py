@@ -32,13 +32,16 @@ class StudiesError(SystemExit):
 
 
 class Cut(Protocol):
-    """How a method makes slices of a study, such as `BrainHalfSlices`."""
+    """How a method makes slices of a study, such as `BrainHalfSlices`, or a stack of one volume, as `HeartVolumes`."""
 
     def __call__(self, item: Mapping[str, Any]) -> CaseSlices:
         """Cut {"image": files, "label": file}, the latter only if it is labelled."""
 
     def sort(self, images: np.ndarray, probability: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Which slices (N,) surely show the lesion, and which surely do not, by its predicted probability."""
+        """Which slices (N,) surely show the lesion, and which surely do not, by its predicted probability.
+
+        Needed by methods that predict.
+        """
 
 
 def are_studies(data: Sequence[Mapping[str, Any]]) -> bool:
@@ -57,7 +60,7 @@ class StudySlices:
         data: studies for training, or slices, which need no cutting.
         cut: how a study becomes slices.
         predict: probability (N, X, Y) in slices given as items, or None where there are no weights yet; studies
-            without a label are then left out.
+            without a label are then left out, as they always are by a method that has no use for them (None).
         folder: for the stacks, which replace those of the last training.
     """
 
@@ -65,7 +68,7 @@ class StudySlices:
         self,
         data: Sequence[Mapping[str, Any]],
         cut: Cut,
-        predict: Callable[[Sequence[Mapping[str, Any]]], np.ndarray | None],
+        predict: Callable[[Sequence[Mapping[str, Any]]], np.ndarray | None] | None,
         folder: PathLike,
     ) -> None:
         self.data, self.cut, self.predict, self.folder = data, cut, predict, Path(folder)
@@ -74,18 +77,19 @@ class StudySlices:
         """Presence and absence items of the studies for training and of those beside them without a label.
 
         Raises:
-            StudiesError: no study with a label, or no slice of theirs shows the lesion.
+            StudiesError: no study with a label, or none of theirs shows what is to be learned.
         """
         if not self.data:
             raise StudiesError(
-                "nothing to train on: no slice with the lesion and no study with a label; prepare the data with a "
-                "larger labelled fraction, or in MONAI Label submit a label"
+                "nothing to train on: nothing prepared that shows what is to be learned, and no study with a label; "
+                "prepare the data with a larger labelled fraction, or in MONAI Label submit a label"
             )
-        presence, absence = self._lists("training", self.data, studies_without_label(self.data))
+        unlabelled = studies_without_label(self.data) if self.predict is not None else ()
+        presence, absence = self._lists("training", self.data, unlabelled)
         if not any("label" in item for item in presence):
             raise StudiesError(
-                f"nothing to train on: none of the {len(self.data)} labelled studies can be read and shows a lesion as "
-                "large as the presence domain wants it (the log says why); label more studies"
+                f"nothing to train on: none of the {len(self.data)} labelled studies can be read and shows enough "
+                "of what is to be learned (the log says why); label more studies"
             )
         return presence, absence
 
@@ -116,7 +120,7 @@ class StudySlices:
             logger.info("%s: %s", name, ", ".join(f"{count} {what}" for what, count in counts.items()))
             lists = {"presence": presence, "absence": absence}
             text = {"name": f"Studies for {name}", "description": "Slices cut at the start of a training."}
-            write_datalist(path, lists, **text, modality=(), labels=("background", "lesion"), preparation=counts)
+            write_datalist(path, lists, **text, modality=(), labels=("background", "foreground"), preparation=counts)
         idist.barrier()
         return read_datalist(path, "presence"), read_datalist(path, "absence")
 

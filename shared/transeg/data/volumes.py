@@ -19,6 +19,7 @@ from ignite.engine import Engine, Events
 from monai.config import PathLike
 from monai.data import load_decathlon_datalist
 from monai.engines import Workflow
+from monai.utils import ensure_tuple
 from torch.utils.data import IterableDataset, get_worker_info
 
 from transeg.transforms.load import VolumeError
@@ -42,7 +43,9 @@ class BatchError(SystemExit):
     """
 
 
-def find_volumes(folder: PathLike, channels: Sequence[str], split: str = "test_volumes") -> list[dict[str, Any]]:
+def find_volumes(
+    folder: PathLike, channels: Sequence[str], split: str | Sequence[str] = "test_volumes"
+) -> list[dict[str, Any]]:
     """List the cases of a folder.
 
     A folder that holds a `datalist.json` gives that list's `split`. In any other, every set of files that differ
@@ -52,7 +55,7 @@ def find_volumes(folder: PathLike, channels: Sequence[str], split: str = "test_v
     Args:
         folder: searched with its subfolders.
         channels: sequences in the order of the network's channels, names of `SEQUENCES` or parts of file names.
-        split: key of the datalist.
+        split: key of the datalist, or several, one after the other.
 
     Returns:
         Items {"image": files, "case": name}; a file that is missing is listed under the name it should have.
@@ -64,7 +67,10 @@ def find_volumes(folder: PathLike, channels: Sequence[str], split: str = "test_v
     if not root.is_dir():
         raise FileNotFoundError(f"{root}: no such folder; set dataset_dir to a folder of NIfTI volumes")
     if (root / "datalist.json").is_file():
-        listed = load_decathlon_datalist(root / "datalist.json", data_list_key=split)
+        lists, listed = json.loads((root / "datalist.json").read_text()), []
+        for key in ensure_tuple(split):
+            if lists.get(key, True):  # monai's reader looks at the first item
+                listed += load_decathlon_datalist(root / "datalist.json", data_list_key=key)
         # the reader takes a case for a path where a folder has its name
         return [{**item, "case": Path(item["case"]).name} if "case" in item else item for item in listed]
     items = []

@@ -12,6 +12,7 @@ from transeg.transforms.intensity import (
     foreground_mask,
 )
 from transeg.transforms.load import LoadVolumed, VolumeError
+from transeg.transforms.modality import ScaleModalityd, tell_modality
 from transeg.transforms.outputs import SaveVolumed, Translated, translation_output
 from transeg.transforms.reports import MeasureLegsd, MuscleCompartmentd, RegionChangeReportd, TrustReportd
 from transeg.transforms.slices import LoadSliced
@@ -32,6 +33,7 @@ __all__ = [
     "RegionChangeReportd",
     "RestoreIntensityd",
     "SaveVolumed",
+    "ScaleModalityd",
     "ScaleRanged",
     "SegmentGraphCutd",
     "SegmentMixtured",
@@ -49,6 +51,7 @@ __all__ = [
     "heart_preprocessing",
     "scan_legs",
     "synthesis_output",
+    "tell_modality",
     "thigh_preprocessing",
     "translation_output",
 ]

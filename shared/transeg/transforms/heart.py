@@ -21,8 +21,9 @@ from monai.utils import ensure_tuple
 from scipy.ndimage import distance_transform_edt, gaussian_filter
 
 from transeg.transforms.centre import CropAtCentred, file_name
-from transeg.transforms.intensity import ScaleRanged, SignedRanged, WindowRanged
+from transeg.transforms.intensity import SignedRanged
 from transeg.transforms.load import LoadVolumed, VolumeError
+from transeg.transforms.modality import ScaleModalityd
 from transeg.transforms.spacing import ResampleVolumed
 
 logger = logging.getLogger(__name__)
@@ -31,14 +32,13 @@ HEART_CLASSES = ("background", "Myo", "LA", "LV", "RA", "RV")
 # MM-WHS value -> class: aorta (820) and pulmonary artery (850) are not among the paper's regions, one MR label holds a
 # few 421; values of labels that are classes already stay.
 HEART_LABELS = {0: 0, 205: 1, 420: 2, 421: 2, 500: 3, 550: 4, 600: 5, 820: 0, 850: 0} | {c: c for c in range(1, 6)}
-HU_RANGE = (-100.0, 800.0)
 CENTRE = "heart_centre"  # in the meta data of the image
 
 
 def heart_preprocessing(
     keys: KeysCollection = ("image",),
     label_keys: KeysCollection = (),
-    modality: str = "ct",
+    modality: str = "auto",
     pixdim: float = 1.5,
     size: Sequence[int] | None = (112, 112, 86),
     centre: str | Sequence[float] = "found",
@@ -56,7 +56,7 @@ def heart_preprocessing(
         keys: image volumes of one channel, see `LoadVolumed` for the accepted values; all are cropped like the first.
         label_keys: label volumes with the values of MM-WHS or classes 0 to 5; they become the classes of
             `HEART_CLASSES`, resampled to the nearest neighbour.
-        modality: "ct" or "mr".
+        modality: "ct", "mr" or "auto", which tells them apart for each item, see `ScaleModalityd`.
         pixdim: voxel size in mm (paper: 1.5).
         size: (X, Y, Z) in voxels (paper: 112, 112, 86); None keeps the whole volume and needs no centre.
         centre: "label", the middle of the first label; "found", see `find_heart`; or (x, y, z) in mm, in the
@@ -65,15 +65,13 @@ def heart_preprocessing(
         mask_key: key of a file that an item may have, non-zero in the heart, on a grid of its own.
 
     Returns:
-        Compose: item with file names -> item with float32 MetaTensors (1, X, Y, Z). The intensity scale is kept in
-        the image's meta data, see `RestoreIntensityd`.
+        Compose: item with file names -> item with float32 MetaTensors (1, X, Y, Z). The image's meta data hold its
+        "modality" and the intensity scale, see `RestoreIntensityd`.
 
     Raises:
         ValueError: an unknown modality or centre.
     """
     images, labels = ensure_tuple(keys), ensure_tuple(label_keys)
-    if modality not in ("ct", "mr"):
-        raise ValueError(f'modality must be "ct" or "mr", got {modality!r}')
     if isinstance(centre, str) and not (centre == "found" or (centre == "label" and labels)):
         raise ValueError(f'centre must be "found", "label" (with a label key) or (x, y, z) in mm, got {centre!r}')
     volumes = images + labels
@@ -85,7 +83,7 @@ def heart_preprocessing(
             MapLabelValued(labels, list(HEART_LABELS), list(HEART_LABELS.values())),
         ]
     steps += [
-        WindowRanged(images, *HU_RANGE) if modality == "ct" else ScaleRanged(images, lower=0.5, upper=99.5),
+        ScaleModalityd(images, modality),
         Orientationd(volumes, axcodes="RAS", labels=None),
         ResampleVolumed(volumes, pixdim=(pixdim,) * 3, mode=modes),
     ]
