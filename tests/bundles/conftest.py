@@ -47,26 +47,31 @@ def bundle(request) -> Path:
     return request.param
 
 
-def write_prepared(folder: Path, channels: int, size: tuple[int, int], slices: int = 6, labelled: int = 2) -> Path:
-    """Two cases of each split, bright squares on noise; `labelled` presence slices keep their label."""
+def write_prepared(folder: Path, channels: int, size: tuple[int, ...], slices: int = 6, labelled: int = 2) -> Path:
+    """Two cases of each split, bright squares on noise; `labelled` presence slices keep their label.
+
+    Of three sizes: cubes in volumes of two modalities, all with a label.
+    """
     rng = np.random.default_rng(0)
     lists = {}
+    volumes = len(size) == 3
     for split in ("training", "validation", "test"):
-        for domain in ("", "_absence"):
+        for domain in ("_ct", "_mr") if volumes else ("", "_absence"):
             name = split + domain
             images = rng.normal(0, 0.1, (slices, channels, *size)).astype(np.float16)
             labels = np.zeros((slices, *size), np.uint8)
-            if not domain:
+            if domain != "_absence":
                 for k in range(slices):
-                    x, y = rng.integers(0, np.array(size) - 12)
-                    labels[k, x : x + 10, y : y + 10] = 1
+                    corner = rng.integers(0, np.array(size) - 12)
+                    labels[(k, *(slice(start, start + 10) for start in corner))] = 1
                 images += labels[:, None] * np.float16(0.6)
             write_stack(folder / "images" / f"{name}.npy", [images], images.shape, np.float16)
             write_stack(folder / "labels" / f"{name}.npy", [labels], labels.shape, np.uint8)
             lists[name] = []
             for k in range(slices):
                 item = {"image": f"images/{name}.npy", "index": k, "case": name}
-                if split != "training" or (not domain and k < labelled):
+                item |= {"modality": domain[1:]} if volumes else {}
+                if split != "training" or volumes or (not domain and k < labelled):
                     item["label"] = f"labels/{name}.npy"
                 lists[name].append(item)
     names = [f"channel {c}" for c in range(channels)]
@@ -79,6 +84,7 @@ def write_prepared(folder: Path, channels: int, size: tuple[int, int], slices: i
         modality=names,
         labels=labels,
         preparation={},
+        dimensions=len(size),
     )
 
 
@@ -87,7 +93,7 @@ def prepared(tmp_path_factory):
     """Folders of prepared data by number of channels."""
     folders = {}
 
-    def get(channels: int, size: tuple[int, int]) -> Path:
+    def get(channels: int, size: tuple[int, ...]) -> Path:
         if (channels, size) not in folders:
             folder = tmp_path_factory.mktemp("prepared")
             write_prepared(folder, channels, size)

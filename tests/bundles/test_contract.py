@@ -140,3 +140,14 @@ def test_a_repeated_block_is_found():
     assert list(repeated({"a": "x\n" + text, "b": "\n\n" + text.replace("3", "  3"), "c": text[2:]}).values()) == [
         {"a", "b"}
     ]
+
+
+def test_learning_rates_follow_who_sets_the_epochs_of_the_trainer(bundle):
+    """MONAI Label does, and federated learning, which then goes on beyond them."""
+    parser = ConfigParser()
+    parser.read_config(bundle / "configs" / "train.json")
+    parser["train#trainer#max_epochs"] = 100
+    for name in set(re.findall(r'"lr_lambda": "@(\w+)"', (bundle / "configs" / "train.json").read_text())):
+        rate = parser.get_parsed_content(name)
+        assert all(0 < rate(epoch) <= 1 for epoch in range(100))
+        assert rate(1000) == 0

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from .conftest import BUNDLES
-from .test_workflows import CPU, copy, slices, volumes, workflow  # noqa: F401 (fixtures)
+from .test_workflows import CPU, copy, slices, volumes, workflow, write_test_volumes  # noqa: F401 (fixtures)
 
 SMALL = {"epochs": 2, "batch_size": 4, "batches_per_epoch": 3, "labelled_per_batch": 1}
 
@@ -77,7 +77,7 @@ def test_processes_share_the_scans_and_their_failures(copy, volumes, tmp_path): 
     items = json.loads((volumes / "datalist.json").read_text())["test_volumes"]
     (volumes / "broken.nii.gz").write_bytes(b"no image")
     items += [{"image": "broken.nii.gz", "case": "broken"}]  # the fourth: that of the second process
-    (volumes / "datalist.json").write_text(json.dumps({"test_volumes": items}))
+    write_test_volumes(volumes, items)
     out = tmp_path / "out"
     done = torchrun("inferring", copy, ["inference.json"], volumes, output_dir=out)
     assert done.returncode == 1
@@ -88,7 +88,7 @@ def test_processes_share_the_scans_and_their_failures(copy, volumes, tmp_path): 
 
 def test_a_process_without_a_scan_waits_for_the_others(copy, volumes, tmp_path):  # noqa: F811
     items = json.loads((volumes / "datalist.json").read_text())["test_volumes"]
-    (volumes / "datalist.json").write_text(json.dumps({"test_volumes": items[:1]}))
+    write_test_volumes(volumes, items[:1])
     out = tmp_path / "out"
     done = torchrun("inferring", copy, ["inference.json"], volumes, output_dir=out)
     assert done.returncode == 0, done.stderr

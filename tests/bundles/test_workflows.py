@@ -45,20 +45,29 @@ def slices(bundle, prepared):
 
 @pytest.fixture
 def volumes(bundle, tmp_path):
-    """One scan for each grid, channels last, noise in an ellipsoid with a lesion, under a data list."""
+    """One scan for each grid, channels last, noise in an ellipsoid with a lesion of four parts, under a data list."""
     rng = np.random.default_rng(0)
     channels = len(read_config(bundle, "inference.json")["channels"])
     axes = np.stack(np.meshgrid(*[np.linspace(-1, 1, n) for n in SHAPE], indexing="ij"), axis=-1)
-    body, lesion = (((axes - centre) ** 2).sum(axis=-1) < radius for centre, radius in ((0, 0.7), (0.2, 0.1)))
+    body, lesion = (((axes - centre) ** 2).sum(axis=-1) < radius for centre, radius in ((0, 0.7), (0.2, 0.17)))
+    regions = lesion * (
+        1 + np.arange(SHAPE[0])[:, None, None] % 4
+    )  # a fresh network of many classes meets some of them
     folder, items = tmp_path / "volumes", []
     folder.mkdir()
     for name, affine in GRIDS.items():
         image = (body * (300 + 90 * lesion))[..., None] + body[..., None] * rng.normal(0, 30, (*SHAPE, channels))
         nib.save(nib.Nifti1Image(image.astype(np.float32), affine), folder / f"{name}.nii.gz")
-        nib.save(nib.Nifti1Image(lesion.astype(np.uint8), affine), folder / f"{name}_label.nii.gz")
+        nib.save(nib.Nifti1Image(regions.astype(np.uint8), affine), folder / f"{name}_label.nii.gz")
         items.append({"image": f"{name}.nii.gz", "label": f"{name}_label.nii.gz", "case": name})
-    (folder / "datalist.json").write_text(json.dumps({"test_volumes": items}))
+    write_test_volumes(folder, items)
     return folder
+
+
+def write_test_volumes(folder, items):
+    """The data list of scans to test, under the names that bundles of one and of two modalities look for."""
+    lists = {"test_volumes": items, "test_ct_volumes": items, "test_mr_volumes": []}
+    (folder / "datalist.json").write_text(json.dumps(lists))
 
 
 def workflow(root, kind, configs, data, **options):

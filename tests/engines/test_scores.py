@@ -21,7 +21,9 @@ def rows(path):
 
 def test_files_of_an_evaluation(tmp_path):
     later = []
-    engine = evaluator(cases(), tmp_path, StatsHandler(epoch_print_logger=lambda it: later.append(dict(it.state.metrics))))
+    engine = evaluator(
+        cases(), tmp_path, StatsHandler(epoch_print_logger=lambda it: later.append(dict(it.state.metrics)))
+    )
     engine.run()
     slices = {(row["case"], int(row["z"])): row for row in rows(tmp_path / "slices.csv")}
     # slices 0 and 5 are outside of what is looked at; slice 3 of b has 3 pixels of 4 mm2, not more than 12 mm2
