@@ -25,6 +25,13 @@ PAPER_PATHOGAN = {  # Andermatt et al., Table 1, test slices
     "PathoGAN, paper": ("72.9 ± 23.8 (81.4)", "39.4 ± 29.9 (37.6)", "9.4 ± 13.7 (4.6)", "77.4 ± 14.4 (81.7)"),
     "supervised (MDGRU), paper": ("86.3 ± 21.3 (93.6)", "3.9 ± 9.5 (1.0)", "1.1 ± 4.9 (0.2)", "90.6 ± 9.5 (93.1)"),
 }
+PAPER_CARDIAC = {  # Zhang et al., Tables 1 and 2
+    "S-score without shape consistency": ("66.8", "67.5"),
+    "S-score with shape consistency": ("69.2", "69.6"),
+    "few real: real only": ("67.8", "70.3"),
+    "few real: ADA": ("66.0", "71.0"),
+    "few real: ours": ("74.4", "73.2"),
+}
 SLICE_SCORES = ("Dice, %", "HD95, px", "AVD, px", "Dice PP, %", "false alarms", "empty")
 
 
@@ -179,6 +186,76 @@ def pathogan_step() -> str:
     return rows(("", "seconds a step", "activations kept, GB", "peak memory, GB"), *body) + "\n\n" + note
 
 
+def cardiac_phantoms() -> str:
+    """Tables 1 and 2 of Zhang et al. on phantoms."""
+    result = read_result("cardiac_phantoms")
+    figures = result["figures"]
+    table = figures["over_seeds"]
+    parts = {
+        "S-score without shape consistency": ("s_score", "without shape consistency"),
+        "S-score with shape consistency": ("s_score", "ours"),
+        **{f"few real: {method}": ("few_real", method) for method in ("real only", "ADA", "ours")},
+        **{f"all real: {method}": ("all_real", method) for method in ("real only", "ours")},
+    }
+    body = []
+    for name, (part, method) in parts.items():
+        found = [table[part][modality][method] for modality in ("ct", "mr")]
+        cells = [f"{100 * x['mean']:.1f} ({100 * x['std']:.1f})" for x in found]
+        body.append((name, *cells, *PAPER_CARDIAC.get(name, ("-", "-"))))
+    full, few = figures["training_volumes"]["full"]["ct"], figures["training_volumes"]["ct"]["ct"]
+    closed = " and ".join(f"{figures['gap_closed'][m]:.0%} ({m.upper()})" for m in ("ct", "mr"))
+    updates, size = sum(figures["epochs"].values()) * figures["updates_per_epoch"], figures["size"]
+    note = (
+        f"Dice of five regions in %, mean over {figures['test_volumes']} held-out phantoms of each modality, and over "
+        f"{len(result['seeds'])} seeds with their standard deviation; {updates:,} updates at {size['pixdim']:g} mm, "
+        f"width {size['width']}. S-score: that of translations to this modality, by segmenters that saw real volumes "
+        f"alone. All real: {full} training volumes of each modality; few: {few} of the one that is scored "
+        f"({figures['share']:.0%}), all of the other. Share of the gap between ADA and all real volumes that ours "
+        f"closes: {closed}."
+    )
+    return rows(("", "CT", "MR", "CT, paper", "MR, paper"), *body) + "\n\n" + note
+
+
+def cardiac_real() -> str:
+    """A real CT of the heart, and tiles."""
+    figures = read_result("cardiac_real")["figures"]
+    body = []
+    for name, row in figures["runs"].items():
+        grid = "yes" if row["same_affine"] and row["same_shape"] else "no"
+        low, high = row["hu_range"]
+        body.append((name, grid, f"{low:.0f} to {high:.0f}", f"{row['mean_change_hu']:.0f}", f"{row['seconds']:.0f}"))
+    tiles = figures["tiles"]
+    seams = " and ".join(f"{tiles[name]['seam_score']:.3f} ({name})" for name in ("tiles", "one pass"))
+    note = (
+        f"The whole scan at 1.5 mm ({' x '.join(map(str, tiles['size']))} voxels) in tiles of {tiles['tile']} differs "
+        f"by {tiles['difference_of_range']:.1e} of the range from one pass; seam score {seams}, 1 is no trace."
+    )
+    head = ("", "on the scan's grid", "HU of MR as CT again", "mean change, HU", "seconds")
+    return rows(head, *body) + "\n\n" + note
+
+
+def cardiac_step() -> str:
+    """Time and memory of all six networks."""
+    result = read_result("cardiac_step")
+    figures = result["figures"]
+    body = []
+    for name in ("reference", "reusing", "ours", "checkpointed"):
+        row = figures[name]
+        if "seconds" not in row:
+            body.append((name, "-", "-", f"more than {row['more_than_gb']:.1f}", "-", "-"))
+            continue
+        ratios = [figures["ratios"].get(f"{name} {key}") for key in ("seconds", "peak_memory_gb")]
+        cells = [f"{row['seconds']:.1f}", f"{row['gflop']:.0f}", f"{row['peak_memory_gb']:.2f}"]
+        body.append((name, *cells, *("-" if ratio is None else f"{ratio:.2f}" for ratio in ratios)))
+    size = " x ".join(map(str, figures["size"]))
+    note = (
+        f"A step of all players on one CT and one MR of {size} voxels, width {figures['width']}, in single precision "
+        f"on {result['hardware']}; ratios to the reference, which is the same step written the straightforward way."
+    )
+    head = ("", "seconds", "GFLOP", "peak memory, GB", "time ratio", "memory ratio")
+    return rows(head, *body) + "\n\n" + note
+
+
 TABLES: dict[str, Callable[[], str]] = {
     "cluttered_mnist_simple48": cluttered_mnist,
     "brain_phantoms": brain_phantoms,
@@ -188,6 +265,9 @@ TABLES: dict[str, Callable[[], str]] = {
     "pathogan_phantoms": pathogan_phantoms,
     "pathogan_real": pathogan_real,
     "pathogan_step": pathogan_step,
+    "cardiac_phantoms": cardiac_phantoms,
+    "cardiac_real": cardiac_real,
+    "cardiac_step": cardiac_step,
 }
 
 

@@ -19,8 +19,9 @@ from transeg.release.package import bundle_folder
         (("genseg", "--cases", "10", "--labelled", "0.3"), 1, {"untrained", "threshold on FLAIR", "GenSeg"}),
         (("thigh", "--cases", "16"), 2, {"GMM of the scans", "GMM of the translations"}),
         (("pathogan", "--cases", "10"), 1, {"untrained", "threshold on FLAIR", "PathoGAN"}),
+        (("cardiac", "--cases", "7"), 2, {"untrained", "MR alone", "CT and MR together"}),
     ],
-    ids=["genseg", "thigh", "pathogan"],
+    ids=["genseg", "thigh", "pathogan", "cardiac"],
 )
 def test_demo_scores_and_draws_held_out_patients(options, patients, names, tmp_path):
     out = tmp_path / "demo"

@@ -17,7 +17,7 @@ def test_muscle_is_found():
     assert mixture.means[2] == pytest.approx(400, rel=0.1)  # partial volumes of skin belong to it
     assert sum(mixture.weights) == pytest.approx(1)
     assert dice(mixture.segment(image), muscle) > 0.9
-    assert dice(mixture.muscle_probability(image) > 0.5, muscle) > 0.9
+    assert dice(mixture.posterior(image)[1] > 0.5, muscle) > 0.9
     assert mixture.normalise(np.array(mixture.means[1:])) == pytest.approx([0, 1])
 
 

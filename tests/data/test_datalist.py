@@ -32,6 +32,13 @@ def test_what_is_written_reads_back_with_absolute_paths_also_by_monai(tmp_path):
     assert fields["preparation"] == {"seed": 3}
 
 
+def test_a_folder_of_the_same_name_changes_no_other_field(tmp_path):
+    (tmp_path / "a.npy").touch()
+    (tmp_path / "ct").mkdir()
+    path = write(tmp_path, training=[{"image": "a.npy", "case": "ct", "modality": "ct"}])
+    assert read_datalist(path, "training") == [{"image": str(tmp_path / "a.npy"), "case": "ct", "modality": "ct"}]
+
+
 def test_missing_datalist_says_how_to_make_one(tmp_path):
     with pytest.raises(DatalistError, match=r"none\.json: no such datalist; make one with .*data_prep"):
         read_datalist(tmp_path / "none.json", "training")

@@ -61,6 +61,16 @@ def test_files_with_all_channels(tmp_path):
     assert items[0]["image"] == str(tmp_path / "BRATS_001.nii.gz")
 
 
+def test_no_scan_is_passed_over(tmp_path):
+    touch(tmp_path, *(f"p1_{s}.nii.gz" for s in ("flair", "t1ce", "t1", "t2")), "p2.nii.gz")
+    assert {item["case"] for item in find_volumes(tmp_path, CHANNELS)} == {"p1", "p2"}
+    touch(tmp_path / "thigh", "p1_T1.nii.gz", "p2.nii.gz")
+    found = find_volumes(tmp_path / "thigh", ("T1w",))
+    assert {item["case"]: Path(item["image"]).name for item in found} == {"p1_T1": "p1_T1.nii.gz", "p2": "p2.nii.gz"}
+    touch(tmp_path / "brain", "p1_T1.nii.gz", "p1_flair.nii.gz")
+    assert names(tmp_path, find_volumes(tmp_path / "brain", ("FLAIR",))) == {"p1": ["brain/p1_flair.nii.gz"]}
+
+
 def test_a_datalist_comes_first(tmp_path):
     touch(tmp_path, "p1/x_flair.nii.gz", "other.nii.gz")
     listed = [{"image": ["p1/x_flair.nii.gz", "p1/x_t1.nii.gz"], "label": "p1/seg.nii.gz", "case": "p1"}]
@@ -87,6 +97,8 @@ def test_names_must_differ():
         VolumeDataset(["/x/a.nii.gz", "/y/a.nii.gz"], dict)
     with pytest.raises(ValueError, match="empty"):
         VolumeDataset([], dict)
+    with pytest.raises(ValueError, match="set dataset_dir"):
+        VolumeDataset("items.json", dict)
 
 
 def load(item):

@@ -109,6 +109,7 @@ def test_the_best_is_that_of_the_present_phase_and_patience_ends_the_training(tm
     (tmp_path / "state.pt").unlink()
     assert run(5) == (5, 4)
     assert run(20, resume=True) == (6, 4)  # it has not forgotten what it waited for
+    assert run(20, resume=True) == (6, 4)  # nor that it waited long enough
 
 
 def test_a_schedule_goes_on_while_its_player_waits(recwarn):

@@ -2,7 +2,7 @@ import math
 
 import numpy as np
 import pytest
-from transeg.metrics import bootstrap_interval, dice, false_alarm_rate
+from transeg.metrics import dice, false_alarm_rate
 
 
 def test_dice_by_hand():
@@ -21,14 +21,3 @@ def test_false_alarms_count_slices_without_lesion():
     assert false_alarm_rate(predictions) == pytest.approx(3 / 5)
     assert false_alarm_rate(predictions, labels) == pytest.approx(2 / 3)  # slices 0, 3, 4
     assert math.isnan(false_alarm_rate(predictions[1:2], labels[1:2]))
-
-
-def test_bootstrap_interval():
-    scores = np.random.default_rng(3).normal(0.7, 0.1, 100)
-    low, high = bootstrap_interval([*scores, math.nan])
-    error = 1.96 * scores.std() / 10
-    assert low == pytest.approx(scores.mean() - error, abs=0.003)
-    assert high == pytest.approx(scores.mean() + error, abs=0.003)
-    assert bootstrap_interval([*scores, math.nan]) == (low, high)
-    assert bootstrap_interval([0.4]) == (0.4, 0.4)
-    assert all(map(math.isnan, bootstrap_interval([math.nan])))

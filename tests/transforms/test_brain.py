@@ -165,6 +165,7 @@ def test_three_deviations_and_the_background_by_hand():
     np.testing.assert_allclose(image.flatten(1).numpy(), [first, second], atol=1e-6)
     np.testing.assert_allclose(restored.numpy(), small_volume().numpy(), atol=1e-5)
     assert foreground_mask(image).flatten().tolist() == [True] * 8 + [False] * 2
+    assert foreground_mask(image + 0.01, 0.02).flatten().tolist() == [True] * 8 + [False] * 2
 
 
 @pytest.mark.parametrize(("masked", "background"), [(True, 0), (False, -1)])

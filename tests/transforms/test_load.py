@@ -78,6 +78,14 @@ def test_wrong_dimensions(tmp_path, shape, channels, message):
     assert path in refused(message, path, channels)
 
 
+@pytest.mark.parametrize(("dtype", "message"), [("rgb", "colour"), (np.complex64, "complex")])
+def test_more_than_one_number_a_voxel(tmp_path, dtype, message):
+    dtype = np.dtype([(c, np.uint8) for c in "RGB"]) if dtype == "rgb" else dtype
+    path = tmp_path / "a.nii.gz"
+    nib.save(nib.Nifti1Image(np.zeros((6, 5, 4), dtype), AFFINE), path)
+    assert str(path) in refused(f"{message}.*grey", str(path))
+
+
 def test_wrong_number_of_files(tmp_path):
     refused("2 files, but 4 channel", [save(tmp_path / "a.nii.gz"), save(tmp_path / "b.nii.gz")], 4)
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 from monai.data import MetaTensor
-from transeg.transforms import ScaleModalityd, VolumeError, tell_modality
+from transeg.transforms import ScaleModalityd, VolumeError, one_modality, tell_modality
 
 from data_prep.phantoms import heart_phantom
 
@@ -75,3 +75,26 @@ def test_no_other_modality():
         ScaleModalityd("image", "us")
     with pytest.raises(VolumeError, match=r"study_7.*neither \"ct\" nor \"mr\": 'us'"):
         ScaleModalityd("image")({"image": volume(np.ones((4, 4, 4))), "modality": "us"})
+
+
+def test_an_item_that_says_another_modality_is_refused():
+    scan = volume(np.arange(27.0).reshape(3, 3, 3))
+    assert ScaleModalityd("image", "mr")({"image": scan, "modality": "mr"})["image"].meta["modality"] == "mr"
+    with pytest.raises(VolumeError, match=r"study_7.*given as MR, but modality is 'ct'"):
+        ScaleModalityd("image", "ct")({"image": scan, "modality": "mr"})
+
+
+def test_a_translation_begins_from_one_modality():
+    one_modality("ct", "mr")
+    with pytest.raises(ValueError, match='not \'auto\': set modality to "ct" or "mr"'):
+        one_modality("auto", "ct")
+    with pytest.raises(ValueError, match="from 'mr' cannot go to 'mr'"):
+        one_modality("mr", "mr")
+
+
+def test_what_looks_like_another_modality_is_told(caplog):
+    ScaleModalityd("image", "mr")({"image": volume(np.full((3, 3, 3), 7) * np.arange(3), "ct_1.nii.gz")})
+    assert "ct_1.nii.gz: looks like another modality than MR" in caplog.text
+    caplog.clear()
+    ScaleModalityd("image", "ct")({"image": volume(np.full((3, 3, 3), 7) * np.arange(3), "ct_1.nii.gz")})
+    assert not caplog.text

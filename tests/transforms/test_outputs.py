@@ -97,7 +97,8 @@ def test_another_modality_has_its_own_units_and_surroundings(tmp_path):
     for to, limits, fill in (("ct", (-100, 800), -1000), ("mr", (0, 10), -3)):
         item = pre({"image": tmp_path / "scan.nii.gz", "case": "a"})
         options = {"postfix": to, "arguments": [to], "limits": limits, "fill": fill}
-        translation_output(Blends(), SimpleInferer(), pre, tmp_path, **options)(item)
+        made = Translated("image", Blends(), SimpleInferer(), arguments=[to])(item)
+        translation_output(None, None, pre, tmp_path, made="translation", **options)(made)
         found, inside = nib.load(tmp_path / f"a_{to}.nii.gz").get_fdata(), np.zeros(ramp.shape, bool)
         inside[4:12, 3:13, 2:14] = True
         low, high = np.percentile(ramp, (0.5, 99.5))

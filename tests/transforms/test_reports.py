@@ -6,11 +6,13 @@ from concurrent.futures import ThreadPoolExecutor
 import nibabel as nib
 import numpy as np
 import pytest
+import torch
 from monai.data import MetaTensor
 from monai.transforms import Invertd
 from PIL import Image
 from transeg.transforms import (
     MeasureLegsd,
+    MissingRegionsd,
     MuscleCompartmentd,
     RegionChangeReportd,
     TrustReportd,
@@ -138,6 +140,18 @@ def test_regions_of_a_scan_and_of_its_translation(tmp_path, caplog):
         [1.28, 0.96, -0.32, 2 * 48 / (48 + 64)], rel=1e-3
     )
     assert (right["dice"], absent["dice"], absent["source_ml"]) == ("1", "nan", "0")
+
+
+def test_missing_regions_are_told(caplog):
+    classes = np.zeros((4, 4, 4), np.uint8)
+    classes[0, 0, :2] = 1, 3
+    scan = MetaTensor(torch.from_numpy(classes)[None])
+    item = {"image": scan, "pred": scan, "case": "p7"}
+    MissingRegionsd("pred", ("LV", "RV", "LA", "RA"))(item)
+    assert "p7: no RV, RA is found" in caplog.text
+    caplog.clear()
+    MissingRegionsd("pred", ("LV",))(item)
+    assert not caplog.text
 
 
 def test_rows_of_another_table_are_not_mixed(tmp_path):

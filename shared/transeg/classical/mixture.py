@@ -38,10 +38,6 @@ class TissueMixture:
         score = np.log(weight) - 0.5 * np.log(variance) - 0.5 * (np.asarray(image, np.float64) - mean) ** 2 / variance
         return softmax(score, axis=0).astype(np.float32)
 
-    def muscle_probability(self, image: np.ndarray) -> np.ndarray:
-        """Probability of muscle, float32, in the shape of the image."""
-        return self.posterior(image)[1]
-
     def segment(self, image: np.ndarray) -> np.ndarray:
         """Mask of the voxels for which muscle is the likeliest component."""
         return self.posterior(image).argmax(axis=0) == 1

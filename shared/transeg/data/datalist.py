@@ -19,6 +19,8 @@ import numpy as np
 from monai.config import PathLike
 from monai.data import load_decathlon_datalist
 
+FILES = ("image", "label", "mask")  # fields that name files
+
 
 class DatalistError(ValueError):
     """A datalist cannot be used: the message names the file, the entry and what to do."""
@@ -43,8 +45,8 @@ def read_datalist(path: PathLike, key: str, optional: bool = False) -> list[dict
         return []
     if not path.is_file():
         raise DatalistError(
-            f"{path}: no such datalist; make one with a command of data_prep, such as "
-            f"`python -m data_prep.brats --help`, or set the path to yours"
+            f"{path}: no such datalist; make one with the command of data_prep that the model card "
+            "names, or set the path to yours"
         )
     try:
         content = json.loads(path.read_text())
@@ -56,7 +58,7 @@ def read_datalist(path: PathLike, key: str, optional: bool = False) -> list[dict
         raise DatalistError(f'{path}: no list "{key}"; available: {available}')
     if not lists[key]:  # monai's reader looks at the first item
         return []
-    items = load_decathlon_datalist(path, data_list_key=key)
+    items = load_list(path, content, key)
     seen: set[str] = set()
     for number, item in enumerate(items):
         for name in ("image", "label"):
@@ -69,6 +71,24 @@ def read_datalist(path: PathLike, key: str, optional: bool = False) -> list[dict
                     )
                 seen.add(file)
     return items
+
+
+def load_list(path: PathLike, content: Mapping[str, Any], key: str) -> list[dict[str, Any]]:
+    """Items of a list with the paths of their files; other fields as they are written.
+
+    MONAI's reader makes a path of any text for which something of that name lies beside the datalist, of "ct" where
+    there is a folder ct.
+
+    Args:
+        path: the datalist.
+        content: what it holds.
+        key: of a list that is not empty.
+    """
+    items = load_decathlon_datalist(path, data_list_key=key)
+    return [
+        item | {name: value for name, value in own.items() if name not in FILES} if isinstance(own, dict) else item
+        for item, own in zip(items, content[key], strict=True)
+    ]
 
 
 def _files(value: Any) -> Sequence[str]:

@@ -17,11 +17,11 @@ from typing import Any
 import ignite.distributed as idist
 from ignite.engine import Engine, Events
 from monai.config import PathLike
-from monai.data import load_decathlon_datalist
 from monai.engines import Workflow
 from monai.utils import ensure_tuple
 from torch.utils.data import IterableDataset, get_worker_info
 
+from transeg.data.datalist import load_list
 from transeg.transforms.load import VolumeError
 
 logger = logging.getLogger(__name__)
@@ -49,8 +49,8 @@ def find_volumes(
     """List the cases of a folder.
 
     A folder that holds a `datalist.json` gives that list's `split`. In any other, every set of files that differ
-    only in the name of the sequence is one case (`case1/case1_flair.nii.gz`, `case1/case1_t1ce.nii.gz`, ...), and
-    where no sequence is named, every NIfTI file is one case with the channels last.
+    only in the name of the sequence is one case (`case1/case1_flair.nii.gz`, `case1/case1_t1ce.nii.gz`, ...), and every
+    other NIfTI file is one case with the channels last.
 
     Args:
         folder: searched with its subfolders.
@@ -70,9 +70,8 @@ def find_volumes(
         lists, listed = json.loads((root / "datalist.json").read_text()), []
         for key in ensure_tuple(split):
             if lists.get(key, True):  # monai's reader looks at the first item
-                listed += load_decathlon_datalist(root / "datalist.json", data_list_key=key)
-        # the reader takes a case for a path where a folder has its name
-        return [{**item, "case": Path(item["case"]).name} if "case" in item else item for item in listed]
+                listed += load_list(root / "datalist.json", lists, key)
+        return listed
     items = []
     for place in sorted({path.parent for path in root.rglob("*.nii*") if not path.name.startswith(".")}):
         items += _cases_in(place, root, channels)
@@ -82,7 +81,9 @@ def find_volumes(
 
 
 def _cases_in(place: Path, root: Path, channels: Sequence[str]) -> list[dict[str, Any]]:
-    aliases = {alias: name for name, names in SEQUENCES.items() for alias in names}
+    # where channels are no sequences of the brain, their names tell nothing: p1_T1.nii.gz is a scan of its own
+    known = SEQUENCES if SEQUENCES.keys() & set(channels) else {}
+    aliases = {alias: name for name, names in known.items() for alias in names}
     aliases |= {name.lower(): name for name in channels}
     cases: dict[str, dict[str, Path]] = {}
     plain = []
@@ -96,12 +97,10 @@ def _cases_in(place: Path, root: Path, channels: Sequence[str]) -> list[dict[str
             continue
         template = path.name.replace("".join(parts), "".join([*parts[: named[-1]], "*", *parts[named[-1] + 1 :]]))
         cases.setdefault(template, {})[aliases[parts[named[-1]].lower()]] = path
-    if not cases:
-        return [{"image": str(path), "case": path.name.removesuffix(".gz").removesuffix(".nii")} for path in plain]
-    items = []
+    items = [{"image": str(path), "case": path.name.removesuffix(".gz").removesuffix(".nii")} for path in plain]
     for template, files in cases.items():
         images = [files.get(name, place / template.replace("*", name.lower())) for name in channels]
-        own_folder = len(cases) == 1 and place != root
+        own_folder = len(cases) == 1 and not plain and place != root
         stem = template.removesuffix(".gz").removesuffix(".nii").replace("*", "").strip("-_.")
         items.append({"image": [str(image) for image in images], "case": place.name if own_folder else stem})
     return items
@@ -123,6 +122,8 @@ class VolumeDataset(IterableDataset):
     """
 
     def __init__(self, data: Sequence[Any], transform: Callable[[dict], dict]) -> None:
+        if isinstance(data, str | Path):
+            raise ValueError(f"{data}: a list of items is needed here; for a folder, or its datalist, set dataset_dir")
         if not data:
             raise ValueError("no volume to work on: the list of data is empty")
         self.items = [_named(item if isinstance(item, dict) else {"image": item}) for item in data]

@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from transeg.demo.brain import brain_demo
+from transeg.demo.cardiac import cardiac_demo
 from transeg.demo.pathogan import pathogan_demo
 from transeg.demo.thigh import thigh_demo
 
@@ -19,32 +20,45 @@ class Method(StrEnum):
     GENSEG = "genseg"
     THIGH = "thigh"
     PATHOGAN = "pathogan"
+    CARDIAC = "cardiac"
 
 
-FOLDERS = {Method.GENSEG: "demo", Method.THIGH: "demo_thigh", Method.PATHOGAN: "demo_pathogan"}
+# folder, patients, epochs
+DEFAULTS = {
+    Method.GENSEG: ("demo", 30, 12),
+    Method.THIGH: ("demo_thigh", 40, 20),
+    Method.PATHOGAN: ("demo_pathogan", 40, 9),
+    Method.CARDIAC: ("demo_cardiac", 20, 40),
+}
 
 
 def demo(
     method: Annotated[
         Method,
-        typer.Argument(help="Brain tumours from few labels, thigh muscle from none, tumours from a yes or no a slice."),
+        typer.Argument(
+            help="Brain tumours from few labels, thigh muscle from none, tumours from a yes or no a slice, hearts in "
+            "CT and MR."
+        ),
     ] = Method.GENSEG,
     out: Annotated[
-        Path | None,
-        typer.Option(help="Folder for data, weights, scores and the picture; default demo, demo_thigh, demo_pathogan."),
+        Path | None, typer.Option(help="Folder for data, weights, scores and the picture; default demo or demo_METHOD.")
     ] = None,
-    cases: Annotated[int | None, typer.Option(help="Phantom patients; default 30, thigh and pathogan 40.")] = None,
+    cases: Annotated[int | None, typer.Option(help="Phantom patients; default 30, 40, 40 and 20 of either.")] = None,
     labelled: Annotated[float, typer.Option(help="genseg: share of the training patients whose labels are used.")] = (
         0.25
     ),
-    epochs: Annotated[int | None, typer.Option(help="Epochs of 50 updates; default 12, thigh 20, pathogan 9.")] = None,
+    epochs: Annotated[
+        int | None, typer.Option(help="Epochs of 50 updates, cardiac 25; default 12, 20, 9 and 40.")
+    ] = None,
     seed: Annotated[int, typer.Option(help="Seed of phantoms, split and training.")] = 0,
 ) -> None:
     """Make phantoms, train a bundle on them, evaluate it on held-out patients and draw what it sees."""
-    out = out or Path(FOLDERS[method])
-    if method is Method.THIGH:
-        thigh_demo(out, 40 if cases is None else cases, 20 if epochs is None else epochs, seed)
-    elif method is Method.PATHOGAN:
-        pathogan_demo(out, 40 if cases is None else cases, 9 if epochs is None else epochs, seed)
+    folder, patients, length = DEFAULTS[method]
+    out = out or Path(folder)
+    cases, epochs = patients if cases is None else cases, length if epochs is None else epochs
+    if method is Method.GENSEG:
+        brain_demo(out, cases, labelled, epochs, seed)
     else:
-        brain_demo(out, 30 if cases is None else cases, labelled, 12 if epochs is None else epochs, seed)
+        {Method.THIGH: thigh_demo, Method.PATHOGAN: pathogan_demo, Method.CARDIAC: cardiac_demo}[method](
+            out, cases, epochs, seed
+        )

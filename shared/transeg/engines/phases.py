@@ -22,9 +22,9 @@ KEYS = ("epochs", "players", "objective", "weights", "patience")
 class Phases:
     """Chooses at the start of each epoch who plays, what the objective computes and what its terms weigh.
 
-    It has no memory, so a training goes on from any checkpoint. Every player's schedule counts all epochs of the
-    training, whoever plays. What is best in validation is forgotten where a phase begins, so that `BestModelSaver`
-    and ``patience`` look at the present phase alone.
+    It has no memory, so a training goes on from any checkpoint; `TrainingState` comes before it in the list of
+    handlers. Every player's schedule counts all epochs of the training, whoever plays. What is best in validation is
+    forgotten where a phase begins, so that `BestModelSaver` and ``patience`` look at the present phase alone.
 
     Args:
         phases: one after the other, each with some of
@@ -67,6 +67,8 @@ class Phases:
     def _start(self, engine: AlternatingTrainer) -> None:
         if not engine.has_event_handler(self._stop, Events.EPOCH_COMPLETED):  # only now, to look after validation
             engine.add_event_handler(Events.EPOCH_COMPLETED, self._stop)
+            if engine.state.epoch > 0:  # resumed, perhaps from where patience had ended
+                self._stop(engine)
         if self._first[-1] > engine.state.max_epochs:
             logger.warning(
                 "The last phase begins with epoch %d, but the training ends with %d.",

@@ -223,7 +223,7 @@ class AlternatingTrainer(SupervisedTrainer):
         self.state.output = output
         for module in self.networks.values():
             module.train()
-        with self._phase():
+        with self._phase(), torch.set_grad_enabled(any(p.name not in self._detached for p in self.active_players)):
             t = self.objective.forward(self.networks, batch)
         self.fire_event(IterationEvents.FORWARD_COMPLETED)
 

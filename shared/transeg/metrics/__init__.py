@@ -3,7 +3,7 @@
 from transeg.metrics.compartment import muscle_compartment
 from transeg.metrics.global_dice import GlobalDice
 from transeg.metrics.legs import LegMuscle, measure_legs, share_under_skin, split_legs
-from transeg.metrics.overlap import bootstrap_interval, dice, false_alarm_rate
+from transeg.metrics.overlap import dice, false_alarm_rate
 from transeg.metrics.regions import RegionChange, region_changes, region_dice
 from transeg.metrics.seams import seam_score
 from transeg.metrics.silhouette import foreground_level, silhouette
@@ -32,7 +32,6 @@ __all__ = [
     "TrustReport",
     "average_distance",
     "best_threshold",
-    "bootstrap_interval",
     "dice",
     "false_alarm_rate",
     "foreground_level",

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import numpy as np
 from numpy.typing import ArrayLike
 
@@ -40,26 +38,3 @@ def false_alarm_rate(predictions: ArrayLike, labels: ArrayLike | None = None) ->
 def _any_voxel(masks: ArrayLike) -> np.ndarray:
     masks = np.asarray(masks)
     return (masks != 0).reshape(len(masks), -1).any(axis=1)
-
-
-def bootstrap_interval(
-    scores: Sequence[float], confidence: float = 0.95, resamples: int = 10_000, seed: int = 0
-) -> tuple[float, float]:
-    """Percentile bootstrap interval of the mean score over patients.
-
-    Args:
-        scores: one for each patient; NaN (no lesion, nothing predicted) are left out.
-        confidence: probability that the interval is to hold.
-        resamples: draws of as many patients, with replacement.
-        seed: makes the interval reproducible.
-
-    Returns:
-        Lower and upper bound; NaN without any score.
-    """
-    values = np.asarray(scores, dtype=np.float64)
-    values = values[~np.isnan(values)]
-    if not values.size:
-        return float("nan"), float("nan")
-    draws = np.random.default_rng(seed).integers(values.size, size=(resamples, values.size))
-    low, high = np.quantile(values[draws].mean(axis=1), [(1 - confidence) / 2, (1 + confidence) / 2])
-    return float(low), float(high)

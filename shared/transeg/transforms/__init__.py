@@ -12,9 +12,15 @@ from transeg.transforms.intensity import (
     foreground_mask,
 )
 from transeg.transforms.load import LoadVolumed, VolumeError
-from transeg.transforms.modality import ScaleModalityd, tell_modality
+from transeg.transforms.modality import ScaleModalityd, one_modality, tell_modality
 from transeg.transforms.outputs import SaveVolumed, Translated, translation_output
-from transeg.transforms.reports import MeasureLegsd, MuscleCompartmentd, RegionChangeReportd, TrustReportd
+from transeg.transforms.reports import (
+    MeasureLegsd,
+    MissingRegionsd,
+    MuscleCompartmentd,
+    RegionChangeReportd,
+    TrustReportd,
+)
 from transeg.transforms.slices import LoadSliced
 from transeg.transforms.synthesis import Implanted, Synthesised, synthesis_output
 from transeg.transforms.thigh import body_mask, thigh_preprocessing
@@ -28,6 +34,7 @@ __all__ = [
     "LoadSliced",
     "LoadVolumed",
     "MeasureLegsd",
+    "MissingRegionsd",
     "MuscleCompartmentd",
     "NormaliseBraind",
     "RegionChangeReportd",
@@ -49,6 +56,7 @@ __all__ = [
     "find_heart",
     "foreground_mask",
     "heart_preprocessing",
+    "one_modality",
     "scan_legs",
     "synthesis_output",
     "tell_modality",

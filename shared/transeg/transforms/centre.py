@@ -89,7 +89,7 @@ class CropAtCentred(CropForegroundd):
     Args:
         keys: volumes (C, X, Y, Z) of one grid.
         source_key: the volume whose meta data hold the point.
-        size: (X, Y, Z) in voxels; the point is in the voxel of index size // 2 or (of odd sizes) the middle one.
+        size: (X, Y, Z) in voxels; the point is within half a voxel of the middle of the box.
         name: of the point (3,) in the meta data, world coordinates.
 
     Raises:

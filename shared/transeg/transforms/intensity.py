@@ -95,14 +95,19 @@ def note_scale(
         image.meta["intensity_background"] = background.cpu()
 
 
-def foreground_mask(image: torch.Tensor) -> torch.Tensor:
+def foreground_mask(image: torch.Tensor, tolerance: float = 0.0) -> torch.Tensor:
     """Voxels that differ in any channel from the background noted in the meta data: (C, X, Y, Z) -> (1, X, Y, Z).
 
     All voxels where none is noted.
+
+    Args:
+        image: normalised, such as a scan, or what a network made of it.
+        tolerance: difference that still is background; a network does not hit a value exactly.
     """
     if "intensity_background" not in image.meta:
         return torch.ones_like(image[:1], dtype=torch.bool)
-    return (image != column(image.meta["intensity_background"], image)).any(dim=0, keepdim=True)
+    difference = (image - column(image.meta["intensity_background"], image)).abs()
+    return (difference > tolerance).any(dim=0, keepdim=True)
 
 
 class RestoreIntensityd(MapTransform):

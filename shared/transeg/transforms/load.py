@@ -86,6 +86,8 @@ class LoadVolumed(MapTransform):
     def _read(self, file: Path, channels: int) -> MetaTensor:
         with _reading(file):
             header = nib.load(file)
+        _check_numbers(header, file)
+        with _reading(file):
             volume = self.reader(file)
         _check_shape(header.shape, channels, file)
         _check_affine(header, file)
@@ -107,6 +109,13 @@ def _reading(file: Path) -> Iterator[None]:
     except Exception as error:  # the readers raise whatever their codecs raise
         reason = " ".join(str(error).split())[:200] or type(error).__name__
         raise VolumeError(f"{file}: cannot be read, truncated or no NIfTI file; copy it again ({reason})") from error
+
+
+def _check_numbers(image: nib.spatialimages.SpatialImage, file: Path) -> None:
+    kind = image.get_data_dtype()
+    if kind.names is not None or kind.kind == "c":
+        what = "complex" if kind.kind == "c" else "colour (RGB)"
+        raise VolumeError(f"{file}: {what} voxels, but one number for each is needed; convert it to grey values")
 
 
 def _check_shape(shape: tuple[int, ...], channels: int, file: Path) -> None:

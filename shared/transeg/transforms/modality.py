@@ -45,6 +45,18 @@ def tell_modality(image: MetaTensor) -> str:
     return modality
 
 
+def one_modality(modality: str, to: str) -> None:
+    """Check that a translation knows what it begins from, and goes to the other modality.
+
+    Raises:
+        ValueError: "auto" or the same twice, or anything else than "ct" and "mr".
+    """
+    if {modality, to} == {modality} or to not in MODALITIES:
+        raise ValueError(f'a translation from {modality!r} cannot go to {to!r}: leave "to" out')
+    if modality not in MODALITIES:
+        raise ValueError(f'a translation begins from one modality, not {modality!r}: set modality to "ct" or "mr"')
+
+
 class ScaleModalityd(MapTransform):
     """Scale CT from -100 to 800 HU, MR from its percentiles 0.5 to 99.5, to 0 to 1, and note which of the two it was.
 
@@ -54,7 +66,7 @@ class ScaleModalityd(MapTransform):
 
     Raises:
         ValueError: an unknown modality.
-        VolumeError: an item of another modality, or MR of constant intensity.
+        VolumeError: an item that says another modality, or MR of constant intensity.
     """
 
     def __init__(self, keys: KeysCollection, modality: str = "auto") -> None:
@@ -73,9 +85,16 @@ class ScaleModalityd(MapTransform):
         return item
 
     def _modality(self, data: Mapping[str, Any]) -> str:
-        if self.modality != "auto":
-            return self.modality
         image = data[self.first_key(data)]
+        if self.modality != "auto":
+            if data.get(MODALITY, self.modality) != self.modality:
+                raise VolumeError(
+                    f"{file_name(image)}: given as {data[MODALITY].upper()}, but modality is {self.modality!r}; leave "
+                    "it out, or run it with its own modality"
+                )
+            if tell_modality(image) != self.modality:
+                logger.warning("%s: looks like another modality than %s", file_name(image), self.modality.upper())
+            return self.modality
         modality = data.get(MODALITY) or tell_modality(image)
         if modality not in MODALITIES:
             raise VolumeError(f'{file_name(image)}: its modality is neither "ct" nor "mr": {modality!r}; correct it')

@@ -13,7 +13,15 @@ import numpy as np
 import torch
 from monai.config import DtypeLike, KeysCollection, PathLike
 from monai.networks.utils import eval_mode
-from monai.transforms import Compose, Invertd, InvertibleTransform, MapTransform, SaveImaged, ShiftIntensityd
+from monai.transforms import (
+    Compose,
+    CopyItemsd,
+    Invertd,
+    InvertibleTransform,
+    MapTransform,
+    SaveImaged,
+    ShiftIntensityd,
+)
 
 from transeg.transforms.intensity import RestoreIntensityd
 
@@ -117,6 +125,7 @@ def translation_output(
     arguments: Sequence[Any] = (),
     limits: tuple[float, float] | None = None,
     fill: float = 0.0,
+    made: str | None = None,
 ) -> Compose:
     """Make the transform that writes a translation on the input's grid and in units of intensity.
 
@@ -125,10 +134,15 @@ def translation_output(
 
     Args:
         fill: intensity of the voxels that the preprocessing cut off, such as that of air.
+        made: key under which `Translated` put the translation before, so that it is not made again.
     """
+    if made is None:
+        translate = [Translated("image", network, inferer, method, postfix, arguments)]
+    else:
+        translate = [] if made == postfix else [CopyItemsd(made, names=postfix)]
     return Compose(
         [
-            Translated("image", network, inferer, method, postfix, arguments),
+            *translate,
             RestoreIntensityd(postfix, source_key="image", limits=limits),
             ShiftIntensityd(postfix, -fill),  # the inverse of a crop pads with 0
             Invertd(postfix, preprocessing, orig_keys="image", nearest_interp=False),

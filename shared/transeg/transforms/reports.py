@@ -137,6 +137,30 @@ class TrustReportd(MapTransform):
         return dict(data)
 
 
+class MissingRegionsd(MapTransform):
+    """Warn of regions that a segmentation does not show: another part of the body, perhaps, or another modality.
+
+    Args:
+        keys: segmentation (1, X, Y, Z), classes.
+        regions: names of the classes 1, 2, and so on.
+        source_key: the preprocessed image; its meta data name the case.
+    """
+
+    def __init__(self, keys: KeysCollection, regions: Sequence[str], source_key: str = "image") -> None:
+        super().__init__(keys)
+        self.regions, self.source_key = tuple(regions), source_key
+
+    def __call__(self, data: Mapping[str, Any]) -> dict[str, Any]:
+        """Log; the item is returned as it is."""
+        for key in self.key_iterator(data):
+            found = np.unique(_array(data[key]))
+            missing = [name for k, name in enumerate(self.regions, 1) if k not in found]
+            if missing:
+                case = case_name(data, self.source_key)
+                logger.warning("%s: no %s is found: look at it", case, ", ".join(missing))
+        return dict(data)
+
+
 class RegionChangeReportd(MapTransform):
     """Write `regions.csv`: volume of each region in a scan and in its translation, and their overlap.
 

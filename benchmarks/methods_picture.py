@@ -1,0 +1,103 @@
+"""The picture that opens the README: one phantom, that no training saw, through the weights of each bundle that ship.
+
+python -m benchmarks.methods_picture --work WORK
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated
+
+import numpy as np
+import typer
+from PIL import Image
+from transeg.demo.steps import read_ras
+from transeg.visual import Tile, grey, panel, region_overlay, upright, widest_slice, window
+from transeg.visual.tiles import PREDICTION
+
+from benchmarks.results import ROOT
+from benchmarks.run import run_bundle
+
+BUNDLES = {
+    "GenSeg": "brain_mri_genseg_segmentation",
+    "PathoGAN": "brain_mri_pathogan_segmentation",
+    "hard to easy": "thigh_mri_muscle_segmentation",
+    "CT and MR": "cardiac_ct_mr_segmentation",
+}
+SIDE = 200
+# folder of the scan, ends of the files of the channel that is shown, of the reference and of the written translation
+PHANTOMS = {
+    "GenSeg": ("brain/HGG/Phantom_000", "_flair", "_seg", "_translation"),
+    "PathoGAN": ("brain/HGG/Phantom_001", "_flair", "_seg", "_translation"),
+    "hard to easy": ("thigh/severe", "", "_mask", "_translation"),
+    "CT and MR": ("heart/ct_train", "_image", "_label", "_mr"),
+}
+
+
+def make_phantoms(folder: Path, seed: int) -> None:
+    """Two brains, a thigh of each grade and a heart in CT and MR, in folders named after the kind."""
+    for kind, cases in (("brain", 2), ("thigh", 4), ("heart", 1)):
+        command = [sys.executable, "-m", "data_prep.phantoms", kind, "--out", folder / kind]
+        subprocess.run([*map(str, command), "--cases", str(cases), "--seed", str(seed), "--overwrite"], check=True)
+
+
+def segment(method: str, folder: Path, out: Path) -> tuple[np.ndarray, np.ndarray, np.ndarray, int]:
+    """Scan, translation and mask (X, Y, Z) of a method's phantom, and the slice where the reference is widest."""
+    place, channel, reference, translation = PHANTOMS[method]
+    configs = ROOT / "bundles" / BUNDLES[method] / "configs"
+    options = ["--dataset_dir", folder / place, "--output_dir", out / method, "--save_translation", True]
+    options += ["--modality", "ct"] if translation == "_mr" else []
+    run_bundle("inferring", [configs / "inference.json"], *options)
+    [label] = (folder / place).glob(f"*{reference}.nii.gz")
+    scan = label.with_name(label.name.replace(reference, channel))
+    written = [next((out / method).rglob(f"*{end}.nii.gz")) for end in (translation, "_seg")]
+    volumes = [read_ras(path) for path in (scan, *written)]
+    return *(x[..., 0] if x.ndim == 4 else x for x in volumes), widest_slice(read_ras(label))
+
+
+def column(scan: np.ndarray, translation: np.ndarray, mask: np.ndarray, z: int) -> list[Tile]:
+    """Scan, translation and segmentation of a slice, cut to the body."""
+    scan, translation, mask = (upright(volume[..., z]) for volume in (scan, translation, mask))
+    inside = scan > (0.1 * np.percentile(scan, 99) if scan.min() >= 0 else -500)  # neither air nor noise
+    rows, columns = (np.flatnonzero(inside.any(axis=axis)) for axis in (1, 0))
+    box = slice(rows[0], rows[-1] + 1), slice(columns[0], columns[-1] + 1)
+    limits = window(scan, inside)
+    ground = _square(grey(scan[box], *limits))
+    same_unit = scan.min() >= 0  # CT becomes MR
+    easy = _square(grey(translation[box], *(limits if same_unit else window(translation[box]))))
+    found = _square(mask[box].astype(np.uint8), Image.Resampling.NEAREST)
+    if found.max() > 1:
+        return [Tile(ground), Tile(easy), Tile(region_overlay(ground, found))]
+    return [Tile(ground), Tile(easy), Tile(ground, [(found > 0, PREDICTION)])]
+
+
+def _square(image: np.ndarray, how: Image.Resampling = Image.Resampling.BICUBIC) -> np.ndarray:
+    """Pad with black to a square and resize to SIDE."""
+    spare = [max(image.shape[:2]) - n for n in image.shape[:2]]
+    pads = [(n // 2, n - n // 2) for n in spare] + [(0, 0)] * (image.ndim - 2)
+    return np.asarray(Image.fromarray(np.pad(image, pads)).resize((SIDE, SIDE), how))
+
+
+def draw(volumes: Mapping[str, tuple[np.ndarray, np.ndarray, np.ndarray, int]]) -> np.ndarray:
+    """One column for each method."""
+    columns = [column(*found) for found in volumes.values()]
+    return panel(list(zip(*columns, strict=True)), list(volumes))
+
+
+def main(
+    work: Annotated[Path, typer.Option(help="Folder for phantoms and what inference writes.")],
+    out: Annotated[Path, typer.Option(help="The picture.")] = ROOT / "docs" / "methods.png",
+    seed: Annotated[int, typer.Option(help="Of the phantoms; other than those of the trainings.")] = 1000,
+) -> None:
+    """Run every bundle's inference and draw."""
+    make_phantoms(work / "raw", seed)
+    volumes = {method: segment(method, work / "raw", work / "out") for method in BUNDLES}
+    out.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(draw(volumes)).save(out)
+
+
+if __name__ == "__main__":
+    typer.run(main)
