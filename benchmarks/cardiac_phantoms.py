@@ -56,7 +56,7 @@ class Schedule(NamedTuple):
     @classmethod
     def of(cls, epochs: int) -> Schedule:
         """As the bundle shares its epochs out."""
-        return cls(4 * epochs // 7, epochs // 7, epochs - 4 * epochs // 7 - epochs // 7)
+        return cls(epochs // 2, epochs // 4, epochs - epochs // 2 - epochs // 4)
 
 
 class Runs:
