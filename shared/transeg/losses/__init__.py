@@ -15,6 +15,7 @@ from transeg.losses.inpainting import label_agreement, label_size, region_error,
 from transeg.losses.ranks import roll_over_ranks
 from transeg.losses.reconstruction import absolute_error
 from transeg.losses.segmentation import soft_dice, voxel_cross_entropy
+from transeg.losses.sharing import hand_on, leaf_of
 from transeg.losses.variational import normal_divergence
 
 __all__ = [
@@ -23,10 +24,12 @@ __all__ = [
     "cross_entropy_discriminator",
     "cross_entropy_generator",
     "darkening",
+    "hand_on",
     "hinge_discriminator",
     "hinge_generator",
     "label_agreement",
     "label_size",
+    "leaf_of",
     "least_squares_discriminator",
     "least_squares_generator",
     "mutual_information_bound",

@@ -8,7 +8,7 @@ x_A translated to B, x_aba is it translated back.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -16,6 +16,8 @@ from torch import Tensor, nn
 
 from transeg.losses import (
     absolute_error,
+    hand_on,
+    leaf_of,
     least_squares_discriminator,
     least_squares_generator,
     voxel_cross_entropy,
@@ -38,6 +40,7 @@ class CardiacTranslation:
     x_ba: Tensor | None = None  # G_A(x_B)
     x_aba: Tensor | None = None  # G_A(G_B(x_A))
     x_bab: Tensor | None = None
+    logits: dict[str, Tensor] = field(default_factory=dict)  # of S_A on x_ba, "a", and of S_B on x_ab, "b"
 
 
 class CardiacObjective:
@@ -87,28 +90,38 @@ class CardiacObjective:
 
     def generators(self, nets: Mapping[str, nn.Module], t: CardiacTranslation) -> dict[str, Tensor]:
         """L_GAN, L_cyc and L_shape of both generators (eq. 3); gradients pass through segmenters and discriminators."""
-        s_a, s_b = nets["network"].s_ct, nets["network"].s_mr
         fooled = least_squares_generator(nets["d_ct"](t.x_ba)) + least_squares_generator(nets["d_mr"](t.x_ab))
         terms = {
             "adversarial": fooled,
             "cycle": absolute_error(t.x_aba, t.x_a) + absolute_error(t.x_bab, t.x_b),  # eq. 1
         }
         if self.shape:
-            terms["shape"] = voxel_cross_entropy(s_a(t.x_ba), t.y_b) + voxel_cross_entropy(s_b(t.x_ab), t.y_a)  # eq. 2
+            s_a, s_b = nets["network"].s_ct, nets["network"].s_mr
+            terms["shape"] = self._shape(t, "a", s_a, t.x_ba, t.y_b) + self._shape(t, "b", s_b, t.x_ab, t.y_a)  # eq. 2
         return terms
+
+    def _shape(self, t: CardiacTranslation, name: str, segmenter: nn.Module, x: Tensor, y: Tensor) -> Tensor:
+        """Cross-entropy of a translation; the logits are kept for the segmenters, who learn from the same."""
+        leaf = leaf_of(x)
+        t.logits[name] = segmenter(leaf)
+        return hand_on(voxel_cross_entropy(t.logits[name], y), leaf, x)
 
     def segmenters(self, nets: Mapping[str, nn.Module], t: CardiacTranslation) -> dict[str, Tensor]:
         """Cross-entropy of both segmenters on each kind of volumes (section 3.5), the generators held fixed."""
         in_a = {"real": (t.x_a, t.y_a), "synthetic": (t.x_ba, t.y_b), "reconstructed": (t.x_aba, t.y_a)}
         in_b = {"real": (t.x_b, t.y_b), "synthetic": (t.x_ab, t.y_a), "reconstructed": (t.x_bab, t.y_b)}
         net = nets["network"]
-        losses_a, losses_b = self._supervised(net.s_ct, in_a), self._supervised(net.s_mr, in_b)
-        return {kind: a + b for kind, a, b in zip(self.volumes, losses_a, losses_b, strict=True)}
+        losses_a = self._supervised(net.s_ct, in_a, t.logits.get("a"))
+        losses_b = self._supervised(net.s_mr, in_b, t.logits.get("b"))
+        return {kind: losses_a[kind] + losses_b[kind] for kind in self.volumes}
 
-    def _supervised(self, segmenter: nn.Module, labelled: Mapping[str, tuple[Tensor, Tensor]]) -> list[Tensor]:
-        images, labels = zip(*(labelled[kind] for kind in self.volumes), strict=True)
-        logits = _together(segmenter, [image.detach() for image in images])
-        return [voxel_cross_entropy(*pair) for pair in zip(logits, labels, strict=True)]
+    def _supervised(
+        self, segmenter: nn.Module, labelled: Mapping[str, tuple[Tensor, Tensor]], synthetic: Tensor | None
+    ) -> dict[str, Tensor]:
+        logits = {} if synthetic is None else {"synthetic": synthetic}
+        new = [kind for kind in self.volumes if kind not in logits]
+        logits |= zip(new, _together(segmenter, [labelled[kind][0].detach() for kind in new]), strict=True)
+        return {kind: voxel_cross_entropy(logits[kind], labelled[kind][1]) for kind in self.volumes}
 
     def discriminators(self, nets: Mapping[str, nn.Module], t: CardiacTranslation) -> dict[str, Tensor]:
         """L_GAN of D_A and D_B (eq. 3), on translations from the pools."""
@@ -129,6 +142,6 @@ class CardiacObjective:
 def _together(network: nn.Module, images: Sequence[Tensor]) -> list[Tensor]:
     """What a network makes of several batches, in one call where they are of one size and not too large."""
     sizes = {image.shape[1:] for image in images}
-    if len(sizes) > 1 or max(size[1:].numel() for size in sizes) > BATCHED_VOXELS:
+    if len(sizes) != 1 or max(size[1:].numel() for size in sizes) > BATCHED_VOXELS:
         return [network(image) for image in images]
     return list(network(torch.cat(list(images))).split([len(image) for image in images]))
