@@ -3,6 +3,8 @@
 from importlib import import_module
 from types import ModuleType
 
+from transeg import last_words
+
 __version__ = "0.1.0"
 _ROOMS = ("classical", "data", "engines", "losses", "metrics", "networks", "objectives", "transforms", "visual")
 
@@ -12,3 +14,6 @@ def __getattr__(name: str) -> ModuleType:
     if name in _ROOMS:
         return import_module(f"transeg.{name}")
     raise AttributeError(f"module 'transeg' has no attribute '{name}'")
+
+
+last_words.install()
