@@ -20,15 +20,19 @@ def test_the_last_line_of_monais_command_names_the_fault(tmp_path):
     assert done.stderr.splitlines()[-1].startswith(f"FileNotFoundError: {tmp_path / 'nothing'}: no such folder")
 
 
+def fail_as_monai_does():
+    try:
+        try:
+            raise OSError("low")
+        except OSError as error:
+            raise ValueError("ours") from error
+    except ValueError as error:
+        exec("raise RuntimeError('wrapped') from error", {"__name__": "monai.bundle.x", "error": error})
+
+
 def test_only_the_wrappers_of_monai_are_looked_through():
     with pytest.raises(RuntimeError, match="wrapped") as caught:
-        try:
-            try:
-                raise OSError("low")
-            except OSError as error:
-                raise ValueError("ours") from error
-        except ValueError as error:
-            exec("raise RuntimeError('wrapped') from error", {"__name__": "monai.bundle.x", "error": error})
+        fail_as_monai_does()
     assert str(own_words(caught.value)) == "ours"
     assert str(own_words(caught.value.__cause__)) == "ours"
 
