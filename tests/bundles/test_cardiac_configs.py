@@ -151,7 +151,10 @@ def test_s_score_is_that_of_the_judge(hearts, tmp_path):
     options |= {"handlers#0#path": str(tmp_path / "model.pt"), "judge_path": str(tmp_path / "judge.pt")}
     evaluation = workflow(CONFIGS.parent, "infer", configs, hearts, **options)
     evaluation.run()
-    [row] = (tmp_path / "out/val_mean_dice_raw.csv").read_text().splitlines()[1:]
+    header, row = (tmp_path / "out/val_mean_dice_raw.csv").read_text().splitlines()
+    assert header == "filename,Myo,LA,LV,RA,RV,mean"
+    summary = (tmp_path / "out/val_mean_dice_summary.csv").read_text().splitlines()
+    assert [line.partition(",")[0] for line in summary] == ["class", "Myo", "LA", "LV", "RA", "RV", "mean"]
     dice = [float(value) for value in row.split(",")[1:6]]
     assert [value > 0 for value in dice] == [False, False, True, False, False]
 

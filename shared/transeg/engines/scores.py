@@ -8,6 +8,7 @@ import json
 import logging
 import math
 import os
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -51,9 +52,11 @@ class ScoreSaver(MetricsSaver):
 
     Args:
         save_dir: folder, made when needed.
+        classes: names of the columns, else class0, class1 and so on.
     """
 
-    def __init__(self, save_dir: PathLike) -> None:
+    def __init__(self, save_dir: PathLike, classes: Sequence[str] = ()) -> None:
+        self.classes = tuple(classes)
         super().__init__(
             save_dir,
             metrics="*",
@@ -61,6 +64,24 @@ class ScoreSaver(MetricsSaver):
             batch_transform=lambda batch: [item["image"].meta for item in batch],
             summary_ops=list(SUMMARY),
         )
+
+    def __call__(self, engine: Engine) -> None:
+        """Write the files."""
+        super().__call__(engine)
+        if self.classes and idist.get_rank() == self.save_rank:
+            for metric in engine.state.metric_details:
+                for kind in ("raw", "summary"):
+                    self._name_classes(Path(self.save_dir, f"{metric}_{kind}.csv"))
+
+    def _name_classes(self, path: Path) -> None:
+        """Names in head row and first column: MONAI's writer would take them, but its saver does not."""
+
+        def name(match: re.Match) -> str:
+            return self.classes[int(match[1])]
+
+        header, _, rows = path.read_text().partition("\n")
+        header = re.sub(r"(?<=,)class(\d+)(?=,)", name, header)
+        path.write_text("\n".join([header, re.sub(r"^class(\d+)(?=,)", name, rows, flags=re.MULTILINE)]))
 
 
 class SliceScoreSaver:
