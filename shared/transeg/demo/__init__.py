@@ -28,7 +28,7 @@ DEFAULTS = {
     Method.GENSEG: ("demo", 30, 12),
     Method.THIGH: ("demo_thigh", 40, 20),
     Method.PATHOGAN: ("demo_pathogan", 40, 9),
-    Method.CARDIAC: ("demo_cardiac", 20, 28),
+    Method.CARDIAC: ("demo_cardiac", 20, 40),
 }
 
 
@@ -48,7 +48,7 @@ def demo(
         0.25
     ),
     epochs: Annotated[
-        int | None, typer.Option(help="Epochs of 50 updates, cardiac 25; default 12, 20, 9 and 28.")
+        int | None, typer.Option(help="Epochs of 50 updates, cardiac 25; default 12, 20, 9 and 40.")
     ] = None,
     seed: Annotated[int, typer.Option(help="Seed of phantoms, split and training.")] = 0,
 ) -> None:
