@@ -96,7 +96,7 @@ def test_paper_has_the_published_size_and_schedule():
     assert [phase.get("epochs") for phase in parser.get_parsed_content("phases")] == [100, 60, None]
 
 
-@pytest.mark.parametrize(("count", "phases"), [(1, [0, 0, None]), (70, [40, 10, None])])
+@pytest.mark.parametrize(("count", "phases"), [(1, [0, 0, None]), (70, [35, 17, None])])
 def test_phases_and_rate_follow_who_sets_the_epochs_of_the_trainer(count, phases):
     """MONAI Label does, and federated learning, which then goes on beyond them."""
     parser = parser_of("train.json", epochs=40, **{"train#trainer#max_epochs": count})
