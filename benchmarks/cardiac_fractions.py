@@ -19,7 +19,7 @@ from typing import Annotated, Any
 
 import typer
 
-from benchmarks.cardiac_phantoms import CONFIGS, Runs, Schedule, volume_grid
+from benchmarks.cardiac_phantoms import Runs, Schedule, volume_grid
 from benchmarks.results import write_result
 from data_prep.mmwhs import prepare
 
@@ -38,7 +38,7 @@ def score(raw: Path, work: Path, methods: Sequence[str], epochs: int | None, see
     data = work / f"real_{share:g}_extra_{extra:g}"
     if not (data / "datalist.json").is_file():
         prepare(raw, data, fraction_of=MODALITY, **volume_grid(), **options)
-    schedule = Schedule.of(epochs or json.loads((CONFIGS / "train.json").read_text())["epochs"])
+    schedule = Schedule.of(epochs)
     runs = [Runs(data, work, seed, schedule) for seed in range(seeds)]
     return {method: [statistics.mean(run.dice(method, MODALITY)["mean"]) for run in runs] for method in methods}
 

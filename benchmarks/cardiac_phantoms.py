@@ -27,6 +27,7 @@ from pathlib import Path
 from typing import Annotated, Any, NamedTuple
 
 import typer
+from monai.bundle import ConfigParser
 from transeg.data import read_datalist
 from transeg.transforms import HEART_CLASSES
 
@@ -54,9 +55,14 @@ class Schedule(NamedTuple):
     rest: int
 
     @classmethod
-    def of(cls, epochs: int) -> Schedule:
-        """As the bundle shares its epochs out."""
-        return cls(epochs // 2, epochs // 4, epochs - epochs // 2 - epochs // 4)
+    def of(cls, epochs: int | None = None) -> Schedule:
+        """As the bundle's config shares out so many epochs, or its own."""
+        parser = ConfigParser()
+        parser.read_config(CONFIGS / "train.json")
+        if epochs:
+            parser["epochs"] = epochs
+        alone = [parser.get_parsed_content(f"{phase}_epochs") for phase in ("segmenter", "translation")]
+        return cls(*alone, parser["epochs"] - sum(alone))
 
 
 class Runs:
@@ -194,7 +200,7 @@ def main(
     """Train everything with every seed, score it and write the result."""
     data = make_data(raw, work, share, validation, test)
     train = json.loads((CONFIGS / "train.json").read_text())
-    schedule = Schedule.of(epochs or train["epochs"])
+    schedule = Schedule.of(epochs)
     with ThreadPoolExecutor(jobs) as pool:
         found = list(pool.map(lambda seed: score_seed(data, work, seed, schedule), range(seeds)))
     table = over_seeds(found)

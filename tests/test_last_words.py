@@ -39,9 +39,10 @@ def test_only_the_wrappers_of_monai_are_looked_through():
 
 def test_other_programs_keep_their_hook(monkeypatch):
     monkeypatch.setattr(sys, "excepthook", sys.__excepthook__)
-    monkeypatch.setattr(sys, "argv", ["/usr/bin/pytest"])
-    last_words.install()
-    assert sys.excepthook is sys.__excepthook__
+    for argv in (["/usr/bin/pytest"], []):  # a program that embeds Python may have none
+        monkeypatch.setattr(sys, "argv", argv)
+        last_words.install()
+        assert sys.excepthook is sys.__excepthook__
     monkeypatch.setattr(sys, "argv", ["/lib/monai/bundle/__main__.py"])
     last_words.install()
     assert sys.excepthook is not sys.__excepthook__

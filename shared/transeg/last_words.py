@@ -36,5 +36,5 @@ def _hook(kind: type[BaseException], error: BaseException, trace: TracebackType 
 
 def install() -> None:
     """End failing commands so, if this is MONAI's command line and nobody else sees to its errors."""
-    if Path(sys.argv[0]).parts[-3:] == _COMMAND and sys.excepthook is sys.__excepthook__:
+    if Path(*sys.argv[:1]).parts[-3:] == _COMMAND and sys.excepthook is sys.__excepthook__:
         sys.excepthook = _hook

@@ -1,6 +1,11 @@
 import pytest
 
-from benchmarks.cardiac_phantoms import gap_closed, over_seeds, read_scores
+from benchmarks.cardiac_phantoms import Schedule, gap_closed, over_seeds, read_scores
+
+
+def test_epochs_are_shared_out_as_the_bundle_does():
+    assert Schedule.of() == (28, 14, 14)
+    assert Schedule.of(7) == (3, 1, 3)
 
 
 def test_scores_by_region(tmp_path):
