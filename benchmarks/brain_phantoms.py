@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from transeg.demo.brain import NAME, brain_demo
+from transeg.bundle.package import bundle_folder
 from transeg.demo.steps import read_scores
-from transeg.release.package import bundle_folder
+from transeg.methods.genseg.demo import NAME, brain_demo
 
 from benchmarks.results import ROOT, write_result
 from benchmarks.run import install_weights, run_bundle
@@ -27,7 +27,7 @@ def segmentation_only(out: Path, epochs: int, seed: int) -> list[float]:
     shared = ["--dataset_dir", out / "data", "--output_dir", folder]
     length = ["--epochs", epochs, "--batches_per_epoch", 50, "--seed", seed, "--ckpt_dir", folder]
     files = [CONFIGS / "train.json", overlay, CONFIGS / "averaged.json"]
-    absence = "$transeg.data.read_datalist(@datalist, 'training_absence')"
+    absence = "$transeg.data.datalist.read_datalist(@datalist, 'training_absence')"
     same = ["--objective#segment_absence", True, "--absence", absence]
     run_bundle("training", files, *shared, *length, *same)
     files = [CONFIGS / "inference.json", CONFIGS / "evaluate.json", overlay]

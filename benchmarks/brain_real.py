@@ -15,17 +15,17 @@ from typing import Annotated
 
 import typer
 from PIL import Image
-from transeg.data import read_datalist
-from transeg.demo.brain import NAME, threshold_dice
+from transeg.data.datalist import read_datalist
 from transeg.demo.steps import read_scores
 from transeg.demo.tumours import draw
+from transeg.methods.genseg.demo import NAME, threshold_dice
 
 from benchmarks.results import ROOT, write_result
 from benchmarks.run import run_bundle
 
 CONFIGS = ROOT / "bundles" / NAME / "configs"
 CHANNELS = "['FLAIR','T1c']"
-ABSENCE = "$transeg.data.read_datalist(@datalist, 'training_absence')"  # for the baseline, which reads none of its own
+ABSENCE = "$transeg.data.datalist.read_datalist(@datalist, 'training_absence')"
 
 
 def main(

@@ -28,8 +28,8 @@ from typing import Annotated, Any, NamedTuple
 
 import typer
 from monai.bundle import ConfigParser
-from transeg.data import read_datalist
-from transeg.transforms import HEART_CLASSES
+from transeg.data.datalist import read_datalist
+from transeg.methods.cardiac.preprocessing import HEART_CLASSES
 
 from benchmarks.results import ROOT, write_result
 from benchmarks.run import install_weights, run_bundle

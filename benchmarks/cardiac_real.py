@@ -22,11 +22,12 @@ import typer
 from monai.bundle import ConfigParser
 from PIL import Image
 from transeg.demo.steps import read_ras
-from transeg.engines import load_weights
-from transeg.inferers import TiledInferer, tile_edges
-from transeg.metrics import seam_score
-from transeg.transforms import HEART_CLASSES, heart_preprocessing
-from transeg.visual import CUT_TITLES, orthogonal_cuts, panel
+from transeg.engines.weights import load_weights
+from transeg.inferers.tiled.tiled import TiledInferer, tile_edges
+from transeg.methods.cardiac.panel import CUT_TITLES, orthogonal_cuts
+from transeg.methods.cardiac.preprocessing import HEART_CLASSES, cardiac_preprocessing
+from transeg.metrics.seams import seam_score
+from transeg.visual.panel import panel
 
 from benchmarks.results import ROOT, write_result
 from benchmarks.run import run_bundle
@@ -90,7 +91,7 @@ def tiles(image: Path, tile: int) -> dict[str, Any]:
     parser.read_config(CONFIGS / "inference.json")
     network = parser.get_parsed_content("network_def").eval()
     load_weights(network, BUNDLE / "models" / "model.pt")
-    volume = heart_preprocessing(modality="ct", pixdim=1.5, size=None)({"image": str(image)})["image"][None]
+    volume = cardiac_preprocessing(modality="ct", pixdim=1.5, size=None)({"image": str(image)})["image"][None]
     found: dict[str, Any] = {"size": list(volume.shape[2:]), "tile": tile}
     outputs = {}
     for name, most in (("one pass", 2**30), ("tiles", 0)):

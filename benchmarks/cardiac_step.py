@@ -24,12 +24,15 @@ import typer
 from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils.flop_counter import FlopCounterMode
-from transeg.losses import absolute_error, voxel_cross_entropy
-from transeg.losses import least_squares_discriminator as d_loss
-from transeg.losses import least_squares_generator as g_loss
-from transeg.networks import CardiacNet, PatchGAN, add_checkpointing
+from transeg.losses.adversarial import least_squares_discriminator as d_loss
+from transeg.losses.adversarial import least_squares_generator as g_loss
+from transeg.losses.reconstruction import absolute_error
+from transeg.methods.cardiac.losses import voxel_cross_entropy
+from transeg.methods.cardiac.networks import CardiacNet
+from transeg.methods.cardiac.objective import CardiacObjective
 from transeg.networks.blocks import UpsampleConv
-from transeg.objectives import CardiacObjective
+from transeg.networks.checkpointing import add_checkpointing
+from transeg.networks.discriminators import PatchGAN
 
 from benchmarks.genseg_step import matrix_rate, peak_memory
 from benchmarks.results import write_result

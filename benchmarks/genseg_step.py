@@ -27,12 +27,16 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrize
 from torch.nn.utils.parametrizations import spectral_norm
 from torch.utils.flop_counter import FlopCounterMode
-from transeg.data import write_datalist, write_stack
-from transeg.engines import AlternatingTrainer
-from transeg.losses import absolute_error, hinge_discriminator, hinge_generator, soft_dice
-from transeg.networks import GenSegNet, MultiScaleDiscriminator, add_spectral_norm
+from transeg.data.datalist import write_datalist, write_stack
+from transeg.engines.trainer import AlternatingTrainer
+from transeg.losses.adversarial import hinge_discriminator, hinge_generator
+from transeg.losses.reconstruction import absolute_error
+from transeg.losses.segmentation import soft_dice
+from transeg.methods.genseg.networks import GenSegNet
+from transeg.methods.genseg.objective import GenSegObjective
 from transeg.networks.blocks import UpsampleConv
-from transeg.objectives import GenSegObjective
+from transeg.networks.discriminators import MultiScaleDiscriminator
+from transeg.networks.spectral import add_spectral_norm
 
 from benchmarks.results import ROOT, write_result
 

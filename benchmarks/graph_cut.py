@@ -15,17 +15,11 @@ from statistics import median
 import numpy as np
 import typer
 from scipy.ndimage import gaussian_filter
-from transeg.classical import (
-    CutParameters,
-    count_intensities,
-    energy,
-    filtered,
-    fit_mixture,
-    graph_cut,
-    learn_intensity,
-    unary_cost,
-)
-from transeg.classical.search import SMOOTHNESS
+from transeg.methods.thigh.classical.graph_cut import energy, graph_cut
+from transeg.methods.thigh.classical.intensity import count_intensities, learn_intensity
+from transeg.methods.thigh.classical.mixture import fit_mixture
+from transeg.methods.thigh.classical.search import SMOOTHNESS
+from transeg.methods.thigh.classical.spgc import CutParameters, filtered, unary_cost
 
 from benchmarks.results import write_result
 from data_prep.phantoms import thigh_phantom

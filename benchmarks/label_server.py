@@ -25,7 +25,7 @@ from typing import Any, NamedTuple
 import nibabel as nib
 import numpy as np
 import typer
-from transeg.demo.brain import NAME
+from transeg.methods.genseg.demo import NAME
 
 from benchmarks.results import write_result
 from data_prep.phantoms.brain import SEQUENCES, brain_phantom

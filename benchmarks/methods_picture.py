@@ -15,8 +15,10 @@ import numpy as np
 import typer
 from PIL import Image
 from transeg.demo.steps import read_ras
-from transeg.visual import Tile, grey, panel, region_overlay, upright, widest_slice, window
-from transeg.visual.tiles import PREDICTION
+from transeg.methods.cardiac.panel import region_overlay
+from transeg.visual.panel import Tile, panel
+from transeg.visual.tiles import PREDICTION, grey, upright, window
+from transeg.visual.volumes import widest_slice
 
 from benchmarks.results import ROOT
 from benchmarks.run import run_bundle

@@ -24,10 +24,10 @@ import torch
 import typer
 from PIL import Image
 from torch import nn
-from transeg.data import read_datalist
-from transeg.demo.pathogan import tumour_slices
+from transeg.data.datalist import read_datalist
 from transeg.demo.tumours import draw
-from transeg.metrics import best_threshold
+from transeg.methods.pathogan.demo import tumour_slices
+from transeg.metrics.threshold import best_threshold
 
 from benchmarks.results import ROOT, write_result
 from benchmarks.run import install_weights, run_bundle

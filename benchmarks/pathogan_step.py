@@ -21,7 +21,7 @@ import torch
 import typer
 from monai.bundle import ConfigParser
 from torch import Tensor
-from transeg.release.memory import saved_storages
+from transeg.bundle.memory import saved_storages
 
 from benchmarks.genseg_step import matrix_rate, peak_memory
 from benchmarks.pathogan_phantoms import CONFIGS

@@ -11,10 +11,11 @@ from pathlib import Path
 
 import torch
 import typer
-from transeg.engines import AlternatingTrainer, Player, TrainingState
-from transeg.engines.checkpoints import training_state
+from transeg.engines.checkpoints import TrainingState, training_state
+from transeg.engines.player import Player
+from transeg.engines.trainer import AlternatingTrainer
 from transeg.engines.weights import save_atomically
-from transeg.objectives import GenSegObjective
+from transeg.methods.genseg.objective import GenSegObjective
 
 from benchmarks.genseg_step import TASKS, networks, ours, prepare
 from benchmarks.results import write_result

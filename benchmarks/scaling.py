@@ -18,7 +18,7 @@ import ignite.distributed as idist
 import torch
 import typer
 from ignite.engine import Engine, Events
-from transeg.data import write_datalist, write_stack
+from transeg.data.datalist import write_datalist, write_stack
 
 from benchmarks.results import ROOT, write_result
 

@@ -12,11 +12,11 @@ from typing import Annotated
 
 import typer
 from PIL import Image
-from transeg.classical import segment_mixture
-from transeg.data import read_datalist
-from transeg.metrics import dice
-from transeg.visual import Tile, diverging, grey, panel, upright
-from transeg.visual.tiles import PREDICTION, REFERENCE
+from transeg.data.datalist import read_datalist
+from transeg.methods.thigh.classical.mixture import segment_mixture
+from transeg.metrics.overlap import dice
+from transeg.visual.panel import Tile, panel
+from transeg.visual.tiles import PREDICTION, REFERENCE, diverging, grey, upright
 
 from benchmarks.results import read_result
 from benchmarks.thigh_phantoms import BUNDLE, load, translate

@@ -20,12 +20,13 @@ import numpy as np
 import torch
 import typer
 from monai.bundle import ConfigParser
-from transeg.classical import Case, grid_search, paper_grid, scan_shape_map, segment_mixture
-from transeg.classical.mixture import fit_mixture
-from transeg.data import read_datalist
-from transeg.engines import load_weights
-from transeg.metrics import dice
-from transeg.transforms import scan_legs
+from transeg.data.datalist import read_datalist
+from transeg.engines.weights import load_weights
+from transeg.methods.thigh.classical.mixture import fit_mixture, segment_mixture
+from transeg.methods.thigh.classical.search import Case, grid_search, paper_grid
+from transeg.methods.thigh.classical.shape_prior import scan_shape_map
+from transeg.methods.thigh.transforms import scan_legs
+from transeg.metrics.overlap import dice
 
 from benchmarks.results import ROOT, write_result
 from benchmarks.run import install_weights, run_bundle

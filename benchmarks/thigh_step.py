@@ -20,12 +20,15 @@ import torch
 import typer
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
-from transeg.losses import absolute_error, brightening, darkening
-from transeg.losses import least_squares_discriminator as d_loss
-from transeg.losses import least_squares_generator as g_loss
-from transeg.networks import CycleNet, PatchGAN, add_checkpointing
-from transeg.objectives import HardToEasyObjective
-from transeg.release.memory import saved_storages
+from transeg.bundle.memory import saved_storages
+from transeg.losses.adversarial import least_squares_discriminator as d_loss
+from transeg.losses.adversarial import least_squares_generator as g_loss
+from transeg.losses.reconstruction import absolute_error
+from transeg.methods.thigh.losses import brightening, darkening
+from transeg.methods.thigh.networks import ThighNet
+from transeg.methods.thigh.objective import ThighObjective
+from transeg.networks.checkpointing import add_checkpointing
+from transeg.networks.discriminators import PatchGAN
 
 from benchmarks.genseg_step import matrix_rate, peak_memory
 from benchmarks.results import write_result
@@ -40,7 +43,7 @@ def networks(variant: str, **size: int) -> dict[str, nn.Module]:
     """Generators and discriminators at full size, the same weights for every variant."""
     torch.manual_seed(0)
     upsampling = "resize" if variant == "resize" else "transposed"
-    nets: dict[str, nn.Module] = {"generator": CycleNet(upsampling=upsampling, **size)}
+    nets: dict[str, nn.Module] = {"generator": ThighNet(upsampling=upsampling, **size)}
     nets |= {name: PatchGAN() for name in ("d_e", "d_h")}
     add_checkpointing(nets["generator"], variant == "checkpointed")
     return nets
@@ -53,7 +56,7 @@ def total(terms: Mapping[str, Tensor]) -> Tensor:
 
 def ours(nets: Nets, batch: Mapping[str, Tensor], update: Callable[[str], None]) -> dict[str, Tensor]:
     """One step as `AlternatingTrainer` does it."""
-    objective = HardToEasyObjective(pool_size=0)
+    objective = ThighObjective(pool_size=0)
     generator = list(nets["generator"].parameters())
     discriminators = [*nets["d_e"].parameters(), *nets["d_h"].parameters()]
     t = objective.forward(nets, batch)
@@ -142,7 +145,7 @@ def activations(variant: str) -> float:
             f_h, g_e = f(batch["image"]), g(batch["absence"])
             kept = [g(f_h), f(g_e), f(batch["absence"]), g(batch["image"])]
         else:
-            kept = [HardToEasyObjective(pool_size=0).forward(nets, batch)]
+            kept = [ThighObjective(pool_size=0).forward(nets, batch)]
     del kept
     return sum(seen.values()) / 2**30
 

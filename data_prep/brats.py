@@ -1,7 +1,8 @@
 """BraTS brain MR: volumes to axial half-slices with and without tumour.
 
-Source: Vorontsov et al., section 4.4; the cut and its rules are `transeg.data.BrainHalfSlices`. Patients are split
-80/10/10 % with the grades in proportion; labels are kept for whole volumes.
+Source: Vorontsov et al., section 4.4; the rules are those of `BrainHalfSlices`
+(transeg.methods.genseg.slices). Patients are split 80/10/10 % with the grades in proportion; labels are kept for whole
+volumes.
 The authors' code counts brain over four channels, so its threshold for the tumour is about 4 %: --min-tumour 0.04.
 
 Layouts: BraTS 2017 to 2023 as published, HGG and LGG folders or flat, one folder for each case; the name of a file
@@ -25,8 +26,9 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from transeg.data import BrainHalfSlices, CaseSlices
+from transeg.data.slices import CaseSlices
 from transeg.data.volumes import SEQUENCES
+from transeg.methods.genseg.slices import BrainHalfSlices
 
 from data_prep.cases import Case, names_of, prepare_cases, run_command, unique_names
 from data_prep.splits import split_patients

@@ -1,8 +1,8 @@
 """BraTS brain MR: volumes to whole axial slices with and without tumour, told apart by one yes or no for each slice.
 
-Source: Andermatt et al. 2018, section 2.5; the cut and its rules are `transeg.data.BrainSlices`. Layouts of the data
-as for `data_prep.brats`. The lists for training hold no label: which of the two lists a slice is in is all that the
-training is told. --labelled gives the training slices theirs, for a supervised reference and nothing else.
+Source: Andermatt et al. 2018, section 2.5; the rules are those of `BrainSlices` (transeg.methods.pathogan.slices).
+Layouts of the data as for `data_prep.brats`. The lists for training hold no label: which of the two lists a slice is in
+is all that the training is told. --labelled gives the training slices theirs, for a supervised reference only.
 Large tumours of few patients may fill the paper's range, 60 to 100 mm: widen --first and --last for healthy slices.
 
 Patients are split 80/10/10 % with the grades in proportion. The paper reads as if it split slices: --split slices draws
@@ -22,7 +22,7 @@ from typing import Annotated, Literal
 
 import numpy as np
 import typer
-from transeg.data import BrainSlices
+from transeg.methods.pathogan.slices import BrainSlices
 
 from data_prep.brats import channels_of, cut_case, find_cases, patterns_of
 from data_prep.cases import names_of, prepare_cases, run_command

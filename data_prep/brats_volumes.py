@@ -1,6 +1,7 @@
 """BraTS brain MR: whole volumes with and without tumour, for PathoGAN in three dimensions.
 
-One item is one patient; the cut is `transeg.data.BrainVolumes`. Layouts of the data as for `data_prep.brats`. BraTS has
+One item is one patient; made by `BrainVolumes` (transeg.methods.pathogan.volumes).
+Layouts of the data as for `data_prep.brats`. BraTS has
 no patient without a tumour: add healthy scans of the same sequences as further cases, each with a label file that is 0
 throughout. As in `data_prep.brats_slices` the lists for training hold no label unless --labelled asks for it.
 
@@ -16,7 +17,7 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from transeg.data import BrainVolumes
+from transeg.methods.pathogan.volumes import BrainVolumes
 
 from data_prep.brats import channels_of, cut_case, find_cases, patterns_of
 from data_prep.cases import names_of, prepare_cases, run_command

@@ -23,8 +23,9 @@ import numpy as np
 import torch
 import typer
 from tqdm import tqdm
-from transeg.data import CaseSlices, write_datalist, write_slices
-from transeg.transforms import VolumeError
+from transeg.data.datalist import write_datalist
+from transeg.data.slices import CaseSlices, write_slices
+from transeg.transforms.load import VolumeError
 
 logger = logging.getLogger(__name__)
 

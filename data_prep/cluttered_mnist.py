@@ -26,7 +26,7 @@ from typing import Annotated, NamedTuple
 import numpy as np
 import typer
 from tqdm import tqdm
-from transeg.data import write_datalist, write_stack
+from transeg.data.datalist import write_datalist, write_stack
 
 from data_prep.cases import run_command
 

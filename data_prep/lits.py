@@ -28,8 +28,8 @@ import torch.nn.functional as F
 import typer
 from monai.transforms import Compose, Orientationd
 from scipy import ndimage
-from transeg.data import CaseSlices
-from transeg.transforms import LoadVolumed, VolumeError
+from transeg.data.slices import CaseSlices
+from transeg.transforms.load import LoadVolumed, VolumeError
 
 from data_prep.cases import Case, names_of, prepare_cases, run_command, unique_names
 from data_prep.splits import split_patients

@@ -1,6 +1,7 @@
 """Cardiac CT and MR of different patients: volumes around the heart with the five regions of the paper.
 
-Source: Zhang, Yang, Zheng 2018, section 5.1; the crop and its rules are `transeg.transforms.heart_preprocessing`. The
+Source: Zhang, Yang, Zheng 2018, section 5.1; the rules of the crop are those of `cardiac_preprocessing`
+(transeg.methods.cardiac.preprocessing). The
 two modalities are split apart, half of the patients for testing. S1: as many volumes of one modality as of the other
 (drawn from the larger one). S2: the volumes that S1 leaves out train as well, --extra 1, or a share of them; the test
 sets stay those of S1. --real-fraction 0.14 --fraction-of mr keeps 14 % of the real training volumes of MR; the others
@@ -23,8 +24,10 @@ from typing import Annotated, Any, Literal
 
 import numpy as np
 import typer
-from transeg.data import CaseSlices, HeartVolumes, write_datalist
-from transeg.transforms import HEART_CLASSES
+from transeg.data.datalist import write_datalist
+from transeg.data.slices import CaseSlices
+from transeg.methods.cardiac.preprocessing import HEART_CLASSES
+from transeg.methods.cardiac.volumes import CardiacVolumes
 
 from data_prep.cases import Case, Kept, raise_failed, run_command, unique_names, write_cases
 from data_prep.splits import split_patients
@@ -113,7 +116,7 @@ class _Crop:
     """Makes the volume of a case of either modality; can be sent to another process."""
 
     def __init__(self, pixdim: float, size: Sequence[int]) -> None:
-        self.cuts = {modality: HeartVolumes(modality, pixdim, size) for modality in MODALITIES}
+        self.cuts = {modality: CardiacVolumes(modality, pixdim, size) for modality in MODALITIES}
 
     def __call__(self, case: Case) -> CaseSlices:
         item = {"image": str(case.images[0])} | ({"label": str(case.label)} if case.label else {})

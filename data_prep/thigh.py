@@ -24,8 +24,9 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from transeg.data import CaseSlices, ThighSlices
+from transeg.data.slices import CaseSlices
 from transeg.data.volumes import NOT_IMAGES
+from transeg.methods.thigh.slices import ThighSlices
 
 from data_prep.cases import Case, names_of, prepare_cases, run_command, unique_names
 from data_prep.splits import split_patients

@@ -7,9 +7,9 @@ import sys
 import numpy as np
 import pytest
 from PIL import Image
-from transeg.demo.pathogan import read_patients, threshold_dice
+from transeg.bundle.package import bundle_folder
 from transeg.demo.steps import read_scores
-from transeg.release.package import bundle_folder
+from transeg.methods.pathogan.demo import read_patients, threshold_dice
 
 
 @pytest.mark.timeout(900)

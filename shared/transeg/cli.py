@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import typer
 
-from transeg.demo import demo
-from transeg.release.label import label
-from transeg.release.package import package
-from transeg.release.preflight import preflight
-from transeg.release.verify import verify
+from transeg.bundle.label import label
+from transeg.bundle.package import package
+from transeg.bundle.preflight import preflight
+from transeg.bundle.verify import verify
+from transeg.demo.command import demo
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, help="Translate to segment: MONAI bundles.")
 app.command()(demo)

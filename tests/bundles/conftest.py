@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from transeg.data import write_datalist, write_stack
+from transeg.data.datalist import write_datalist, write_stack
 
 BUNDLES = Path(__file__).resolve().parents[2] / "bundles"
 FILES = (

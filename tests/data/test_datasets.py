@@ -1,6 +1,6 @@
 import pytest
 import torch
-from transeg.data import UnpairedDataset
+from transeg.data.datasets import UnpairedDataset
 
 
 def load(item):

@@ -3,7 +3,8 @@ from collections import Counter
 import ignite.distributed as idist
 import pytest
 from torch.utils.data import DataLoader
-from transeg.data import UnpairedBatchSampler, UnpairedDataset
+from transeg.data.datasets import UnpairedDataset
+from transeg.data.samplers import UnpairedBatchSampler
 
 
 def dataset(presence=10, absence=7, labelled=(2, 5), weights=None):

@@ -5,9 +5,10 @@ import logging
 import nibabel as nib
 import numpy as np
 import pytest
-from transeg.data import BrainHalfSlices, SliceDataset, StudySlices, UnpairedDataset
-from transeg.data.studies import StudiesError, studies_without_label
-from transeg.transforms import LoadSliced
+from transeg.data.datasets import SliceDataset, UnpairedDataset
+from transeg.data.studies import StudiesError, StudySlices, studies_without_label
+from transeg.methods.genseg.slices import BrainHalfSlices
+from transeg.transforms.slices import LoadSliced
 
 AFFINE = np.diag([-2.0, -2.0, 2.0, 1.0])
 CUT = BrainHalfSlices(channels=2, size=(32, 32))

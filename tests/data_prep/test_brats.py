@@ -6,8 +6,10 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 import pytest
-from transeg.data import UnpairedBatchSampler, UnpairedDataset, read_datalist
-from transeg.transforms import LoadSliced
+from transeg.data.datalist import read_datalist
+from transeg.data.datasets import UnpairedDataset
+from transeg.data.samplers import UnpairedBatchSampler
+from transeg.transforms.slices import LoadSliced
 
 from data_prep.brats import find_cases, prepare
 from data_prep.cases import CasesFailedError, run_command

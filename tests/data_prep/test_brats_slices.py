@@ -6,7 +6,7 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 import pytest
-from transeg.data import read_datalist
+from transeg.data.datalist import read_datalist
 
 from data_prep.brats_slices import prepare, split_slices
 from data_prep.cases import run_command

@@ -4,7 +4,7 @@ import struct
 
 import numpy as np
 import pytest
-from transeg.data import read_datalist
+from transeg.data.datalist import read_datalist
 
 from data_prep import cluttered_mnist
 from data_prep.cluttered_mnist import add_clutter, add_digits, choose_labelled, prepare, read_idx

@@ -4,8 +4,8 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 import pytest
-from transeg.data import read_datalist
-from transeg.transforms import VolumeError
+from transeg.data.datalist import read_datalist
+from transeg.transforms.load import VolumeError
 
 from data_prep.cases import CasesFailedError
 from data_prep.lits import find_cases, fold_cases, lesion_width, liver_slices, prepare, weigh_by_position

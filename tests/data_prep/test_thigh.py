@@ -4,9 +4,11 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 import pytest
-from transeg.data import UnpairedBatchSampler, UnpairedDataset, read_datalist
+from transeg.data.datalist import read_datalist
+from transeg.data.datasets import UnpairedDataset
+from transeg.data.samplers import UnpairedBatchSampler
 from transeg.data.volumes import find_volumes
-from transeg.transforms import LoadSliced
+from transeg.transforms.slices import LoadSliced
 from typer.testing import CliRunner
 
 from data_prep.cases import CasesFailedError

@@ -10,23 +10,16 @@ from unittest.mock import patch
 import ignite.distributed as idist
 import torch
 from torch.optim import SGD
-from transeg.engines import AlternatingTrainer, Player
-from transeg.networks import (
-    BaselineNet,
-    GenSegNet,
-    MultiScaleDiscriminator,
-    MutualInformationNet,
-    PatchGAN,
-    PathoGANNet,
-    add_spectral_norm,
-)
-from transeg.objectives import (
-    AutoencodingObjective,
-    GenSegObjective,
-    MeanTeacherObjective,
-    PathoGANObjective,
-    SegmentationObjective,
-)
+from transeg.engines.player import Player
+from transeg.engines.trainer import AlternatingTrainer
+from transeg.methods.genseg.baselines import AutoencodingObjective, MeanTeacherObjective
+from transeg.methods.genseg.networks import BaselineNet, GenSegNet, MutualInformationNet
+from transeg.methods.genseg.objective import GenSegObjective
+from transeg.methods.pathogan.networks import PathoGANNet
+from transeg.methods.pathogan.objective import PathoGANObjective
+from transeg.networks.discriminators import MultiScaleDiscriminator, PatchGAN
+from transeg.networks.spectral import add_spectral_norm
+from transeg.objectives.supervised import SegmentationObjective
 
 SIZE, COUNT = 16, 4
 OBJECTIVES = {

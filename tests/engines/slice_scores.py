@@ -8,7 +8,7 @@ import torch
 from monai.data import DataLoader, Dataset, MetaTensor
 from monai.engines import SupervisedEvaluator
 from monai.transforms import AsDiscreted, Compose, CopyItemsd, Lambdad
-from transeg.engines import SliceScoreSaver
+from transeg.methods.pathogan.score_saver import SliceScoreSaver
 
 PIXEL, THICKNESS = 2.0, 2.0
 AFFINE = torch.diag(torch.tensor([PIXEL, PIXEL, THICKNESS, 1.0]))

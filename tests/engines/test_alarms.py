@@ -4,7 +4,7 @@ from dataclasses import dataclass
 import pytest
 import torch
 from ignite.engine import Engine
-from transeg.engines import CollapseAlarm
+from transeg.engines.alarms import CollapseAlarm
 
 
 @dataclass

@@ -9,7 +9,9 @@ import toy_engine as toy
 from ignite.engine import Events
 from monai.handlers import ValidationHandler
 from torch import nn
-from transeg.engines import BestModelSaver, NonFiniteError, TrainingState
+from transeg.engines.checkpoints import TrainingState
+from transeg.engines.trainer import NonFiniteError
+from transeg.engines.weights import BestModelSaver
 
 
 def assert_equal(a, b, where="state"):

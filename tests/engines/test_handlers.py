@@ -6,7 +6,9 @@ import torch
 import toy_engine as toy
 from PIL import Image
 from torch import nn
-from transeg.engines import BestModelSaver, PanelSaver, TermLogger, TrainingState
+from transeg.engines.checkpoints import TrainingState
+from transeg.engines.handlers import PanelSaver, TermLogger
+from transeg.engines.weights import BestModelSaver
 
 
 def test_best_weights_fit_the_network_without_spectral_norm(tmp_path):

@@ -6,10 +6,14 @@ import toy_engine as toy
 from ignite.engine import Events
 from monai.handlers import ValidationHandler
 from torch import nn
-from transeg.engines import AlternatingTrainer, Phases, Player, TrainingState
-from transeg.networks import CardiacNet, PatchGAN
-from transeg.objectives import CardiacObjective
-from transeg.visual import CardiacPanel
+from transeg.engines.checkpoints import TrainingState
+from transeg.engines.phases import Phases
+from transeg.engines.player import Player
+from transeg.engines.trainer import AlternatingTrainer
+from transeg.methods.cardiac.networks import CardiacNet
+from transeg.methods.cardiac.objective import CardiacObjective
+from transeg.methods.cardiac.panel import CardiacPanel
+from transeg.networks.discriminators import PatchGAN
 
 FIRST = {"epochs": 2, "players": ["generators"], "objective": {"adversarial": False}}
 FIRST["weights"] = {"generators": {"reconstruction": 2.0}}

@@ -1,7 +1,7 @@
 import pytest
 import torch
 from torch import nn
-from transeg.engines import Player
+from transeg.engines.player import Player
 
 
 def make_player(**kwargs):

@@ -8,7 +8,7 @@ import parity
 import pytest
 import torch
 import toy_engine as toy
-from transeg.engines import RankLostError
+from transeg.engines.trainer import RankLostError
 
 
 @pytest.fixture(scope="module")

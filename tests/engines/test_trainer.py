@@ -11,7 +11,8 @@ from monai.engines.utils import IterationEvents
 from torch import nn
 from torch.autograd.graph import saved_tensors_hooks
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
-from transeg.engines import AlternatingTrainer, NonFiniteError, Player
+from transeg.engines.player import Player
+from transeg.engines.trainer import AlternatingTrainer, NonFiniteError
 
 
 def test_two_players_learn_and_the_output_is_complete():

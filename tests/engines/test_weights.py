@@ -1,7 +1,7 @@
 import pytest
 import torch
 from ignite.engine import Engine
-from transeg.engines import WeightsLoader
+from transeg.engines.weights import WeightsLoader
 
 
 def test_half_precision_weights_are_loaded_as_single(tmp_path):

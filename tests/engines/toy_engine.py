@@ -15,7 +15,9 @@ from monai.transforms import Compose, MapTransform, Randomizable
 from torch import Tensor, nn
 from torch.nn.utils.parametrizations import spectral_norm
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
-from transeg.engines import AlternatingTrainer, Player, TrainingState
+from transeg.engines.checkpoints import TrainingState
+from transeg.engines.player import Player
+from transeg.engines.trainer import AlternatingTrainer
 from transeg.objectives.history_pool import HistoryPool
 
 

@@ -5,26 +5,20 @@ import math
 import pytest
 import torch
 from torch.autograd import gradcheck
-from transeg.losses import (
-    absolute_error,
-    brightening,
+from transeg.losses.adversarial import (
     cross_entropy_discriminator,
     cross_entropy_generator,
-    darkening,
     hinge_discriminator,
     hinge_generator,
-    label_agreement,
-    label_size,
     least_squares_discriminator,
     least_squares_generator,
-    mutual_information_bound,
-    normal_divergence,
-    prediction_consistency,
-    region_error,
-    relevancy,
-    soft_dice,
-    voxel_cross_entropy,
 )
+from transeg.losses.reconstruction import absolute_error
+from transeg.losses.segmentation import soft_dice
+from transeg.methods.cardiac.losses import voxel_cross_entropy
+from transeg.methods.genseg.losses import mutual_information_bound, prediction_consistency
+from transeg.methods.pathogan.losses import label_agreement, label_size, normal_divergence, region_error, relevancy
+from transeg.methods.thigh.losses import brightening, darkening
 
 
 def test_hinge_discriminator_by_hand():

@@ -3,7 +3,7 @@ import torch
 from ignite.engine import Engine
 from ignite.exceptions import NotComputableError
 from monai.handlers import from_engine
-from transeg.metrics import GlobalDice
+from transeg.metrics.global_dice import GlobalDice
 
 
 def test_by_hand():

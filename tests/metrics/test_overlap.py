@@ -2,7 +2,7 @@ import math
 
 import numpy as np
 import pytest
-from transeg.metrics import dice, false_alarm_rate
+from transeg.metrics.overlap import dice, false_alarm_rate
 
 
 def test_dice_by_hand():

@@ -2,7 +2,7 @@ import math
 
 import numpy as np
 import pytest
-from transeg.metrics import seam_score
+from transeg.metrics.seams import seam_score
 
 
 def test_steps_by_hand():

@@ -1,7 +1,7 @@
 """The body without the air around it, its own holes filled."""
 
 import numpy as np
-from transeg.metrics import silhouette
+from transeg.metrics.silhouette import silhouette
 
 
 def test_a_ring_is_filled_and_a_speck_is_left_out():

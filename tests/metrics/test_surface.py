@@ -1,6 +1,6 @@
 import numpy as np
 import pytest
-from transeg.metrics import average_distance, hausdorff95
+from transeg.metrics.surface import average_distance, hausdorff95
 
 
 def test_by_hand():

@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
-from transeg.metrics import best_threshold, dice
+from transeg.metrics.overlap import dice
+from transeg.metrics.threshold import best_threshold
 
 
 def test_separable_values_are_separated():

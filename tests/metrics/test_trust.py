@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from transeg.metrics import trust_report
+from transeg.metrics.trust import trust_report
 
 SPACING = (2.0, 2.0, 5.0)  # 0.02 ml a voxel
 

@@ -2,16 +2,13 @@ import copy
 
 import pytest
 import torch
-from transeg.networks import (
-    CycleNet,
-    GenSegNet,
-    PathoGANNet,
-    UNetGenerator,
-    UNetSegmenter,
-    add_checkpointing,
-    add_spectral_norm,
-)
-from transeg.release.memory import saved_storages
+from transeg.bundle.memory import saved_storages
+from transeg.methods.cardiac.networks import UNetGenerator, UNetSegmenter
+from transeg.methods.genseg.networks import GenSegNet
+from transeg.methods.pathogan.networks import PathoGANNet
+from transeg.methods.thigh.networks import ThighNet
+from transeg.networks.checkpointing import add_checkpointing
+from transeg.networks.spectral import add_spectral_norm
 
 
 def kept(network, image):
@@ -24,13 +21,13 @@ def kept(network, image):
 @pytest.mark.parametrize(
     "network",
     [
-        CycleNet(width=8, blocks=6),
+        ThighNet(width=8, blocks=6),
         GenSegNet(in_channels=1, width=4, levels=3),
         PathoGANNet(channels=1, image_size=(48, 48), width=8, blocks=6, code=8),
         UNetGenerator(2, width=4),
         UNetSegmenter(2, width=4),
     ],
-    ids=["CycleNet", "GenSegNet", "PathoGANNet", "UNetGenerator", "UNetSegmenter"],
+    ids=["ThighNet", "GenSegNet", "PathoGANNet", "UNetGenerator", "UNetSegmenter"],
 )
 def test_same_values_and_gradients_with_less_memory(network):
     torch.manual_seed(0)
@@ -50,7 +47,7 @@ def test_same_values_and_gradients_with_less_memory(network):
 
 
 def test_a_copy_recomputes_itself():
-    lean = add_checkpointing(CycleNet(width=4, blocks=1))
+    lean = add_checkpointing(ThighNet(width=4, blocks=1))
     twin = copy.deepcopy(lean)
     for parameter in lean.parameters():
         parameter.data.zero_()

@@ -1,6 +1,6 @@
 import pytest
 import torch
-from transeg.networks import MultiScaleDiscriminator
+from transeg.networks.discriminators import MultiScaleDiscriminator
 
 
 @pytest.mark.parametrize(

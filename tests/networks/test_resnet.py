@@ -1,6 +1,8 @@
 import pytest
 import torch
-from transeg.networks import CycleNet, PatchGAN, ResNetGenerator
+from transeg.methods.thigh.networks import ThighNet
+from transeg.networks.discriminators import PatchGAN
+from transeg.networks.resnet import ResNetGenerator
 
 
 def count(network):
@@ -35,7 +37,7 @@ def test_a_logit_judges_a_patch_of_the_published_size(layers, field):
 @pytest.mark.parametrize(("dims", "size"), [(2, (20, 27)), (3, (9, 12, 14))])
 def test_any_size_comes_back_and_scripts(dims, size, upsampling):
     torch.manual_seed(0)
-    net = CycleNet(dims, width=4, blocks=2, upsampling=upsampling).eval()
+    net = ThighNet(dims, width=4, blocks=2, upsampling=upsampling).eval()
     image = torch.randn(2, 1, *size)
     out = net(image)
     assert out.shape == image.shape

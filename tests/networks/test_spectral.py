@@ -3,7 +3,8 @@ import copy
 import pytest
 import torch
 from torch import nn
-from transeg.networks import GenSegNet, add_spectral_norm, plain_state_dict
+from transeg.methods.genseg.networks import GenSegNet
+from transeg.networks.spectral import add_spectral_norm, plain_state_dict
 
 
 def small():

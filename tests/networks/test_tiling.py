@@ -1,8 +1,10 @@
 import pytest
 import torch
 from torch import nn
-from transeg.networks import ResNetGenerator, UNetGenerator, convolutions_in_tiles
+from transeg.methods.cardiac.networks import UNetGenerator
 from transeg.networks.blocks import UpsampleConv
+from transeg.networks.resnet import ResNetGenerator
+from transeg.networks.tiling import convolutions_in_tiles
 
 LAYERS = {
     "same": lambda: nn.Conv3d(2, 3, 3, padding=1),

@@ -6,7 +6,7 @@ import re
 import nibabel as nib
 import numpy as np
 import pytest
-from transeg.transforms import LoadVolumed, VolumeError
+from transeg.transforms.load import LoadVolumed, VolumeError
 
 AFFINE = np.diag([2.0, 2.0, 3.0, 1.0])
 

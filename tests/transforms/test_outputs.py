@@ -7,8 +7,9 @@ import torch
 from monai.data import MetaTensor
 from monai.inferers import SimpleInferer
 from torch import nn
-from transeg.transforms import SaveVolumed, Translated, brain_preprocessing, heart_preprocessing, translation_output
-from transeg.transforms.outputs import write_nifti
+from transeg.methods.cardiac.preprocessing import cardiac_preprocessing
+from transeg.transforms.brain import brain_preprocessing
+from transeg.transforms.outputs import SaveVolumed, Translated, translation_output, write_nifti
 
 AFFINE = np.array([[0.0, -2, 0, 5], [1.5, 0, 0.1, -7], [0, 0.1, 4, 3], [0, 0, 0, 1]])
 
@@ -93,7 +94,7 @@ class Blends(nn.Module):
 def test_another_modality_has_its_own_units_and_surroundings(tmp_path):
     ramp = np.linspace(0, 500, 16**3).reshape(16, 16, 16).astype(np.float32)
     nib.save(nib.Nifti1Image(ramp, np.diag([-1.0, 1, 1, 1])), tmp_path / "scan.nii.gz")
-    pre = heart_preprocessing(modality="mr", pixdim=1.0, size=(8, 10, 12), centre=(-7.5, 7.5, 7.5))
+    pre = cardiac_preprocessing(modality="mr", pixdim=1.0, size=(8, 10, 12), centre=(-7.5, 7.5, 7.5))
     for to, limits, fill in (("ct", (-100, 800), -1000), ("mr", (0, 10), -3)):
         item = pre({"image": tmp_path / "scan.nii.gz", "case": "a"})
         options = {"postfix": to, "arguments": [to], "limits": limits, "fill": fill}

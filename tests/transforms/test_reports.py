@@ -10,16 +10,10 @@ import torch
 from monai.data import MetaTensor
 from monai.transforms import Invertd
 from PIL import Image
-from transeg.transforms import (
-    MeasureLegsd,
-    MissingRegionsd,
-    MuscleCompartmentd,
-    RegionChangeReportd,
-    TrustReportd,
-    body_mask,
-    thigh_preprocessing,
-)
-from transeg.transforms.reports import write_rows
+from transeg.methods.cardiac.reports import MissingRegionsd, RegionChangeReportd
+from transeg.methods.thigh.preprocessing import body_mask, thigh_preprocessing
+from transeg.methods.thigh.reports import MeasureLegsd, MuscleCompartmentd
+from transeg.transforms.reports import TrustReportd, write_rows
 
 from data_prep.phantoms import thigh_phantom
 

@@ -5,8 +5,9 @@ import numpy as np
 import pytest
 import torch
 from monai.data import DataLoader, Dataset
-from transeg.data import UnpairedBatchSampler, UnpairedDataset
-from transeg.transforms import LoadSliced
+from transeg.data.datasets import UnpairedDataset
+from transeg.data.samplers import UnpairedBatchSampler
+from transeg.transforms.slices import LoadSliced
 
 
 @pytest.fixture

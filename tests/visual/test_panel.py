@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
-from transeg.visual import Tile, diverging, grey, heat, panel, upright, window
+from transeg.visual.panel import Tile, panel
+from transeg.visual.tiles import diverging, grey, heat, upright, window
 
 
 def test_grey_window_and_background():

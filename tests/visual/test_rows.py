@@ -3,8 +3,9 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
-from transeg.visual import GenSegPanel, panel, volume_row, widest_slice
-from transeg.visual.volumes import VOLUME_TITLES
+from transeg.methods.genseg.panel import GenSegPanel
+from transeg.visual.panel import panel
+from transeg.visual.volumes import VOLUME_TITLES, volume_row, widest_slice
 
 
 def test_widest_slice():

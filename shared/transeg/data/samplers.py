@@ -6,22 +6,30 @@ ends when every diseased slice was given once. Section 4.5: healthy slices drawn
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, Protocol
 
 import ignite.distributed as idist
 import numpy as np
 from torch.utils.data import Sampler
 
-from transeg.data.datasets import UnpairedDataset
-from transeg.data.modalities import TwoModalityDataset
-
 PRESENCE, LABELLED, ABSENCE = range(3)  # independent streams of random numbers
+
+
+class UnpairedData(Protocol):
+    """What the sampler needs of a data set, such as `UnpairedDataset`: items of two domains."""
+
+    data: Sequence[Mapping[str, Any]]
+    absence: Sequence[Mapping[str, Any]] | None
+
+    def __len__(self) -> int:
+        """Number of items of the first domain."""
 
 
 class UnpairedBatchSampler(Sampler[list]):
     """Batch sampler for `UnpairedDataset`: lists of pairs (i, j), or of i where there is no absence domain.
 
-    Of a `TwoModalityDataset` the modality with more volumes stands in place of presence, the other of absence.
+    Where the domains are two modalities, the one with more volumes stands in place of presence, the other of absence.
 
     Everything is a pure function of the seed and the epoch (`set_epoch`), so a run that resumes draws what it would
     have drawn. Several processes share each batch, row by row in turn; their number does not change it. Every batch is
@@ -43,7 +51,7 @@ class UnpairedBatchSampler(Sampler[list]):
 
     def __init__(
         self,
-        dataset: UnpairedDataset | TwoModalityDataset,
+        dataset: UnpairedData,
         batch_size: int,
         batches_per_epoch: int | None = None,
         labelled_per_batch: int = 0,
@@ -123,7 +131,7 @@ class UnpairedBatchSampler(Sampler[list]):
         return row[offset : offset + count].reshape(len(self), per_batch)
 
 
-def _weights(dataset: UnpairedDataset | TwoModalityDataset) -> np.ndarray | None:
+def _weights(dataset: UnpairedData) -> np.ndarray | None:
     """Probabilities of the absence slices, or None where no item carries a weight."""
     items = dataset.absence or ()
     if not any("weight" in item for item in items):

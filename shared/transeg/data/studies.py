@@ -32,7 +32,7 @@ class StudiesError(SystemExit):
 
 
 class Cut(Protocol):
-    """How a method makes slices of a study, such as `BrainHalfSlices`, or a stack of one volume, as `HeartVolumes`."""
+    """How a method makes slices of a study, or a stack of one volume."""
 
     def __call__(self, item: Mapping[str, Any]) -> CaseSlices:
         """Cut {"image": files, "label": file}, the latter only if it is labelled."""

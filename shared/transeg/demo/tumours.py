@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
-import nibabel as nib
 import numpy as np
 import torch
 from monai.bundle import ConfigParser
 from PIL import Image
 
-from transeg.data import read_datalist
+from transeg.data.datalist import read_datalist
 from transeg.demo.steps import read_ras, run, run_bundle, say
-from transeg.metrics import best_threshold, dice, slices_between
-from transeg.networks import plain_state_dict
-from transeg.visual import VOLUME_TITLES, panel, volume_row, widest_slice
+from transeg.metrics.overlap import dice
+from transeg.metrics.threshold import best_threshold
+from transeg.networks.spectral import plain_state_dict
+from transeg.visual.panel import panel
+from transeg.visual.volumes import VOLUME_TITLES, volume_row
 
 Volumes = tuple[Sequence[np.ndarray], Sequence[np.ndarray]]  # images and their labels, of equal shapes
 
@@ -41,24 +42,28 @@ def dice_above_threshold(chosen: Volumes, tested: Volumes) -> list[float]:
     return [dice(image > threshold, label) for image, label in zip(*tested, strict=True)]
 
 
-def segment_and_draw(configs: Path, data: Path, out: Path, heights: tuple[float, float] | None = None) -> None:
+def segment_and_draw(
+    configs: Path, data: Path, out: Path, choose_slice: Callable[[np.ndarray, str], int] | None = None
+) -> None:
     """Write masks, probabilities and translations of the test patients with the trained weights, and `demo.png`."""
     say("Segmenting them: masks, probabilities and healthy translations on the scans' own grid")
     options = ["--dataset_dir", data, "--output_dir", out / "masks", "--save_probability", True]
     options += ["--save_translation", True, "--handlers#0#path", out / "models" / "model.pt"]
     run_bundle("inferring", configs, ["inference.json"], *options)
     items = read_datalist(data / "datalist.json", "test_volumes")
-    Image.fromarray(draw(items, out / "masks", heights=heights)).save(out / "demo.png")
+    Image.fromarray(draw(items, out / "masks", choose_slice=choose_slice)).save(out / "demo.png")
 
 
-def draw(items: Sequence[dict], masks: Path, rows: int = 4, heights: tuple[float, float] | None = None) -> np.ndarray:
+def draw(
+    items: Sequence[dict], masks: Path, rows: int = 4, choose_slice: Callable[[np.ndarray, str], int] | None = None
+) -> np.ndarray:
     """Picture (H, W, 3) of the first test patients: what `volume_row` shows, of the FLAIR channel.
 
     Args:
         items: of a list of volumes with labels.
         masks: folder of what inference wrote.
         rows: most patients.
-        heights: lowest and highest slice to choose from, in mm above the lowest of the volume; default all.
+        choose_slice: from a label (X, Y, Z) and its file to the slice to show; default the one with most of it.
     """
     drawn = []
     for item in items[:rows]:
@@ -67,12 +72,6 @@ def draw(items: Sequence[dict], masks: Path, rows: int = 4, heights: tuple[float
         volumes += [read_ras(masks / f"{case}_{kind}.nii.gz") for kind in ("translation", "prob", "seg")]
         source, translation, probability, mask = volumes
         label = read_ras(item["label"])
-        z = None if heights is None else _widest(label, item["label"], heights)
+        z = None if choose_slice is None else choose_slice(label, item["label"])
         drawn.append(volume_row(source, translation[..., 0], probability, mask, label, z))
     return panel(drawn, VOLUME_TITLES)
-
-
-def _widest(label: np.ndarray, path: str, heights: tuple[float, float]) -> int:
-    thickness = float(nib.as_closest_canonical(nib.load(path)).header.get_zooms()[2])
-    looked_at = slices_between(label.shape[2], thickness, *heights)
-    return looked_at[widest_slice(label[..., looked_at])]

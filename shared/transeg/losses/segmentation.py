@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from transeg.losses.precision import at_least_float32
@@ -30,18 +29,3 @@ def soft_dice(logits: Tensor, reference: Tensor, smooth: float = 1.0) -> Tensor:
     y = reference.to(s.dtype)
     overlap, true, found = sum_over_ranks(torch.stack([(y * s).sum(axes), y.sum(axes), s.sum(axes)]))
     return (1 - (2 * overlap + smooth) / (true + found + smooth)).mean()
-
-
-def voxel_cross_entropy(logits: Tensor, label: Tensor) -> Tensor:
-    r"""Cross-entropy of exclusive classes, Zhang et al. 2018 eq. 2 (one of its two terms).
-
-    $$-\frac{1}{N} \sum_i \log s_i(y^i),\quad s = \mathrm{softmax}(logits)$$
-
-    Args:
-        logits: (B, C + 1, *S), background first.
-        label: (B, 1, *S), whole numbers from 0 to C.
-
-    Returns:
-        Scalar: mean over all voxels of the batch.
-    """
-    return F.cross_entropy(at_least_float32(logits), label.squeeze(1).long())

@@ -13,7 +13,7 @@ def seam_score(volume: np.ndarray, edges: Sequence[Sequence[int]]) -> float:
     Args:
         volume: (X, Y, Z), or of any number of axes.
         edges: for each axis the positions at which a tile begins, the first one left out; see
-            `transeg.inferers.tile_edges`.
+            `transeg.inferers.tiled.tile_edges`.
 
     Returns:
         The ratio; NaN without an edge, or where nothing but edges varies.

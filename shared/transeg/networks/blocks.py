@@ -10,6 +10,10 @@ CONV = {2: nn.Conv2d, 3: nn.Conv3d}
 _BATCH = {2: nn.BatchNorm2d, 3: nn.BatchNorm3d}
 
 
+class Block(nn.Module):
+    """Part of a network that `add_checkpointing` computes again in the backward pass instead of keeping it."""
+
+
 def make_norm(name: str, spatial_dims: int, channels: int, affine: bool = True) -> nn.Module:
     """Norm layer by name.
 

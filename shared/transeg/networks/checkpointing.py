@@ -10,15 +10,11 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrize
 from torch.utils.checkpoint import checkpoint
 
-from transeg.networks.genseg import DecoderBlock, EncoderBlock
-from transeg.networks.resnet import ResidualBlock
-from transeg.networks.unet import UNetDecoderBlock, UNetEncoderBlock
-
-BLOCKS = (ResidualBlock, EncoderBlock, DecoderBlock, UNetEncoderBlock, UNetDecoderBlock)
+from transeg.networks.blocks import Block
 
 
 def add_checkpointing(network: nn.Module, enabled: bool = True) -> nn.Module:
-    """Keep only the input of each block, in training and in place; returns the network, as it was if not `enabled`.
+    """Keep only the input of each `Block`, in training and in place; returns the network, as it was if not `enabled`.
 
     Values, gradients and state stay the same. It cannot be scripted afterwards, so put it on the network that is
     trained, not on the one that ships. A block is computed a second time in the backward: about a quarter more
@@ -32,7 +28,7 @@ def add_checkpointing(network: nn.Module, enabled: bool = True) -> nn.Module:
     if any(parametrize.is_parametrized(module) for module in network.modules()):
         raise ValueError("spectral norm changes with each forward, so its blocks cannot be computed again: choose one")
     for module in network.modules():
-        if isinstance(module, BLOCKS):
+        if isinstance(module, Block):
             module.forward = partial(_recomputed, module, module.forward)
     return network
 

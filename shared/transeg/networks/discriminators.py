@@ -8,8 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from transeg.networks.blocks import CONV, ReflectConv, make_norm
-from transeg.networks.genseg import initialise
-from transeg.networks.resnet import initialise_normal
+from transeg.networks.initialise import initialise_kaiming, initialise_normal
 
 
 class PatchDiscriminator(nn.Module):
@@ -55,7 +54,7 @@ class MultiScaleDiscriminator(nn.Module):
     ) -> None:
         super().__init__()
         self.scales = nn.ModuleList(PatchDiscriminator(spatial_dims, in_channels, widths, norm) for _ in range(scales))
-        initialise(self)
+        initialise_kaiming(self)
 
     def forward(self, x: Tensor) -> list[Tensor]:
         maps: list[Tensor] = []

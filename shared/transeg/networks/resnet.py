@@ -2,25 +2,15 @@
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor, nn
 
-from transeg.networks.blocks import CONV, ReflectConv, UpsampleConv, crop_to, make_activation, make_norm
+from transeg.networks.blocks import CONV, Block, ReflectConv, UpsampleConv, crop_to, make_activation, make_norm
+from transeg.networks.initialise import initialise_normal
 
 _TRANSPOSED = {2: nn.ConvTranspose2d, 3: nn.ConvTranspose3d}
 
 
-def initialise_normal(network: nn.Module, std: float = 0.02) -> nn.Module:
-    """Weights of all convolutions from N(0, std), zero biases (the published initialisation of CycleGAN)."""
-    for module in network.modules():
-        if isinstance(module, nn.Conv2d | nn.Conv3d | nn.ConvTranspose2d | nn.ConvTranspose3d):
-            nn.init.normal_(module.weight, 0, std)
-            if module.bias is not None:
-                nn.init.zeros_(module.bias)
-    return network
-
-
-class ResidualBlock(nn.Module):
+class ResidualBlock(Block):
     """Two 3x3 convolutions around an identity: (B, channels, *S) -> the same.
 
     A norm follows either convolution, without ``last_norm`` the first one alone (PathoGAN).
@@ -125,34 +115,3 @@ class ResNetGenerator(nn.Module):
 
     def forward(self, image: Tensor) -> Tensor:
         return crop_to(self.layers(image), image.shape[2:])
-
-
-class CycleNet(nn.Module):
-    """Both directions of a cycle in one module: F from the hard to the easy domain, G back.
-
-    ``forward`` is F, which inference needs: image (B, C, *S) -> its easy counterpart (B, C, *S) in [-1, 1].
-    Arguments as in `ResNetGenerator`.
-    """
-
-    def __init__(
-        self,
-        spatial_dims: int = 2,
-        channels: int = 1,
-        width: int = 64,
-        levels: int = 2,
-        blocks: int = 9,
-        upsampling: str = "transposed",
-        norm: str = "instance",
-    ) -> None:
-        super().__init__()
-        shape = {"width": width, "levels": levels, "blocks": blocks, "upsampling": upsampling, "norm": norm}
-        self.hard_to_easy = ResNetGenerator(spatial_dims, channels, channels, **shape)
-        self.easy_to_hard = ResNetGenerator(spatial_dims, channels, channels, **shape)
-
-    def forward(self, image: Tensor) -> Tensor:
-        return self.hard_to_easy(image)
-
-    @torch.jit.export
-    def reverse(self, image: Tensor) -> Tensor:
-        """G: image of the easy domain (B, C, *S) -> a hard counterpart (B, C, *S)."""
-        return self.easy_to_hard(image)

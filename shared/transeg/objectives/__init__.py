@@ -1,17 +1,5 @@
-"""Objectives, one file per method: the paper as code. They return named, unweighted terms."""
+"""What objectives of several methods are made of."""
 
-from transeg.objectives.baselines import AutoencodingObjective, MeanTeacherObjective, SegmentationObjective
-from transeg.objectives.cardiac import CardiacObjective
-from transeg.objectives.genseg import GenSegObjective
-from transeg.objectives.hard_to_easy import HardToEasyObjective
-from transeg.objectives.pathogan import PathoGANObjective
+from transeg.lazy import submodules
 
-__all__ = [
-    "AutoencodingObjective",
-    "CardiacObjective",
-    "GenSegObjective",
-    "HardToEasyObjective",
-    "MeanTeacherObjective",
-    "PathoGANObjective",
-    "SegmentationObjective",
-]
+__getattr__ = submodules(__name__)

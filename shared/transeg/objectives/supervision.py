@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from transeg.losses import soft_dice
+from transeg.losses.segmentation import soft_dice
 
 
 def supervised(batch: Mapping[str, Tensor], absence: bool) -> tuple[Tensor, Tensor]:

@@ -25,7 +25,7 @@ from monai.transforms import (
 from monai.utils import ensure_tuple
 
 from transeg.transforms.centre import CentreForegroundd, file_name
-from transeg.transforms.intensity import column, note_scale
+from transeg.transforms.intensity import per_channel, record_scale
 from transeg.transforms.load import LoadVolumed, VolumeError
 from transeg.transforms.spacing import ResampleVolumed
 
@@ -145,11 +145,11 @@ class NormaliseBraind(MapTransform):
                 raise VolumeError(
                     f"{file_name(image)}: channel(s) {constant} constant over the brain; replace the file"
                 )
-            offset, scales = column(mean, image), column(scale, image)
+            offset, scales = per_channel(mean, image), per_channel(scale, image)
             background = (torch.zeros_like(offset) if self.masked else -offset / scales).clamp(-self.limit, self.limit)
             values = ((image - offset) / scales).clamp(-self.limit, self.limit)
             # brain that looks like background, mostly clipped, moves by the least step so that it stays brain
             values = torch.where((values == background).all(dim=0), values.nextafter(torch.ones_like(values)), values)
             item[key] = torch.where(brain, values, background)
-            note_scale(item[key], mean, scale, background.flatten())
+            record_scale(item[key], mean, scale, background.flatten())
         return item

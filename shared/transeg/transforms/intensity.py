@@ -40,8 +40,8 @@ class ScaleRanged(MapTransform):
             constant = torch.nonzero(high <= low).flatten().tolist()
             if constant:
                 raise VolumeError(f"{file_name(image)}: channel(s) {constant} of constant intensity; replace the file")
-            item[key] = ((image - column(low, image)) / column(high - low, image)).clamp(0, 1)
-            note_scale(item[key], low, high - low)
+            item[key] = ((image - per_channel(low, image)) / per_channel(high - low, image)).clamp(0, 1)
+            record_scale(item[key], low, high - low)
         return item
 
 
@@ -61,7 +61,9 @@ class WindowRanged(MapTransform):
         for key in self.key_iterator(item):
             image = item[key]
             item[key] = ((image - self.low) / (self.high - self.low)).clamp(0, 1)
-            note_scale(item[key], torch.full((len(image),), self.low), torch.full((len(image),), self.high - self.low))
+            record_scale(
+                item[key], torch.full((len(image),), self.low), torch.full((len(image),), self.high - self.low)
+            )
         return item
 
 
@@ -74,11 +76,11 @@ class SignedRanged(MapTransform):
         for key in self.key_iterator(item):
             offset, scale = (item[key].meta[name] for name in ("intensity_offset", "intensity_scale"))
             item[key] = 2 * item[key] - 1
-            note_scale(item[key], offset + scale / 2, scale / 2)
+            record_scale(item[key], offset + scale / 2, scale / 2)
         return item
 
 
-def note_scale(
+def record_scale(
     image: torch.Tensor, offset: torch.Tensor, scale: torch.Tensor, background: torch.Tensor | None = None
 ) -> None:
     """Note in the meta data that value * scale + offset (C,) is the intensity in the file.
@@ -106,7 +108,7 @@ def foreground_mask(image: torch.Tensor, tolerance: float = 0.0) -> torch.Tensor
     """
     if "intensity_background" not in image.meta:
         return torch.ones_like(image[:1], dtype=torch.bool)
-    difference = (image - column(image.meta["intensity_background"], image)).abs()
+    difference = (image - per_channel(image.meta["intensity_background"], image)).abs()
     return (difference > tolerance).any(dim=0, keepdim=True)
 
 
@@ -136,11 +138,11 @@ class RestoreIntensityd(MapTransform):
                 low, high = self.limits
                 item[key] = (item[key] + 1) / 2 * (high - low) + low
                 continue
-            offset, scale = (column(source.meta[f"intensity_{name}"], item[key]) for name in ("offset", "scale"))
+            offset, scale = (per_channel(source.meta[f"intensity_{name}"], item[key]) for name in ("offset", "scale"))
             item[key] = (item[key] * scale + offset) * foreground_mask(source)
         return item
 
 
-def column(values: torch.Tensor, image: torch.Tensor) -> torch.Tensor:
+def per_channel(values: torch.Tensor, image: torch.Tensor) -> torch.Tensor:
     """Values (C,) in a shape that broadcasts over an image (C, ...)."""
     return values.reshape(-1, *[1] * (image.ndim - 1)).to(image.device, torch.float32)

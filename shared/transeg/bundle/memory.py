@@ -1,0 +1,138 @@
+"""Memory of one training step, estimated from steps on one and two samples."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import psutil
+import torch
+from monai.bundle import ConfigParser
+from torch import Tensor, nn
+from torch.nn.utils import parametrize
+from torch.utils.data import default_collate
+
+from transeg.engines.player import Player
+from transeg.engines.tree import to_device
+
+
+@dataclass
+class StepMemory:
+    """Bytes that a training step holds at the same time.
+
+    Args:
+        weights: parameters and buffers of all networks.
+        training: gradients and the state of the optimisers.
+        activations: what the backward passes keep, at most.
+    """
+
+    weights: int
+    training: int
+    activations: int
+
+    @property
+    def total(self) -> int:
+        """All of it."""
+        return self.weights + self.training + self.activations
+
+
+def step_memory(train: ConfigParser) -> StepMemory:
+    """Estimate the memory of a training step, on the CPU, whatever the device of the config.
+
+    Runs the objective and each player's terms on the first sample of the data set, then on it twice, counts what
+    autograd saves, and goes on along that line to the batch size; then lets each optimiser make its state. In single
+    precision, and without what kernels need for a moment.
+
+    Args:
+        train: config of a training with its data; its device is changed.
+    """
+    train["device"] = "$torch.device('cpu')"
+    keys = ("networks", "objective", "players", "train#dataset", "batch_size")
+    networks, objective, players, dataset, size = (train.get_parsed_content(key) for key in keys)
+    sample = {**dataset[0], "labelled": True}
+    one, two = (
+        _activations(networks, objective, players, to_device(default_collate([sample] * count), "cpu"))
+        for count in (1, 2)
+    )
+    weights = _bytes(itertools.chain(*([*net.parameters(), *net.buffers()] for net in networks.values())))
+    return StepMemory(weights, sum(_training(player) for player in players), one + (size - 1) * (two - one))
+
+
+def training_memory(files: str | Sequence[str], settings: Mapping[str, Any]) -> tuple[str, list[str]]:
+    """What a step of a training takes of the device's memory, as a sentence, and problems, if it does not fit.
+
+    Args:
+        files: configs of the training, its data prepared; the first sample is tried.
+        settings: values to set in them, by key.
+    """
+    train = ConfigParser()
+    train.read_config(files)
+    train.update(dict(settings))
+    device = torch.device(train.get_parsed_content("device"))
+    try:
+        step = step_memory(train)
+    except Exception as error:  # whatever the bundle's own code raises is the problem to tell
+        while error.__cause__ is not None:
+            error = error.__cause__
+        return "", [f"a training step on the first sample fails ({type(error).__name__}: {error})"]
+    free = free_memory(device)
+    parts = f"weights {_mib(step.weights)}, gradients and optimisers {_mib(step.training)}"
+    sentence = (
+        f"a training step takes about {_mib(step.total)} MiB ({parts}, activations {_mib(step.activations)}; estimated "
+        f"from two small steps), {_mib(free)} MiB are free on {device}"
+    )
+    return (sentence, []) if step.total <= free else ("", [f"{sentence}: lower batch_size or width"])
+
+
+def _mib(size: int) -> str:
+    return f"{size / 2**20:,.0f}"
+
+
+def free_memory(device: torch.device) -> int:
+    """Bytes that a new process can have on a device."""
+    return torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else psutil.virtual_memory().available
+
+
+def _activations(
+    networks: Mapping[str, nn.Module], objective: Any, players: Iterable[Player], batch: Mapping[str, Any]
+) -> int:
+    constant = {p.untyped_storage().data_ptr() for net in networks.values() for p in net.parameters()}
+    with saved_storages(constant) as shared, parametrize.cached():
+        translation = objective.forward(networks, batch)
+    largest = 0
+    for player in players:
+        with saved_storages(constant | shared.keys()) as own, parametrize.cached():
+            terms = getattr(objective, player.name)(networks, translation)
+        player.total(terms)
+        largest = max(largest, sum(own.values()))
+    return sum(shared.values()) + largest
+
+
+@contextmanager
+def saved_storages(known: set[int]) -> Iterator[dict[int, int]]:
+    """Storages that autograd saves, other than those known: address to bytes. They stay alive with the graph."""
+    found: dict[int, int] = {}
+
+    def note(tensor: Tensor) -> Tensor:
+        storage = tensor.untyped_storage()
+        if storage.data_ptr() not in known:
+            found[storage.data_ptr()] = storage.nbytes()
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
+        yield found
+
+
+def _training(player: Player) -> int:
+    for parameter in player.parameters:
+        parameter.grad = torch.zeros_like(parameter)
+    player.optimizer.step()
+    state = [value for values in player.optimizer.state.values() for value in values.values()]
+    return _bytes([*player.gradients(), *(value for value in state if isinstance(value, Tensor))])
+
+
+def _bytes(tensors: Iterable[Tensor]) -> int:
+    return sum(tensor.untyped_storage().nbytes() for tensor in tensors)

@@ -1,0 +1,76 @@
+"""What tools may ask a method: each folder of `transeg.methods` says it in its `method.py`, as METHOD."""
+
+from __future__ import annotations
+
+import pkgutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from transeg import methods
+
+
+@dataclass(frozen=True)
+class Demo:
+    """The demonstration of a method on phantoms.
+
+    Attributes:
+        run: dotted name of the function, called with `out`, `cases`, `epochs`, `seed` and perhaps `labelled`.
+        folder: default folder.
+        cases: default number of phantoms.
+        epochs: default number of epochs.
+        takes_labelled: whether `run` takes the share of the training cases whose labels are used.
+    """
+
+    run: str
+    folder: str
+    cases: int
+    epochs: int
+    takes_labelled: bool = False
+
+
+@dataclass(frozen=True)
+class Method:
+    """A method as tools see it; what it is made of is named, so that nothing heavy is imported to know it.
+
+    Attributes:
+        bundle: name of its bundle.
+        summary: one line for a user.
+        lists: what a training run reads of a datalist: list for training to list for validation, or None where the
+            validation has none of its own.
+        optional: those of these lists that may be missing or empty.
+        panel: dotted name of what draws a panel of a training output.
+        phantoms: command of `data_prep.phantoms` that makes suitable cases.
+        prepare: module of `data_prep` that prepares them, with its options.
+        demo: the demonstration.
+    """
+
+    bundle: str
+    summary: str
+    lists: Mapping[str, str | None]
+    panel: str
+    phantoms: str
+    prepare: tuple[str, ...]
+    demo: Demo | None = None
+    optional: frozenset[str] = frozenset()
+
+
+def method_names() -> list[str]:
+    """Names of all methods, in alphabetical order."""
+    return sorted(module.name for module in pkgutil.iter_modules(methods.__path__) if module.ispkg)
+
+
+def find_method(name: str) -> Method:
+    """The method of this name.
+
+    Raises:
+        LookupError: no such method.
+    """
+    if name not in method_names():
+        raise LookupError(f"no method {name!r}; there are {', '.join(method_names())}")
+    return pkgutil.resolve_name(f"{methods.__name__}.{name}.method:METHOD")
+
+
+def resolve(name: str) -> Any:
+    """What a dotted name of a `Method` leads to."""
+    return pkgutil.resolve_name(name)

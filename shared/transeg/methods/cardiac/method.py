@@ -1,0 +1,13 @@
+"""What tools may ask about this method."""
+
+from transeg.method import Demo, Method
+
+METHOD = Method(
+    bundle="cardiac_ct_mr_segmentation",
+    summary="chambers in CT and MR",
+    lists={"training_ct": "validation_ct", "training_mr": "validation_mr"},
+    panel="transeg.methods.cardiac.panel.CardiacPanel",
+    phantoms="heart",
+    prepare=("data_prep.mmwhs", "--pixdim", "5", "--size", "32", "32", "24"),
+    demo=Demo("transeg.methods.cardiac.demo.cardiac_demo", "demo_cardiac", 20, 40),
+)

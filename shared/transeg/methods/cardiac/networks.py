@@ -1,0 +1,225 @@
+"""U-Nets that translate and segment whole volumes: Zhang et al. 2018, section 4.1.
+
+Three levels below full resolution, two 3x3x3 convolutions on each, the channels doubled from level to level. The
+upsampled map gets half its channels in the convolution after nearest-neighbour upsampling, which leaves no
+checkerboard. The paper gives neither widths nor borders: these are zero, as around any convolution that is not told
+otherwise, also where the upsampling convolution is computed at low resolution.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from transeg.networks.blocks import CONV, Block, UpsampleConv, crop_to, make_norm
+from transeg.networks.initialise import initialise_normal
+from transeg.networks.resnet import downsampling
+
+_POOL = {2: nn.MaxPool2d, 3: nn.MaxPool3d}
+
+
+def _two_convolutions(spatial_dims: int, in_channels: int, out_channels: int, norm: str) -> list[nn.Module]:
+    """Twice: 3x3x3 convolution, norm, ReLU."""
+    layers: list[nn.Module] = []
+    for channels in (in_channels, out_channels):
+        layers.append(CONV[spatial_dims](channels, out_channels, 3, padding=1))
+        layers += [make_norm(norm, spatial_dims, out_channels, affine=False), nn.ReLU(inplace=True)]
+    return layers
+
+
+class UNetEncoderBlock(Block):
+    """One level on the way down: (B, in_channels, *S) -> (B, out_channels, *S'), S' = S or S / 2.
+
+    Args:
+        down: "none", "convolution" (of stride 2, to twice the channels) or "pool" (maximum of 2x2x2).
+    """
+
+    def __init__(self, spatial_dims: int, in_channels: int, out_channels: int, norm: str, down: str) -> None:
+        super().__init__()
+        layers: list[nn.Module] = []
+        if down == "convolution":
+            layers += downsampling(spatial_dims, in_channels, norm)
+            in_channels = 2 * in_channels
+        elif down == "pool":
+            layers.append(_POOL[spatial_dims](2))
+        elif down != "none":
+            raise ValueError(f"Unknown downsampling '{down}': choose none, convolution or pool.")
+        self.layers = nn.Sequential(*layers, *_two_convolutions(spatial_dims, in_channels, out_channels, norm))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.layers(x)
+
+
+class UNetDecoderBlock(Block):
+    """One level on the way up: (B, 2 * channels, *S) and the skip (B, channels, *2S) -> (B, channels, *2S).
+
+    Args:
+        out_channels: of a 1x1x1 convolution at its end, or none for 0. It belongs to the last block so that
+            `add_checkpointing` keeps no map of full width for it.
+    """
+
+    def __init__(self, spatial_dims: int, channels: int, norm: str, out_channels: int = 0) -> None:
+        super().__init__()
+        self.up = nn.Sequential(
+            UpsampleConv(spatial_dims, 2 * channels, channels, 3, border="zero"),
+            make_norm(norm, spatial_dims, channels, affine=False),
+            nn.ReLU(inplace=True),
+        )
+        layers = _two_convolutions(spatial_dims, 2 * channels, channels, norm)
+        if out_channels:
+            layers.append(CONV[spatial_dims](channels, out_channels, 1))
+        self.layers = nn.Sequential(*layers)
+
+    def forward(self, x: Tensor, skip: Tensor) -> Tensor:
+        return self.layers(torch.cat([self.up(x), skip], dim=1))
+
+
+def pad_to_multiple(x: Tensor, divisor: int) -> Tensor:
+    """x (B, C, *S) with its last voxels repeated until `divisor` divides every side."""
+    pad: list[int] = []
+    for axis in range(x.dim() - 1, 1, -1):  # F.pad counts from the last axis
+        pad += [0, (divisor - x.size(axis) % divisor) % divisor]
+    return F.pad(x, pad, mode="replicate") if sum(pad) > 0 else x
+
+
+class UNet(nn.Module):
+    """Volume to a map of the same size, see the module.
+
+    Shapes: (B, in_channels, *S) -> (B, out_channels, *S). What 2^levels does not divide is padded before and cropped
+    after.
+
+    Args:
+        width: channels at full resolution, doubled on each of the ``levels`` below.
+        norm: as in `make_norm`, without gain and bias.
+        down: see `UNetEncoderBlock`.
+        activation: applied to the output.
+    """
+
+    def __init__(
+        self,
+        spatial_dims: int,
+        in_channels: int,
+        out_channels: int,
+        width: int,
+        levels: int,
+        norm: str,
+        down: str,
+        activation: nn.Module,
+    ) -> None:
+        super().__init__()
+        blocks = [UNetEncoderBlock(spatial_dims, in_channels, width, norm, "none")]
+        for level in range(levels):
+            channels = width * 2**level
+            blocks.append(UNetEncoderBlock(spatial_dims, channels, 2 * channels, norm, down))
+        self.encoder = nn.ModuleList(blocks)
+        self.decoder = nn.ModuleList(
+            UNetDecoderBlock(spatial_dims, width * 2**level, norm, 0 if level else out_channels)
+            for level in reversed(range(levels))
+        )
+        self.activation = activation
+        self.divisor = 2**levels
+
+    def forward(self, image: Tensor) -> Tensor:
+        x = pad_to_multiple(image, self.divisor)
+        skips: list[Tensor] = []
+        for block in self.encoder:
+            x = block(x)
+            skips.append(x)
+        skips.pop()
+        for block in self.decoder:
+            x = block(x, skips.pop())
+        return crop_to(self.activation(x), image.shape[2:])
+
+
+class UNetGenerator(UNet):
+    """Generator: instance norm, convolutions of stride 2 on the way down, tanh.
+
+    Shapes: (B, in_channels, *S) -> (B, out_channels, *S) in [-1, 1]; S above 2^levels. Initialised as CycleGAN's.
+    """
+
+    def __init__(
+        self,
+        spatial_dims: int = 3,
+        in_channels: int = 1,
+        out_channels: int = 1,
+        width: int = 16,
+        levels: int = 3,
+        norm: str = "instance",
+    ) -> None:
+        super().__init__(spatial_dims, in_channels, out_channels, width, levels, norm, "convolution", nn.Tanh())
+        initialise_normal(self)
+
+
+class UNetSegmenter(UNet):
+    """Segmenter: no norm, maximum pooling on the way down.
+
+    Shapes: (B, in_channels, *S) -> logits (B, classes, *S). Without a norm it needs weights that keep the size of
+    what passes: Kaiming's.
+    """
+
+    def __init__(
+        self, spatial_dims: int = 3, in_channels: int = 1, classes: int = 6, width: int = 16, levels: int = 3
+    ) -> None:
+        super().__init__(spatial_dims, in_channels, classes, width, levels, "none", "pool", nn.Identity())
+        for module in self.modules():
+            if isinstance(module, nn.Conv2d | nn.Conv3d):
+                nn.init.kaiming_normal_(module.weight, nonlinearity="relu")
+                nn.init.zeros_(module.bias)
+
+
+class CardiacNet(nn.Module):
+    """Generators and segmenters of both modalities, "ct" and "mr", in one module.
+
+    ``forward`` segments one of them, which inference needs: image (B, C, *S) -> logits (B, classes, *S).
+
+    Args:
+        spatial_dims: 2 or 3.
+        channels: image channels C.
+        classes: regions and background (paper: 5 + 1).
+        width: of the generators.
+        segmenter_width: of the segmenters, ``width`` if None.
+        levels: see `UNet` (paper: 3).
+        modality: what ``forward`` segments.
+    """
+
+    def __init__(
+        self,
+        spatial_dims: int = 3,
+        channels: int = 1,
+        classes: int = 6,
+        width: int = 16,
+        segmenter_width: int | None = None,
+        levels: int = 3,
+        modality: str = "ct",
+    ) -> None:
+        super().__init__()
+        if modality not in ("ct", "mr"):
+            raise ValueError(f"Unknown modality '{modality}': choose ct or mr.")
+        self.modality = modality
+        narrow = width if segmenter_width is None else segmenter_width
+        self.g_ct_to_mr = UNetGenerator(spatial_dims, channels, channels, width, levels)
+        self.g_mr_to_ct = UNetGenerator(spatial_dims, channels, channels, width, levels)
+        self.s_ct = UNetSegmenter(spatial_dims, channels, classes, narrow, levels)
+        self.s_mr = UNetSegmenter(spatial_dims, channels, classes, narrow, levels)
+
+    def forward(self, image: Tensor) -> Tensor:
+        return self.segment(image, self.modality)
+
+    @torch.jit.export
+    def segment(self, image: Tensor, modality: str) -> Tensor:
+        """Image of a modality (B, C, *S) -> logits of its regions (B, classes, *S)."""
+        if modality == "ct":
+            return self.s_ct(image)
+        if modality == "mr":
+            return self.s_mr(image)
+        raise ValueError(f"Unknown modality '{modality}': choose ct or mr.")
+
+    @torch.jit.export
+    def translate(self, image: Tensor, to: str) -> Tensor:
+        """Image (B, C, *S) of the other modality -> the same heart (B, C, *S) in modality `to`, in [-1, 1]."""
+        if to == "ct":
+            return self.g_mr_to_ct(image)
+        if to == "mr":
+            return self.g_ct_to_mr(image)
+        raise ValueError(f"Unknown modality '{to}': choose ct or mr.")

@@ -1,0 +1,14 @@
+"""What tools may ask about this method."""
+
+from transeg.method import Demo, Method
+
+METHOD = Method(
+    bundle="brain_mri_genseg_segmentation",
+    summary="brain tumours from few masks",
+    lists={"training": "validation", "training_absence": "validation_absence"},
+    optional=frozenset({"validation_absence"}),
+    panel="transeg.methods.genseg.panel.GenSegPanel",
+    phantoms="brain",
+    prepare=("data_prep.brats", "--min-brain", "0.02"),
+    demo=Demo("transeg.methods.genseg.demo.brain_demo", "demo", 30, 12, takes_labelled=True),
+)

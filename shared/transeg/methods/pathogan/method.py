@@ -1,0 +1,13 @@
+"""What tools may ask about this method."""
+
+from transeg.method import Demo, Method
+
+METHOD = Method(
+    bundle="brain_mri_pathogan_segmentation",
+    summary="tumours from slice-level labels",
+    lists={"training": "validation", "training_absence": None},
+    panel="transeg.methods.pathogan.panel.PathoGANPanel",
+    phantoms="brain",
+    prepare=("data_prep.brats_slices",),
+    demo=Demo("transeg.methods.pathogan.demo.pathogan_demo", "demo_pathogan", 40, 9),
+)

@@ -1,0 +1,175 @@
+"""Files with the scores of axial slices that an evaluation leaves."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import logging
+import math
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import ignite.distributed as idist
+import numpy as np
+from ignite.engine import Engine, Events
+from monai.config import PathLike
+from monai.data import MetaTensor
+from nibabel import aff2axcodes
+
+from transeg.methods.pathogan.slice_scores import (
+    PatientScore,
+    SliceScore,
+    SliceSummary,
+    score_patient,
+    slices_between,
+    summarise_patients,
+)
+from transeg.transforms.intensity import foreground_mask
+from transeg.transforms.outputs import case_name
+
+logger = logging.getLogger(__name__)
+
+PATIENT = (
+    "dice",
+    "dice_all",
+    "pathological_slices",
+    "healthy_slices",
+    "left_out_slices",
+    "empty_predictions",
+    "false_alarms",
+)
+
+
+class SliceScoreSaver:
+    """Scores of axial slices as Andermatt et al. 2018 report them, over all processes.
+
+    Writes `slices.csv` (a row for each pathological or healthy slice), `patients.csv` (a row for each case) and
+    `slices_summary.json` (all of them), in place of earlier ones; what is not defined is empty, or null. The main
+    figures are added to the evaluator's metrics, `val_slice_dice` and so on: handlers that print or save these come
+    later in its list. Slices where the item's "image" shows background alone are not looked at. Pixels are those of
+    the preprocessed grid.
+
+    Args:
+        save_dir: folder, made when needed.
+        pred_key: mask (1, X, Y, Z) on the preprocessed grid (RAS); copy it before it is inverted.
+        label_key: mask of the same shape, with its affine.
+        first: height above the lowest slice, in mm, of the first slice that is looked at.
+        last: of the last one.
+        min_area: of the label, in mm2, that a pathological slice exceeds; one with less, but any, is left out.
+    """
+
+    def __init__(
+        self,
+        save_dir: PathLike,
+        pred_key: str = "pred",
+        label_key: str = "label",
+        first: float = 60.0,
+        last: float = 100.0,
+        min_area: float = 20.0,
+    ) -> None:
+        self.save_dir, self.pred_key, self.label_key = Path(save_dir), pred_key, label_key
+        self.settings = {"first": first, "last": last, "min_area": min_area}
+        self._patients: dict[str, PatientScore] = {}
+
+    def attach(self, engine: Engine) -> None:
+        """Register with an evaluator."""
+        engine.add_event_handler(Events.EPOCH_STARTED, lambda: self._patients.clear())
+        engine.add_event_handler(Events.ITERATION_COMPLETED, self._score)
+        engine.add_event_handler(Events.EPOCH_COMPLETED, self)
+
+    def _score(self, engine: Engine) -> None:
+        """Score the cases of a batch.
+
+        Raises:
+            ValueError: a case comes twice, or its masks are not what is asked for.
+        """
+        for parts in zip(engine.state.batch, engine.state.output, strict=True):
+            item = parts[0] | parts[1]
+            case = case_name(item, "image")
+            if case in self._patients:
+                raise ValueError(f'{case}: two cases of this name; give each its own "case"')
+            label: MetaTensor = item[self.label_key]
+            prediction, truth = self._masks(case, item[self.pred_key], label)
+            *pixel, thickness = label.pixdim.tolist()
+            looked_at = self._looked_at(case, item["image"], thickness)
+            # a millionth, so that the rounding of an affine does not decide where an area is just not exceeded
+            min_pixels = self.settings["min_area"] / math.prod(pixel) * (1 + 1e-6)
+            self._patients[case] = score_patient(prediction, truth, looked_at, min_pixels)
+
+    def _masks(self, case: str, *volumes: MetaTensor) -> list[np.ndarray]:
+        prediction, label = volumes
+        axes = "".join(aff2axcodes(label.affine.cpu().numpy()))
+        if axes != "RAS" or prediction.shape != label.shape or label.ndim != 4 or len(label) != 1:
+            raise ValueError(
+                f"{case}: {self.pred_key} {tuple(prediction.shape)} and {self.label_key} {tuple(label.shape)} ({axes}) "
+                "are to be (1, X, Y, Z) on one grid in RAS; copy the mask before Invertd and name the copy as pred_key"
+            )
+        masks = [volume[0].detach().cpu().numpy() for volume in volumes]
+        if any(((mask != 0) & (mask != 1)).any() for mask in masks):
+            raise ValueError(f"{case}: {self.pred_key} and {self.label_key} are to be 0 and 1; threshold them before")
+        return masks
+
+    def _looked_at(self, case: str, image: MetaTensor, thickness: float) -> list[int]:
+        heights = self.settings["first"], self.settings["last"]
+        shown = foreground_mask(image)[0].any(dim=0).any(dim=0).tolist()
+        chosen = [z for z in slices_between(len(shown), thickness, *heights) if shown[z]]
+        if not chosen:
+            logger.warning("%s: nothing to score from %g to %g mm", case, *heights)
+        return chosen
+
+    def __call__(self, engine: Engine) -> None:
+        """Gather the cases of all processes and set the metrics on each; the first one writes."""
+        gathered = idist.all_gather(self._patients) if idist.get_world_size() > 1 else [self._patients]
+        patients = dict(sorted((pair for part in gathered for pair in part.items()), key=lambda pair: pair[0]))
+        summary = summarise_patients(list(patients.values()))
+        engine.state.metrics.update(_figures(summary))
+        if idist.get_rank() == 0:
+            self.save_dir.mkdir(parents=True, exist_ok=True)
+            rows = [{"case": case} | score._asdict() for case, patient in patients.items() for score in patient.slices]
+            _replace(self.save_dir / "slices.csv", _table(("case", *SliceScore._fields), rows))
+            rows = [{"case": case} | _patient_row(patient) for case, patient in patients.items()]
+            _replace(self.save_dir / "patients.csv", _table(("case", *PATIENT), rows))
+            text = json.dumps(_without_nan(self.settings | asdict(summary)), indent=1) + "\n"
+            _replace(self.save_dir / "slices_summary.json", text)
+
+
+def _patient_row(patient: PatientScore) -> dict[str, Any]:
+    values = asdict(summarise_patients([patient])) | {"dice": patient.dice, "dice_all": patient.dice_all}
+    return {name: values[name] for name in PATIENT}
+
+
+def _figures(summary: SliceSummary) -> dict[str, float]:
+    spreads = ("slice_dice", "slice_hd95", "slice_avd", "patient_dice", "patient_dice_all")
+    means = {f"val_{name}": getattr(summary, name).mean for name in spreads}
+    return means | {f"val_{name}": getattr(summary, name) for name in ("empty_predictions", "false_alarm_rate")}
+
+
+def _table(fields: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> str:
+    text = io.StringIO()
+    writer = csv.DictWriter(text, fields, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows({name: _cell(value) for name, value in row.items()} for row in rows)
+    return text.getvalue()
+
+
+def _cell(value: Any) -> Any:
+    if isinstance(value, float):
+        return "" if math.isnan(value) else f"{value:.4f}"
+    return int(value) if isinstance(value, bool) else value
+
+
+def _without_nan(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {name: _without_nan(part) for name, part in value.items()}
+    return None if isinstance(value, float) and math.isnan(value) else value
+
+
+def _replace(path: Path, text: str) -> None:
+    """Write a whole file or none."""
+    partial = path.with_name(f".partial_{path.name}")
+    partial.write_text(text, encoding="utf-8")
+    os.replace(partial, path)

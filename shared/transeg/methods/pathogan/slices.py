@@ -1,0 +1,127 @@
+"""Brain MR volumes to whole axial slices with and without tumour.
+
+Source: Andermatt et al. 2018, section 2.5. Slices 60 to 100 of 1 mm; presence: more than 20 pixels are tumour (all
+labels merged); absence: none is. The rest is dropped.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from transeg.data.slices import CaseSlices
+from transeg.transforms.brain import brain_preprocessing
+from transeg.transforms.intensity import foreground_mask
+
+
+def load_brain(
+    item: Mapping[str, Any], channels: int, pixdim: float, size: Sequence[int], masked: bool
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Load and preprocess {"image": files}, with "label" and "mask" if there are any.
+
+    Args:
+        item: the files of one case.
+        channels: number of channels of the images.
+        pixdim: voxel size in mm.
+        size: (X, Y) or (X, Y, Z) in voxels.
+        masked: see `NormaliseBraind`.
+
+    Returns:
+        Image (C, X, Y, Z) in [-1, 1], brain and tumour bool (X, Y, Z), the latter empty without a label.
+
+    Raises:
+        VolumeError: a file cannot be used.
+    """
+    keys = [key for key in ("image", "label", "mask") if key in item]
+    label_keys = ("label",) if "label" in keys else ()
+    preprocess = brain_preprocessing(
+        ("image",),
+        label_keys,
+        channels,
+        pixdim=pixdim,
+        size=size,
+        mask_key="mask" if "mask" in keys else None,
+        deviations=3.0,
+        masked=masked,
+    )
+    volumes = preprocess({key: item[key] for key in keys})
+    brain = foreground_mask(volumes["image"])[0].numpy()
+    label = volumes["label"][0].numpy() > 0 if label_keys else np.zeros_like(brain)
+    return volumes["image"].numpy(), brain, label
+
+
+class BrainSlices:
+    """Cuts the volumes of one case into axial slices, intensities in [-1, 1].
+
+    Args:
+        channels: number of channels of the images.
+        pixdim: voxel size in mm (paper: 1).
+        size: (X, Y) of a slice in voxels (paper: 240 x 240).
+        first: lowest slice, in mm above the lowest one of the volume.
+        last: highest slice, likewise.
+        min_tumour: area in mm^2 that a tumour must exceed, if there is any.
+        masked: keep the background 0; else it goes through the map of the brain's intensities (the paper does not
+            say), see `NormaliseBraind`.
+
+    Raises:
+        ValueError: no slice lies between `first` and `last`.
+    """
+
+    def __init__(
+        self,
+        channels: int = 4,
+        pixdim: float = 3.0,
+        size: Sequence[int] = (80, 80),
+        first: float = 60.0,
+        last: float = 100.0,
+        min_tumour: float = 20.0,
+        masked: bool = False,
+    ) -> None:
+        if last < first:
+            raise ValueError(f"no slice lies from {first:g} to {last:g} mm; the first must be below the last")
+        self.channels, self.pixdim, self.size = channels, pixdim, tuple(size)
+        self.first, self.last, self.min_tumour, self.masked = first, last, min_tumour, masked
+
+    def __call__(self, item: Mapping[str, Any]) -> CaseSlices:
+        """Load, preprocess and cut {"image": files}, with "label" (else labels are empty) and "mask" if there are any.
+
+        Returns:
+            Slices (N, C, X, Y) with "z", the axial index in the preprocessed volume.
+
+        Raises:
+            VolumeError: a file cannot be used.
+        """
+        return self._chosen(*load_brain(item, self.channels, self.pixdim, self.size, self.masked))
+
+    def _chosen(self, image: np.ndarray, brain: np.ndarray, label: np.ndarray) -> CaseSlices:
+        height = self.pixdim * np.arange(image.shape[-1])
+        inside = (height > self.first - 1e-3) & (height < self.last + 1e-3)
+        shown = inside & brain.any(axis=(0, 1))
+        small = shown & label.any(axis=(0, 1)) & ~self._large(np.moveaxis(label, -1, 0))
+        chosen = np.flatnonzero(shown & ~small).tolist()
+        images, labels = (np.moveaxis(volume[..., chosen], -1, 0) for volume in (image, label))
+        dropped = {"out of range": ~inside, "no brain": inside & ~shown, "small tumour": small}
+        return CaseSlices(
+            images.astype(np.float16),
+            labels.astype(np.uint8),
+            [{"z": z} for z in chosen],
+            {reason: int(which.sum()) for reason, which in dropped.items()},
+        )
+
+    def _large(self, tumour: np.ndarray) -> np.ndarray:
+        return tumour.sum(axis=(1, 2)) * self.pixdim**2 > self.min_tumour
+
+    def sort(self, images: np.ndarray, probability: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Domain of slices without a label, by a prediction.
+
+        Args:
+            images: (N, C, X, Y) as cut.
+            probability: (N, X, Y) of tumour.
+
+        Returns:
+            Which of them (N,) show a tumour as large as the presence domain wants it, and which show nothing like one
+            (no pixel above 0.1). The others are neither.
+        """
+        return self._large(probability > 0.5), probability.max(axis=(1, 2)) < 0.1

@@ -1,0 +1,13 @@
+"""What tools may ask about this method."""
+
+from transeg.method import Demo, Method
+
+METHOD = Method(
+    bundle="thigh_mri_muscle_segmentation",
+    summary="muscle without masks",
+    lists={"training": "validation", "training_absence": None},
+    panel="transeg.methods.thigh.panel.ThighPanel",
+    phantoms="thigh",
+    prepare=("data_prep.thigh",),
+    demo=Demo("transeg.methods.thigh.demo.thigh_demo", "demo_thigh", 40, 20),
+)

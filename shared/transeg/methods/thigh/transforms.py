@@ -1,0 +1,172 @@
+"""The segmenters without a network as transforms: from an image, original or translated, to a muscle mask."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from monai.config import KeysCollection, PathLike
+from monai.data import MetaTensor
+from monai.data.utils import affine_to_spacing
+from monai.transforms import MapTransform
+from monai.utils import ensure_tuple_rep
+
+from transeg.methods.thigh.classical.intensity import IntensityModel
+from transeg.methods.thigh.classical.mixture import fit_mixture, segment_mixture
+from transeg.methods.thigh.classical.shape_prior import Leg, cut_legs, load_atlas, scan_shape_map
+from transeg.methods.thigh.classical.spgc import CutParameters, segment_cut
+from transeg.methods.thigh.legs import split_legs
+from transeg.metrics.silhouette import silhouette
+from transeg.transforms.load import VolumeError
+
+
+class SegmentMixtured(MapTransform):
+    """Muscle by the Gaussian mixture of three tissues, without any training.
+
+    Args:
+        keys: images (1, X, Y, Z), slices along Z, or single slices (1, X, Y).
+        output_keys: keys of the masks, float32 0 and 1 in the shape and with the affine of the image.
+        probability_keys: keys of the probability of muscle; None leaves it out.
+        air: air takes part in the fit, as in the paper; else the silhouette alone does, and muscle lies inside it.
+        per_slice: fit each slice on its own.
+        quantiles: see `fit_mixture`, as the rest.
+        max_voxels: voxels that are fitted.
+        seed: of the sample.
+
+    Raises:
+        VolumeError: more than one channel.
+        MixtureError: no three tissues in an image.
+    """
+
+    def __init__(
+        self,
+        keys: KeysCollection,
+        output_keys: KeysCollection = "pred",
+        probability_keys: KeysCollection | None = None,
+        air: bool = True,
+        per_slice: bool = False,
+        quantiles: tuple[float, float] = (0.0, 0.995),
+        max_voxels: int | None = 50_000,
+        seed: int = 0,
+    ) -> None:
+        super().__init__(keys)
+        self.output_keys = ensure_tuple_rep(output_keys, len(self.keys))
+        self.probability_keys = ensure_tuple_rep(probability_keys, len(self.keys))
+        self.air, self.per_slice = air, per_slice
+        self.options = {"quantiles": tuple(quantiles), "max_voxels": max_voxels, "seed": seed}
+
+    def __call__(self, data: Mapping[str, Any]) -> dict[str, Any]:
+        """Return a copy of the item with the masks."""
+        item = dict(data)
+        for key, output, probability in self.key_iterator(item, self.output_keys, self.probability_keys):
+            volume, name = _volume(item[key]), _name(item[key], key)
+            within = None if self.air else silhouette(volume)
+            mask, likely = segment_mixture(volume, within, self.per_slice, name, **self.options)
+            if probability is not None:
+                item[probability] = _like(item[key], likely)
+            item[output] = _like(item[key], mask)
+        return item
+
+
+class SegmentGraphCutd(MapTransform):
+    """Muscle by the graph cut (GC) or, with an atlas, by the shape-prior graph cut (SPGC).
+
+    Args:
+        keys: images (1, X, Y, Z) in RAS, with a spacing in mm from their affine.
+        model: the intensity model, or its JSON file.
+        output_keys: keys of the masks, float32 0 and 1 (1, X, Y, Z) with the affine of the image.
+        parameters: of the cut, see `CutParameters`; a mapping will do.
+        atlas: annotated legs or their .npz file; needed with a shape weight above 0.
+        shape_key: key under which a shape map (1, X, Y, Z) is found, or put where there is none yet: maps of the
+            original serve its translations. None: not kept.
+        subject_key: key of the subject's name, whose legs in the atlas are left out.
+        register_by: "silhouette" or "intensity", see `register`.
+        bspline: refine the registration.
+        seed: of the sample that the mixture is fitted to.
+
+    Raises:
+        ValueError: a shape weight without an atlas, or a file that is no model.
+        VolumeError: more than one channel.
+        MixtureError: no three tissues in an image.
+    """
+
+    def __init__(
+        self,
+        keys: KeysCollection,
+        model: IntensityModel | PathLike,
+        output_keys: KeysCollection = "pred",
+        parameters: CutParameters | Mapping[str, Any] | None = None,
+        atlas: Sequence[Leg] | PathLike | None = None,
+        shape_key: str | None = None,
+        subject_key: str = "case",
+        register_by: Literal["silhouette", "intensity"] = "silhouette",
+        bspline: bool = False,
+        seed: int = 0,
+    ) -> None:
+        super().__init__(keys)
+        self.output_keys = ensure_tuple_rep(output_keys, len(self.keys))
+        self.model = model if isinstance(model, IntensityModel) else IntensityModel.load(model)
+        self.parameters = parameters if isinstance(parameters, CutParameters) else CutParameters(**(parameters or {}))
+        self.atlas = load_atlas(atlas) if isinstance(atlas, str | os.PathLike) else list(atlas or ())
+        self.shape_key, self.subject_key, self.seed = shape_key, subject_key, seed
+        self.registration = {"by": register_by, "bspline": bspline}
+        if self.parameters.shape_weight and not self.atlas and shape_key is None:
+            raise ValueError("a shape weight above 0 needs an atlas of annotated legs, or the key of a shape map")
+
+    def __call__(self, data: Mapping[str, Any]) -> dict[str, Any]:
+        """Return a copy of the item with the masks and, under `shape_key`, the shape map."""
+        item = dict(data)
+        for key, output in self.key_iterator(item, self.output_keys):
+            volume, spacing = _volume(item[key]), _spacing(item[key])
+            shape = self._shape(item, key, volume, spacing) if self.parameters.shape_weight else None
+            mixture = fit_mixture(volume, seed=self.seed, name=_name(item[key], key))
+            mask = segment_cut(mixture.normalise(volume), self.model, self.parameters, shape, spacing)
+            item[output] = _like(item[key], mask)
+        return item
+
+    def _shape(self, item: dict[str, Any], key: str, volume: np.ndarray, spacing: tuple[float, ...]) -> np.ndarray:
+        if self.shape_key in item:
+            return _volume(item[self.shape_key])
+        if not self.atlas:
+            raise ValueError(f"item has no shape map {self.shape_key!r}, and there is no atlas to make it from")
+        legs = scan_legs(str(item.get(self.subject_key, "")), volume, spacing)
+        shape = scan_shape_map(volume.shape, legs, self.atlas, **self.registration)
+        if self.shape_key is not None:
+            item[self.shape_key] = _like(item[key], shape)
+        return shape
+
+
+def scan_legs(
+    subject: str, volume: np.ndarray, spacing: Sequence[float], muscle: np.ndarray | None = None
+) -> list[Leg]:
+    """Legs of a scan (X, Y, Z) in RAS by its silhouette, with their intensities; arguments as for `cut_legs`."""
+    body = silhouette(volume)
+    return cut_legs(subject, body, split_legs(body, spacing), spacing, muscle, volume)
+
+
+def _volume(image: torch.Tensor) -> np.ndarray:
+    if image.ndim not in (3, 4) or image.shape[0] != 1:
+        shape = tuple(image.shape)
+        raise VolumeError(f"{_name(image, 'image')}: shape {shape}, but (1, X, Y, Z) or a slice (1, X, Y) is needed")
+    return torch.as_tensor(image)[0].detach().cpu().float().numpy()
+
+
+def _spacing(image: torch.Tensor) -> tuple[float, ...]:
+    if not isinstance(image, MetaTensor):
+        return (1.0, 1.0, 1.0)
+    return tuple(np.asarray(affine_to_spacing(image.affine), float).tolist())
+
+
+def _like(image: torch.Tensor, array: np.ndarray) -> torch.Tensor:
+    """(X, Y, Z) as float32 (1, X, Y, Z) on the device and with the meta data of the image."""
+    tensor = torch.from_numpy(np.ascontiguousarray(array, dtype=np.float32))[None].to(image.device)
+    if not isinstance(image, MetaTensor):
+        return tensor
+    return MetaTensor(tensor, meta=dict(image.meta), applied_operations=list(image.applied_operations))
+
+
+def _name(image: torch.Tensor, key: str) -> str:
+    return str(image.meta.get("filename_or_obj", key)) if isinstance(image, MetaTensor) else key

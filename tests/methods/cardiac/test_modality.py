@@ -1,0 +1,101 @@
+"""CT and MR are told apart, with a name or without, whole or cut out of the middle of a heart."""
+
+import numpy as np
+import pytest
+import torch
+from monai.data import MetaTensor
+from transeg.methods.cardiac.modality import ScaleModalityd, check_translation_direction, detect_modality
+from transeg.transforms.load import VolumeError
+
+from data_prep.phantoms import heart_phantom
+
+
+def volume(voxels, name="study_7.nii.gz"):
+    voxels = np.asarray(voxels, np.float32)[None]
+    return MetaTensor(torch.from_numpy(voxels), meta={"filename_or_obj": f"/scans/ct_or_mr/{name}"})
+
+
+@pytest.mark.parametrize("modality", ["ct", "mr"])
+@pytest.mark.parametrize("case", range(4))
+def test_phantoms_whole_and_without_the_lungs(modality, case):
+    phantom = heart_phantom((5, case), modality, (64, 64, 52), 3.0, difficulty=case / 3)
+    assert detect_modality(volume(phantom.image)) == modality
+    heart = np.argwhere(phantom.label > 0)
+    box = tuple(slice(low, high) for low, high in zip(heart.min(axis=0), heart.max(axis=0) + 1, strict=True))
+    assert detect_modality(volume(phantom.image[box])) == modality
+
+
+def test_odd_volumes():
+    rng = np.random.default_rng(0)
+    no_lung = rng.normal(60, 30, (20, 20, 20))
+    no_lung[:, :2] = rng.normal(-100, 20, (20, 2, 20))  # a tenth of fat
+    assert detect_modality(volume(no_lung)) == "ct"
+    normalised = rng.normal(0, 1, (20, 20, 20))
+    assert detect_modality(volume(normalised)) == "mr"
+    overshoot = np.abs(rng.normal(0, 200, (20, 20, 20)))
+    overshoot[0, 0, :20] = -80.0  # what resampling leaves, 0.25 % of the voxels
+    assert detect_modality(volume(overshoot)) == "mr"
+
+
+@pytest.mark.parametrize(
+    ("name", "modality"),
+    [
+        ("ct_train_1001_image.nii.gz", "ct"),
+        ("CTA-3.nii", "ct"),
+        ("ct.nii", "ct"),
+        ("MR_1.nii.gz", "mr"),
+        ("mri7.nii.gz", "mr"),
+    ],
+)
+def test_the_name_goes_first(name, modality):
+    other = -500 if modality == "mr" else 500
+    assert detect_modality(volume(np.full((4, 4, 4), other), name)) == modality
+
+
+@pytest.mark.parametrize("name", ["ctrl_01.nii.gz", "mrs_smith.nii", "patient_mr.nii.gz", "1_ct.nii"])
+def test_other_names_tell_nothing(name):
+    assert detect_modality(volume(np.full((4, 4, 4), -500), name)) == "ct"
+    assert detect_modality(volume(np.full((4, 4, 4), 500), name)) == "mr"
+
+
+def test_each_is_scaled_by_its_rule():
+    ramp = np.linspace(-1000, 1000, 1001).reshape(7, 11, 13)
+    for item, modality, middle in (
+        ({}, "ct", 1 / 9),  # 0 HU of -100 to 800
+        ({"modality": "mr"}, "mr", 0.5),
+    ):
+        out = ScaleModalityd("image")({"image": volume(ramp), **item})["image"]
+        assert out.meta["modality"] == modality
+        assert float(out.flatten()[500]) == pytest.approx(middle, abs=1e-5)
+        assert (float(out.min()), float(out.max())) == (0, 1)
+    assert ScaleModalityd("image", "mr")({"image": volume(ramp, "ct_1.nii")})["image"].meta["modality"] == "mr"
+
+
+def test_no_other_modality():
+    with pytest.raises(ValueError, match='"ct", "mr" or "auto", got \'us\''):
+        ScaleModalityd("image", "us")
+    with pytest.raises(VolumeError, match=r"study_7.*neither \"ct\" nor \"mr\": 'us'"):
+        ScaleModalityd("image")({"image": volume(np.ones((4, 4, 4))), "modality": "us"})
+
+
+def test_an_item_that_says_another_modality_is_refused():
+    scan = volume(np.arange(27.0).reshape(3, 3, 3))
+    assert ScaleModalityd("image", "mr")({"image": scan, "modality": "mr"})["image"].meta["modality"] == "mr"
+    with pytest.raises(VolumeError, match=r"study_7.*given as MR, but modality is 'ct'"):
+        ScaleModalityd("image", "ct")({"image": scan, "modality": "mr"})
+
+
+def test_a_translation_begins_from_one_modality():
+    check_translation_direction("ct", "mr")
+    with pytest.raises(ValueError, match='not \'auto\': set modality to "ct" or "mr"'):
+        check_translation_direction("auto", "ct")
+    with pytest.raises(ValueError, match="from 'mr' cannot go to 'mr'"):
+        check_translation_direction("mr", "mr")
+
+
+def test_what_looks_like_another_modality_is_told(caplog):
+    ScaleModalityd("image", "mr")({"image": volume(np.full((3, 3, 3), 7) * np.arange(3), "ct_1.nii.gz")})
+    assert "ct_1.nii.gz: looks like another modality than MR" in caplog.text
+    caplog.clear()
+    ScaleModalityd("image", "ct")({"image": volume(np.full((3, 3, 3), 7) * np.arange(3), "ct_1.nii.gz")})
+    assert not caplog.text

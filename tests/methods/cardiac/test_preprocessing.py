@@ -1,0 +1,202 @@
+"""Heart volumes go through the preprocessing and back: any orientation, oblique, crops beyond the border."""
+
+import os
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+import pytest
+import torch
+from monai.transforms import Invertd
+from transeg.methods.cardiac.preprocessing import HEART_CLASSES, cardiac_preprocessing, find_heart
+from transeg.transforms.intensity import RestoreIntensityd
+from transeg.transforms.load import VolumeError
+
+from data_prep.phantoms import heart_phantom
+
+COARSE = {"pixdim": 3.0, "size": (56, 56, 44)}
+REGIONS = (205, 420, 500, 550, 600)
+
+
+def write(folder, phantom):
+    item = {"image": folder / "a_image.nii.gz", "label": folder / "a_label.nii.gz"}
+    nib.save(nib.Nifti1Image(phantom.image, phantom.affine), item["image"])
+    nib.save(nib.Nifti1Image(phantom.label, phantom.affine), item["label"])
+    return item
+
+
+def middle(label, affine):
+    voxels = np.argwhere(np.isin(label, REGIONS))
+    return nib.affines.apply_affine(affine, np.quantile(voxels, (0.01, 0.99), axis=0).mean(axis=0))
+
+
+@pytest.mark.parametrize(("modality", "case"), [("ct", 0), ("mr", 0), ("mr", 2)])
+def test_labels_and_units_return_to_the_grid_of_the_input(tmp_path, modality, case):
+    phantom = heart_phantom((1, case), modality, (71, 64, 47), (2.7, 3.1, 3.4))
+    item = write(tmp_path, phantom)
+    pre = cardiac_preprocessing(label_keys="label", modality=modality, centre="label", **COARSE)
+    out = pre(item)
+    assert out["image"].shape == out["label"].shape == (1, 56, 56, 44)
+    np.testing.assert_allclose(out["image"].pixdim, (3, 3, 3), atol=1e-5)
+    assert out["image"].min() >= -1
+    assert out["image"].max() <= 1
+    assert set(out["label"].unique().tolist()) == set(range(len(HEART_CLASSES)))
+    heart = torch.nonzero(out["label"][0]).double()
+    box = (heart.quantile(0.01, dim=0) + heart.quantile(0.99, dim=0)) / 2
+    np.testing.assert_allclose(box, (27.5, 27.5, 21.5), atol=1.1)
+
+    out["pred"], out["copy"] = out["label"].clone(), out["image"].clone()
+    out["inside"] = torch.ones_like(out["image"])
+    out = RestoreIntensityd("copy")(out)
+    keys = ("pred", "copy", "inside")
+    back = Invertd(keys, pre, orig_keys="image", nearest_interp=(True, False, True))(out)
+    for key in keys:
+        assert tuple(back[key].shape) == (1, *phantom.image.shape)
+        np.testing.assert_allclose(back[key].affine.numpy(), phantom.affine, atol=1e-4)
+    inside = back["inside"][0].numpy() > 0.5
+    found, classes = back["pred"][0].numpy(), {205: 1, 420: 2, 500: 3, 550: 4, 600: 5}
+    for value, number in classes.items():
+        truth = phantom.label == value
+        assert 2 * (truth & (found == number)).sum() / (truth.sum() + (found == number).sum()) > 0.88
+    low, high = (-100, 800) if modality == "ct" else np.percentile(phantom.image, (0.5, 99.5))
+    expected = phantom.image.clip(low, high)
+    difference = np.abs(back["copy"][0].numpy() - expected)[inside]
+    assert np.median(difference) < 0.03 * (high - low)
+    assert difference.mean() < 0.05 * (high - low)
+
+
+def test_hounsfield_units_are_mapped_by_one_line(tmp_path):
+    ramp = np.linspace(-1000, 1000, 16**3).reshape(16, 16, 16).astype(np.float32)
+    nib.save(nib.Nifti1Image(ramp, np.eye(4)), tmp_path / "a.nii.gz")
+    pre = cardiac_preprocessing(pixdim=1.0, size=(16, 16, 16), centre=(7.5, 7.5, 7.5))
+    out = pre({"image": tmp_path / "a.nii.gz"})
+    np.testing.assert_allclose(out["image"][0].numpy(), ((ramp - 350) / 450).clip(-1, 1), atol=1e-5)
+    out["copy"] = out["image"].clone()
+    np.testing.assert_allclose(RestoreIntensityd("copy")(out)["copy"][0].numpy(), ramp.clip(-100, 800), atol=1e-3)
+
+
+def test_where_the_centre_comes_from(tmp_path):
+    phantom = heart_phantom((1, 1), "mr", (64, 64, 52), 3.0)
+    item = write(tmp_path, phantom)
+    centre = middle(phantom.label, phantom.affine)
+    grid = np.diag([4.0, -4.0, 4.0, 1.0])  # a mask on a grid of its own
+    grid[:3, 3] = centre - (40, -40, 40)
+    mask = np.zeros((21, 21, 21), np.uint8)
+    mask[8:13, 8:13, 8:13] = 1
+    nib.save(nib.Nifti1Image(mask, grid), tmp_path / "mask.nii.gz")
+    image = {"image": item["image"]}
+
+    def found(item, label_keys=(), **options):
+        pre = cardiac_preprocessing(label_keys=label_keys, modality="mr", **options, **COARSE)
+        return pre(item)["image"]
+
+    reference = found(item, "label", centre="label")
+    assert np.linalg.norm(reference.meta["heart_centre"] - centre) < 6, "two voxels"
+    for other in (
+        found(image, centre=centre.tolist()),
+        found({**image, "centre": centre}),
+        found({**image, "mask": tmp_path / "mask.nii.gz"}),
+    ):
+        np.testing.assert_allclose(other.meta["heart_centre"], centre, atol=1e-3)
+        assert np.abs(other.affine - reference.affine).max() < 6.1
+    shifted = found({**image, "centre": centre + 30}, centre=centre.tolist())
+    assert (shifted.affine - reference.affine)[:3, 3].norm() > 30, "the item's own centre goes first"
+    whole = cardiac_preprocessing(modality="mr", pixdim=3.0, size=None)(image)["image"]
+    assert whole.shape[1] > 56
+    assert "heart_centre" not in whole.meta
+
+
+def test_padding_is_as_dark_as_air(tmp_path):
+    item = write(tmp_path, heart_phantom((1, 0), "ct", (64, 64, 52), 3.0))
+    out = cardiac_preprocessing(pixdim=3.0, size=(100, 90, 80), centre="found")({"image": item["image"]})
+    assert out["image"].shape == (1, 100, 90, 80)
+    assert (out["image"][0, 0] == -1).all()
+    assert (out["image"][0, :, :, -1] == -1).all()
+
+
+@pytest.mark.parametrize("modality", ["ct", "mr"])
+def test_the_finder_comes_near_enough_for_the_crop(tmp_path, modality):
+    errors, kept = [], []
+    for case in range(6):
+        phantom = heart_phantom((3, case), modality, (64, 64, 52), 3.0, difficulty=case / 5)
+        item = write(tmp_path, phantom)
+        out = cardiac_preprocessing(label_keys="label", modality=modality, centre="found", **COARSE)(item)
+        voxels = np.isin(phantom.label, REGIONS).sum() * abs(np.linalg.det(phantom.affine[:3, :3])) / 27
+        errors.append(np.linalg.norm(out["image"].meta["heart_centre"] - middle(phantom.label, phantom.affine)))
+        kept.append(float((out["label"] > 0).sum() / voxels))
+    assert np.mean(errors) < 18, errors
+    assert max(errors) < 30, errors
+    assert min(kept) > 0.93, kept
+
+
+def test_the_finder_by_hand():
+    volume = np.zeros((60, 50, 40), np.float32)
+    volume[20:38, 15:35, 10:30] = 0.6
+    volume[50:53] = 1.0  # bright but thin
+    assert np.abs(find_heart(volume, 2.0) - (28.5, 24.5, 19.5)).max() < 3
+    assert find_heart(np.zeros((30, 30, 30), np.float32), 2.0) is None
+
+
+def test_nothing_bright_is_reported(tmp_path, caplog):
+    image = np.full((20, 20, 20), -900, np.int16)
+    nib.save(nib.Nifti1Image(image, np.eye(4)), tmp_path / "a.nii.gz")
+    out = cardiac_preprocessing(size=(8, 8, 8))({"image": tmp_path / "a.nii.gz"})
+    assert out["image"].shape == (1, 8, 8, 8)
+    assert "no heart is found" in caplog.text
+
+
+def test_labels_become_classes_and_others_are_refused(tmp_path):
+    label = np.zeros((16, 16, 16), np.int16)
+    values = [205, 420, 421, 500, 550, 600, 820, 850, 3]
+    for x, value in enumerate(values):
+        label[x] = value
+    item = {"image": tmp_path / "a.nii.gz", "label": tmp_path / "l.nii.gz"}
+    nib.save(nib.Nifti1Image(np.arange(16**3).reshape(16, 16, 16).astype(np.int16), np.eye(4)), item["image"])
+    nib.save(nib.Nifti1Image(label, np.eye(4)), item["label"])
+    pre = cardiac_preprocessing(label_keys="label", pixdim=1.0, size=None)
+    assert pre(item)["label"][0, :, 0, 0].tolist()[:9] == [1, 2, 2, 3, 4, 5, 0, 0, 3]
+    label[0, 0, 0] = 77
+    nib.save(nib.Nifti1Image(label, np.eye(4)), item["label"])
+    assert "1 unknown label value(s) (77)" in fault(pre, item)
+
+
+def fault(pre, item):
+    with pytest.raises(RuntimeError) as error:
+        pre(item)
+    assert isinstance(error.value.__cause__, VolumeError)
+    return str(error.value.__cause__)
+
+
+def test_what_a_user_gets_wrong(tmp_path):
+    item = {"image": tmp_path / "a.nii.gz", "label": tmp_path / "l.nii.gz"}
+    nib.save(nib.Nifti1Image(np.ones((16, 16, 16), np.int16), np.eye(4)), item["image"])
+    nib.save(nib.Nifti1Image(np.zeros((16, 16, 16), np.int16), np.eye(4)), item["label"])
+    assert "empty" in fault(cardiac_preprocessing(label_keys="label", modality="ct", centre="label"), item)
+    pre = cardiac_preprocessing(modality="ct", size=(8, 8, 8))
+    assert "nothing of the image lies around (900, 0, 0) mm" in fault(pre, {**item, "centre": (900, 0, 0)})
+    assert "must be (x, y, z)" in fault(pre, {**item, "centre": (1, 2)})
+    with pytest.raises(ValueError, match="modality"):
+        cardiac_preprocessing(modality="us")
+    with pytest.raises(ValueError, match="label key"):
+        cardiac_preprocessing(centre="label")
+
+
+def test_a_real_scan_returns():
+    data = Path(os.environ.get("TRANSEG_TEST_DATA", Path(__file__).parents[3] / "shared/data")) / "heart"
+    file, mask = data / "ct_heart_crop.nii.gz", data / "ct_heart_mask.nii.gz"
+    if not file.is_file():
+        pytest.skip("no real scan here")
+    source = nib.load(file)
+    pre = cardiac_preprocessing()
+    centres = [pre(item)["image"].meta["heart_centre"] for item in ({"image": file}, {"image": file, "mask": mask})]
+    assert np.linalg.norm(centres[0] - centres[1]) < 20
+    out = pre({"image": file})
+    assert out["image"].shape == (1, 112, 112, 86)
+    out["copy"], out["inside"] = out["image"].clone(), torch.ones_like(out["image"])
+    back = Invertd(("copy", "inside"), pre, orig_keys="image", nearest_interp=False)(RestoreIntensityd("copy")(out))
+    assert tuple(back["copy"].shape[1:]) == source.shape
+    np.testing.assert_array_equal(back["copy"].affine.numpy(), source.affine)
+    inside = back["inside"][0].numpy() > 0.99
+    assert inside.mean() > 0.6
+    difference = np.abs(back["copy"][0].numpy() - source.get_fdata().clip(-100, 800))[inside]
+    assert difference.max() < 0.1, "the voxels are those of the file, so no value is interpolated"

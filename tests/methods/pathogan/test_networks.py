@@ -1,0 +1,67 @@
+import pytest
+import torch
+from transeg.methods.pathogan.networks import PathoGANNet
+from transeg.networks.discriminators import DomainLogits, PatchGAN
+
+
+def count(*parts):
+    return sum(p.numel() for part in parts for p in part.parameters())
+
+
+def test_the_published_sizes():
+    net = PathoGANNet()
+    assert count(net.gamma) == count(net.delta) == 21_227_215
+    assert count(net.decoder) == 20_293_000
+    assert count(net.gamma, net.delta, net.decoder) == 62_747_430
+    assert count(net.z_b) == 11_387_589
+
+
+@pytest.mark.parametrize("upsampling", ["transposed", "resize"])
+@pytest.mark.parametrize(("dims", "size"), [(2, (40, 51)), (3, (32, 33, 40))])
+def test_shapes_and_script(dims, size, upsampling):
+    torch.manual_seed(0)
+    net = PathoGANNet(dims, 2, size, width=4, blocks=1, code=8, upsampling=upsampling).eval()
+    image, delta = torch.rand(2, 2, *size) * 2 - 1, torch.randn(2, 8)
+    logits = net(image)
+    assert logits.shape == (2, 1, *size)
+    drawn, inpainting = net.synthesise(image, delta)
+    assert drawn.shape == logits.shape
+    assert inpainting.shape == image.shape
+    scripted = torch.jit.script(net)
+    torch.testing.assert_close(scripted(image), logits)
+    torch.testing.assert_close(scripted.translate(image), net.translate(image))
+    torch.testing.assert_close(scripted.synthesise(image, delta), (drawn, inpainting))
+    torch.testing.assert_close(net(image[1:]), logits[1:])  # no sample sees another
+    assert net(image[..., :24]).shape[-1] == 24  # segmentation takes any size
+
+
+def test_a_translation_is_the_image_outside_the_label_map():
+    image = torch.tensor([[[[0.5, -0.5]], [[0.25, 1.0]]]])
+    inpainting = torch.full_like(image, -1.0)
+    logits = torch.tensor([[[[-60.0, 0.0]]]])
+    expected = torch.tensor([[[[0.5, -0.75]], [[0.25, 0.0]]]])
+    torch.testing.assert_close(PathoGANNet.blend(logits, inpainting, image), expected)
+
+
+def test_each_pathology_code_draws_another_pathology():
+    torch.manual_seed(0)
+    net = PathoGANNet(2, 1, (32, 32), width=4, blocks=1, code=8).eval()
+    image = torch.rand(1, 1, 32, 32).expand(2, -1, -1, -1)
+    logits, _ = net.synthesise(image, torch.randn(2, 8))
+    assert (logits[0] - logits[1]).abs().max() > 1e-3
+
+
+@pytest.mark.parametrize(("size", "message"), [((16, 40), "exceed 16"), ((32, 32, 32), "each of 2")])
+def test_sizes_that_do_not_fit_are_refused(size, message):
+    with pytest.raises(ValueError, match=message):
+        PathoGANNet(image_size=size)
+
+
+def test_one_discriminator_judges_both_domains():
+    torch.manual_seed(0)
+    shared = PatchGAN(2, 1, width=4, domains=2)
+    healthy, pathological = DomainLogits(shared, 0), DomainLogits(shared, 1)
+    image = torch.randn(1, 1, 40, 40)
+    ((both,), (a,), (b,)) = shared(image), healthy(image), pathological(image)
+    torch.testing.assert_close(torch.cat([a, b], dim=1), both)
+    assert {id(p) for p in healthy.parameters()} == {id(p) for p in pathological.parameters()}
