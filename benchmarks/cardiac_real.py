@@ -23,7 +23,7 @@ from monai.bundle import ConfigParser
 from PIL import Image
 from transeg.demo.steps import read_ras
 from transeg.engines.weights import load_weights
-from transeg.inferers.tiled.tiled import TiledInferer, tile_edges
+from transeg.inferers.tiled import TiledInferer, tile_edges
 from transeg.methods.cardiac.panel import CUT_TITLES, orthogonal_cuts
 from transeg.methods.cardiac.preprocessing import HEART_CLASSES, cardiac_preprocessing
 from transeg.metrics.seams import seam_score

@@ -67,7 +67,9 @@ def prepare(
     first: Annotated[float, typer.Option(help="Lowest slice, in mm above the lowest of the volume.")] = 60.0,
     last: Annotated[float, typer.Option(help="Highest slice, likewise.")] = 100.0,
     min_tumour: Annotated[float, typer.Option(help="Area in mm^2 that a tumour must exceed.")] = 20.0,
-    masked: Annotated[bool, typer.Option(help="Keep the background 0 instead of mapping it like the brain.")] = False,
+    zero_background: Annotated[
+        bool, typer.Option(help="Keep the background 0 instead of mapping it like the brain.")
+    ] = False,
     split: Annotated[
         Literal["patients", "slices"],
         typer.Option(help="What is drawn for testing; slices as published."),
@@ -93,7 +95,7 @@ def prepare(
     if by_slice and test_cases:
         raise ValueError("--test-cases chooses patients and --split slices draws slices; leave one of them out")
     names = channels_of(channels)
-    cut = BrainSlices(len(names), pixdim, size, first, last, min_tumour, masked)
+    cut = BrainSlices(len(names), pixdim, size, first, last, min_tumour, zero_background)
     cases = find_cases(data, names, patterns_of(pattern or ()))
     chosen = names_of(validation_cases), names_of(test_cases)
     splits = split_patients(cases, validation, 0 if by_slice else test, seed, *chosen)

@@ -34,7 +34,9 @@ def prepare(
     pixdim: Annotated[float, typer.Option(help="Voxel size in mm.")] = 3.75,
     size: Annotated[tuple[int, int, int], typer.Option(help="Voxels of a volume.")] = (64, 64, 64),
     min_tumour: Annotated[float, typer.Option(help="Volume in mm^3 that a tumour must exceed.")] = 1000.0,
-    masked: Annotated[bool, typer.Option(help="Keep the background 0 instead of mapping it like the brain.")] = False,
+    zero_background: Annotated[
+        bool, typer.Option(help="Keep the background 0 instead of mapping it like the brain.")
+    ] = False,
     validation: Annotated[float, typer.Option(help="Share (below 1) or number of the patients.")] = 0.1,
     test: Annotated[float, typer.Option(help="Share (below 1) or number of the patients.")] = 0.1,
     validation_cases: Annotated[str, typer.Option(help="Their names, with commas, instead of a draw.")] = "",
@@ -49,7 +51,7 @@ def prepare(
     """
     options = {name: str(value) if isinstance(value, Path) else value for name, value in locals().items()}
     names = channels_of(channels)
-    cut = BrainVolumes(len(names), pixdim, size, min_tumour, masked)
+    cut = BrainVolumes(len(names), pixdim, size, min_tumour, zero_background)
     cases = find_cases(data, names, patterns_of(pattern or ()))
     return prepare_cases(
         cases,

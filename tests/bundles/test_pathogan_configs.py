@@ -51,7 +51,7 @@ def trained(data, folder, *overlays, prepare_batch=to_device, **options):
 BASELINES = sorted(path.relative_to(CONFIGS).as_posix() for path in CONFIGS.glob("baselines/*.json"))
 
 
-@pytest.mark.parametrize("overlay", ["attached_masks.json", "one_discriminator.json", "multi_scale.json", *BASELINES])
+@pytest.mark.parametrize("overlay", ["no_detach.json", "one_discriminator.json", "multi_scale.json", *BASELINES])
 def test_overlay_trains_one_iteration(overlay, prepared, tmp_path):
     torch.manual_seed(0)
     fresh = parser_of("train.json", overlay, width=4).get_parsed_content("network_def")

@@ -4,7 +4,7 @@ import pytest
 import torch
 from monai.data import DataLoader, MetaTensor
 from torch import nn
-from transeg.inferers.tiled.tiled import TiledInferer, tile_edges
+from transeg.inferers.tiled import TiledInferer, tile_edges
 from transeg.methods.cardiac.inferer import ModalityInferer
 from transeg.methods.cardiac.networks import CardiacNet
 from transeg.methods.genseg.inferer import HalfSliceInferer

@@ -154,7 +154,7 @@ def normalised(**options):
 
 
 def test_three_deviations_and_the_background_by_hand():
-    image, restored = normalised(deviations=3.0, masked=False)
+    image, restored = normalised(num_std=3.0, zero_background=False)
     first = [-3 / 6, -1 / 6, -1 / 6, -1 / 6, 0, 0, 2 / 6, 4 / 6, -5 / 6, -5 / 6]
     second = [-2 / 3, 0, 0, 0, 0, 0, 0, 2 / 3, -2 / 3, -2 / 3]
     np.testing.assert_allclose(image.flatten(1).numpy(), [first, second], atol=1e-6)
@@ -163,10 +163,10 @@ def test_three_deviations_and_the_background_by_hand():
     assert foreground_mask(image + 0.01, 0.02).flatten().tolist() == [True] * 8 + [False] * 2
 
 
-@pytest.mark.parametrize(("masked", "background"), [(True, 0), (False, -1)])
-def test_clipped_values_by_hand(masked, background):
+@pytest.mark.parametrize(("zero_background", "background"), [(True, 0), (False, -1)])
+def test_clipped_values_by_hand(zero_background, background):
     """The first brain voxel or the middle ones have the values of the background, and yet do not count as such."""
-    image, restored = normalised(deviations=1.0, masked=masked, clip=True)
+    image, restored = normalised(num_std=1.0, zero_background=zero_background, clip=True)
     first = [-1, -0.5, -0.5, -0.5, 0, 0, 1, 1, background, background]
     second = [-1, 0, 0, 0, 0, 0, 0, 1, background, background]
     np.testing.assert_allclose(image.flatten(1).numpy(), [first, second], atol=1e-6)
@@ -176,7 +176,7 @@ def test_clipped_values_by_hand(masked, background):
 
 def test_a_background_that_is_mapped_returns_as_zero(tmp_path):
     item, data, _ = write(tmp_path, *GRIDS["flipped"])
-    pre = brain_preprocessing(channels=2, pixdim=2.0, size=(72, 80), deviations=3.0, masked=False)
+    pre = brain_preprocessing(channels=2, pixdim=2.0, size=(72, 80), num_std=3.0, zero_background=False)
     out = pre(item)
     image, inside = out["image"], foreground_mask(out["image"])
     masked = brain_preprocessing(channels=2, pixdim=2.0, size=(72, 80))(item)["image"]

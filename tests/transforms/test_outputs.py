@@ -97,9 +97,9 @@ def test_another_modality_has_its_own_units_and_surroundings(tmp_path):
     pre = cardiac_preprocessing(modality="mr", pixdim=1.0, size=(8, 10, 12), centre=(-7.5, 7.5, 7.5))
     for to, limits, fill in (("ct", (-100, 800), -1000), ("mr", (0, 10), -3)):
         item = pre({"image": tmp_path / "scan.nii.gz", "case": "a"})
-        options = {"postfix": to, "arguments": [to], "limits": limits, "fill": fill}
-        made = Translated("image", Blends(), SimpleInferer(), arguments=[to])(item)
-        translation_output(None, None, pre, tmp_path, made="translation", **options)(made)
+        options = {"postfix": to, "arguments": [to], "limits": limits, "fill_value": fill}
+        translated = Translated("image", Blends(), SimpleInferer(), arguments=[to])(item)
+        translation_output(None, None, pre, tmp_path, precomputed_key="translation", **options)(translated)
         found, inside = nib.load(tmp_path / f"a_{to}.nii.gz").get_fdata(), np.zeros(ramp.shape, bool)
         inside[4:12, 3:13, 2:14] = True
         low, high = np.percentile(ramp, (0.5, 99.5))

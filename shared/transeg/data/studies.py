@@ -31,13 +31,13 @@ class StudiesError(SystemExit):
     """
 
 
-class Cut(Protocol):
+class SliceExtractor(Protocol):
     """How a method makes slices of a study, or a stack of one volume."""
 
     def __call__(self, item: Mapping[str, Any]) -> CaseSlices:
-        """Cut {"image": files, "label": file}, the latter only if it is labelled."""
+        """Extract the slices of {"image": files, "label": file}, the latter only if it is labelled."""
 
-    def sort(self, images: np.ndarray, probability: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def assign_domain(self, images: np.ndarray, probability: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Which slices (N,) surely show the lesion, and which surely do not, by its predicted probability.
 
         Needed by methods that predict.
@@ -58,7 +58,7 @@ class StudySlices:
 
     Args:
         data: studies for training, or slices, which need no cutting.
-        cut: how a study becomes slices.
+        extractor: how a study becomes slices.
         predict: probability (N, X, Y) in slices given as items, or None where there are no weights yet; studies
             without a label are then left out, as they always are by a method that has no use for them (None).
         folder: for the stacks, which replace those of the last training.
@@ -67,11 +67,11 @@ class StudySlices:
     def __init__(
         self,
         data: Sequence[Mapping[str, Any]],
-        cut: Cut,
+        extractor: SliceExtractor,
         predict: Callable[[Sequence[Mapping[str, Any]]], np.ndarray | None] | None,
         folder: PathLike,
     ) -> None:
-        self.data, self.cut, self.predict, self.folder = data, cut, predict, Path(folder)
+        self.data, self.extractor, self.predict, self.folder = data, extractor, predict, Path(folder)
 
     def training(self) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
         """Presence and absence items of the studies for training and of those beside them without a label.
@@ -110,9 +110,9 @@ class StudySlices:
         path = self.folder / name / "datalist.json"
         if idist.get_rank() == 0:
             shutil.rmtree(path.parent, ignore_errors=True)
-            presence, absence = self._cut_all(path.parent, labelled, labelled=True)
+            presence, absence = self._extract_all(path.parent, labelled, labelled=True)
             if unlabelled:
-                more = self._cut_all(path.parent, unlabelled, labelled=False)
+                more = self._extract_all(path.parent, unlabelled, labelled=False)
                 presence, absence = presence + more[0], absence + more[1]
             counts = {"labelled studies": len(labelled), "unlabelled studies": len(unlabelled)}
             counts |= {"presence": len(presence), "with a label": sum("label" in item for item in presence)}
@@ -124,15 +124,15 @@ class StudySlices:
         idist.barrier()
         return read_datalist(path, "presence"), read_datalist(path, "absence")
 
-    def _cut_all(
+    def _extract_all(
         self, folder: Path, studies: Sequence[Mapping[str, Any]], labelled: bool
     ) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
         presence: list[dict[str, Any]] = []
         absence: list[dict[str, Any]] = []
-        dataset = VolumeDataset(studies, self.cut)
+        dataset = VolumeDataset(studies, self.extractor)
         for study in dataset.items:
             try:
-                slices = self.cut(study)
+                slices = self.extractor(study)
             except Exception as error:
                 dataset.fail(study["case"], error)
                 continue
@@ -154,7 +154,7 @@ class StudySlices:
         probability = self.predict([item | {"image": str(folder / item["image"])} for item in items])
         if probability is None:
             return [], []
-        parts = self.cut.sort(slices.images, probability)
+        parts = self.extractor.assign_domain(slices.images, probability)
         return tuple([item for item, is_in in zip(items, part, strict=True) if is_in] for part in parts)
 
 

@@ -39,8 +39,8 @@ def brain_preprocessing(
     clip: bool = True,
     mask_key: str | None = None,
     allowed_labels: Sequence[int] = (0, 1, 2, 3, 4),
-    deviations: float = 5.0,
-    masked: bool = True,
+    num_std: float = 5.0,
+    zero_background: bool = True,
 ) -> Compose:
     """Make the transform from NIfTI files to normalised, centred volumes (undone by monai's `Invertd`).
 
@@ -59,8 +59,8 @@ def brain_preprocessing(
         mask_key: key of a brain mask file, for images whose background is not zero; voxels outside it are
             set to 0.
         allowed_labels: values that a label file may hold (BraTS: 0 to 4).
-        deviations: standard deviations that become 1 (Vorontsov: 5, Andermatt: 3).
-        masked: keep the background 0; else it gets the value of intensity 0 (Andermatt does not say).
+        num_std: standard deviations that become 1 (Vorontsov: 5, Andermatt: 3).
+        zero_background: keep the background 0; else it gets the value of intensity 0 (Andermatt does not say).
 
     Returns:
         Compose: item with file names -> item with float32 MetaTensors (C, X, Y, Z) and (1, X, Y, Z).
@@ -89,7 +89,7 @@ def brain_preprocessing(
         MaskIntensityd(images, mask_key="_brain"),
         DeleteItemsd("_brain"),
         CentreForegroundd(volumes, source_key=images[0], size=size, select_fn=brain_mask, name="brain"),
-        NormaliseBraind(images, deviations, masked, clip),
+        NormaliseBraind(images, num_std, zero_background, clip),
         EnsureTyped(volumes, dtype=torch.float32),
     ]
     return Compose(steps)
@@ -113,24 +113,26 @@ class _BrainMaskd(MapTransform):
 
 
 class NormaliseBraind(MapTransform):
-    """Make mean 0 and standard deviation 1 / `deviations` over the brain, for each channel.
+    """Make mean 0 and standard deviation 1 / `num_std` over the brain, for each channel.
 
     Not undone by `Invertd`, which must leave masks and probabilities alone; `RestoreIntensityd` undoes it (what was
     clipped stays so).
 
     Args:
         keys: volumes (C, X, Y, Z), 0 outside the brain.
-        deviations: standard deviations that become 1.
-        masked: the background stays 0; else it goes through the same map, to -mean / (deviations * std).
+        num_std: standard deviations that become 1.
+        zero_background: the background stays 0; else it goes through the same map, to -mean / (num_std * std).
         clip: clip to [-1, 1].
 
     Raises:
         VolumeError: a channel is constant over the brain.
     """
 
-    def __init__(self, keys: KeysCollection, deviations: float = 5.0, masked: bool = True, clip: bool = False) -> None:
+    def __init__(
+        self, keys: KeysCollection, num_std: float = 5.0, zero_background: bool = True, clip: bool = False
+    ) -> None:
         super().__init__(keys)
-        self.deviations, self.masked, self.limit = deviations, masked, 1.0 if clip else float("inf")
+        self.num_std, self.zero_background, self.limit = num_std, zero_background, 1.0 if clip else float("inf")
 
     def __call__(self, data: Mapping[str, Any]) -> dict[str, Any]:
         """Normalise (C, X, Y, Z) and note the scale and the value of the background in the meta data."""
@@ -139,14 +141,16 @@ class NormaliseBraind(MapTransform):
             image = item[key]
             brain = brain_mask(image)
             voxels = image.as_tensor()[:, brain[0].as_tensor()].double()
-            mean, scale = voxels.mean(dim=1), self.deviations * voxels.std(dim=1, correction=0)
+            mean, scale = voxels.mean(dim=1), self.num_std * voxels.std(dim=1, correction=0)
             constant = torch.nonzero(scale <= 1e-6 * mean.abs()).flatten().tolist()
             if constant:
                 raise VolumeError(
                     f"{file_name(image)}: channel(s) {constant} constant over the brain; replace the file"
                 )
             offset, scales = per_channel(mean, image), per_channel(scale, image)
-            background = (torch.zeros_like(offset) if self.masked else -offset / scales).clamp(-self.limit, self.limit)
+            background = (torch.zeros_like(offset) if self.zero_background else -offset / scales).clamp(
+                -self.limit, self.limit
+            )
             values = ((image - offset) / scales).clamp(-self.limit, self.limit)
             # brain that looks like background, mostly clipped, moves by the least step so that it stays brain
             values = torch.where((values == background).all(dim=0), values.nextafter(torch.ones_like(values)), values)

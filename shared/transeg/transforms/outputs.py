@@ -124,8 +124,8 @@ def translation_output(
     postfix: str = "translation",
     arguments: Sequence[Any] = (),
     limits: tuple[float, float] | None = None,
-    fill: float = 0.0,
-    made: str | None = None,
+    fill_value: float = 0.0,
+    precomputed_key: str | None = None,
 ) -> Compose:
     """Make the transform that writes a translation on the input's grid and in units of intensity.
 
@@ -133,20 +133,20 @@ def translation_output(
     the units are those of the input. Voxels that the preprocessing masked are then 0.
 
     Args:
-        fill: intensity of the voxels that the preprocessing cut off, such as that of air.
-        made: key under which `Translated` put the translation before, so that it is not made again.
+        fill_value: intensity of the voxels that the preprocessing cut off, such as that of air.
+        precomputed_key: key under which `Translated` put the translation before, so that it is not made again.
     """
-    if made is None:
+    if precomputed_key is None:
         translate = [Translated("image", network, inferer, method, postfix, arguments)]
     else:
-        translate = [] if made == postfix else [CopyItemsd(made, names=postfix)]
+        translate = [] if precomputed_key == postfix else [CopyItemsd(precomputed_key, names=postfix)]
     return Compose(
         [
             *translate,
             RestoreIntensityd(postfix, source_key="image", limits=limits),
-            ShiftIntensityd(postfix, -fill),  # the inverse of a crop pads with 0
+            ShiftIntensityd(postfix, -fill_value),  # the inverse of a crop pads with 0
             Invertd(postfix, preprocessing, orig_keys="image", nearest_interp=False),
-            ShiftIntensityd(postfix, fill),
+            ShiftIntensityd(postfix, fill_value),
             SaveVolumed(postfix, output_dir, postfix=postfix),
         ]
     )

@@ -32,14 +32,14 @@ def test_slices_by_height_and_area(tmp_path):
     assert larger(write(tmp_path)).dropped["small tumour"] == 2
 
 
-@pytest.mark.parametrize("masked", [False, True])
-def test_intensities_and_background(tmp_path, masked):
-    images = BrainSlices(2, 2.0, (32, 32), 0, 26, masked=masked)(write(tmp_path, tumour=False)).images
+@pytest.mark.parametrize("zero_background", [False, True])
+def test_intensities_and_background(tmp_path, zero_background):
+    images = BrainSlices(2, 2.0, (32, 32), 0, 26, zero_background=zero_background)(write(tmp_path, tumour=False)).images
     inside = images[:, :, 8:24, 6:26].astype(np.float32)
     assert abs(inside.mean()) < 0.01
     assert abs(inside.std() - 1 / 3) < 0.01
     assert np.abs(images).max() == 1
-    assert (images[:, :, :4] == (0 if masked else -1)).all()  # 0 lies four deviations below the mean
+    assert (images[:, :, :4] == (0 if zero_background else -1)).all()  # 0 lies four standard deviations below the mean
 
 
 def test_slices_without_label_are_sorted_by_what_is_sure():

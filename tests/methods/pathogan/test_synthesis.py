@@ -25,7 +25,7 @@ def network():
 
 @pytest.fixture(scope="module")
 def preprocessing():
-    return brain_preprocessing("image", channels=2, pixdim=4.0, size=SIZE, deviations=3.0, masked=False)
+    return brain_preprocessing("image", channels=2, pixdim=4.0, size=SIZE, num_std=3.0, zero_background=False)
 
 
 @pytest.fixture(scope="module")

@@ -27,7 +27,7 @@ def test_one_volume_with_the_brain_in_its_middle(tmp_path, depth, brain_z):
     assert volumes.images.shape == (1, 2, 32, 32, 16)
     assert volumes.labels.shape == (1, 32, 32, 16)
     assert volumes.labels.sum() == 27
-    found = np.argwhere(volumes.images[0, 0] > -1)  # the background lies four deviations below the mean
+    found = np.argwhere(volumes.images[0, 0] > -1)  # the background lies four standard deviations below the mean
     low, high = found.min(axis=0), found.max(axis=0) + 1
     assert [(8, 24), (4, 28), brain_z] == list(zip(low.tolist(), high.tolist(), strict=True))
 

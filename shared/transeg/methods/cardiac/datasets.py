@@ -19,19 +19,19 @@ logger = logging.getLogger(__name__)
 
 
 class TwoModalityStudies(StudySlices):
-    """Crops labelled studies, whose modality `cut` tells; what no study shows comes from prepared volumes.
+    """Crops labelled studies, whose modality `extractor` tells; what no study shows comes from prepared volumes.
 
     Args:
         data: studies for training, or prepared volumes, which need no cropping.
-        cut: makes a volume of a study.
+        extractor: makes a volume of a study.
         datalist: of prepared volumes, `training_ct`, `validation_mr` and so on; there may be none.
         folder: see `StudySlices`.
     """
 
     def __init__(
-        self, data: Sequence[Mapping[str, Any]], cut: CardiacVolumes, datalist: PathLike, folder: PathLike
+        self, data: Sequence[Mapping[str, Any]], extractor: CardiacVolumes, datalist: PathLike, folder: PathLike
     ) -> None:
-        super().__init__(data, cut, predict=None, folder=folder)
+        super().__init__(data, extractor, predict=None, folder=folder)
         self.datalist = Path(datalist)
 
     def training(self) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:

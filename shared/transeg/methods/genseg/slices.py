@@ -62,7 +62,7 @@ class BrainHalfSlices:
         label = volumes["label"][0].numpy() if label_keys else np.zeros(image.shape[1:], np.uint8)
         return half_slices(image, label, self.min_brain, self.min_tumour)
 
-    def sort(self, images: np.ndarray, probability: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def assign_domain(self, images: np.ndarray, probability: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Domain of half-slices without a label, by a prediction.
 
         Args:

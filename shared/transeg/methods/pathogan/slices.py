@@ -17,7 +17,7 @@ from transeg.transforms.intensity import foreground_mask
 
 
 def load_brain(
-    item: Mapping[str, Any], channels: int, pixdim: float, size: Sequence[int], masked: bool
+    item: Mapping[str, Any], channels: int, pixdim: float, size: Sequence[int], zero_background: bool
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Load and preprocess {"image": files}, with "label" and "mask" if there are any.
 
@@ -26,7 +26,7 @@ def load_brain(
         channels: number of channels of the images.
         pixdim: voxel size in mm.
         size: (X, Y) or (X, Y, Z) in voxels.
-        masked: see `NormaliseBraind`.
+        zero_background: see `NormaliseBraind`.
 
     Returns:
         Image (C, X, Y, Z) in [-1, 1], brain and tumour bool (X, Y, Z), the latter empty without a label.
@@ -43,8 +43,8 @@ def load_brain(
         pixdim=pixdim,
         size=size,
         mask_key="mask" if "mask" in keys else None,
-        deviations=3.0,
-        masked=masked,
+        num_std=3.0,
+        zero_background=zero_background,
     )
     volumes = preprocess({key: item[key] for key in keys})
     brain = foreground_mask(volumes["image"])[0].numpy()
@@ -62,8 +62,8 @@ class BrainSlices:
         first: lowest slice, in mm above the lowest one of the volume.
         last: highest slice, likewise.
         min_tumour: area in mm^2 that a tumour must exceed, if there is any.
-        masked: keep the background 0; else it goes through the map of the brain's intensities (the paper does not
-            say), see `NormaliseBraind`.
+        zero_background: keep the background 0; else it goes through the map of the brain's intensities (the paper does
+            not say), see `NormaliseBraind`.
 
     Raises:
         ValueError: no slice lies between `first` and `last`.
@@ -77,12 +77,12 @@ class BrainSlices:
         first: float = 60.0,
         last: float = 100.0,
         min_tumour: float = 20.0,
-        masked: bool = False,
+        zero_background: bool = False,
     ) -> None:
         if last < first:
             raise ValueError(f"no slice lies from {first:g} to {last:g} mm; the first must be below the last")
         self.channels, self.pixdim, self.size = channels, pixdim, tuple(size)
-        self.first, self.last, self.min_tumour, self.masked = first, last, min_tumour, masked
+        self.first, self.last, self.min_tumour, self.zero_background = first, last, min_tumour, zero_background
 
     def __call__(self, item: Mapping[str, Any]) -> CaseSlices:
         """Load, preprocess and cut {"image": files}, with "label" (else labels are empty) and "mask" if there are any.
@@ -93,7 +93,7 @@ class BrainSlices:
         Raises:
             VolumeError: a file cannot be used.
         """
-        return self._chosen(*load_brain(item, self.channels, self.pixdim, self.size, self.masked))
+        return self._chosen(*load_brain(item, self.channels, self.pixdim, self.size, self.zero_background))
 
     def _chosen(self, image: np.ndarray, brain: np.ndarray, label: np.ndarray) -> CaseSlices:
         height = self.pixdim * np.arange(image.shape[-1])
@@ -113,7 +113,7 @@ class BrainSlices:
     def _large(self, tumour: np.ndarray) -> np.ndarray:
         return tumour.sum(axis=(1, 2)) * self.pixdim**2 > self.min_tumour
 
-    def sort(self, images: np.ndarray, probability: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def assign_domain(self, images: np.ndarray, probability: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Domain of slices without a label, by a prediction.
 
         Args:

@@ -19,7 +19,7 @@ class BrainVolumes:
         pixdim: voxel size in mm.
         size: (X, Y, Z) in voxels, centred on the brain.
         min_tumour: volume in mm^3 that a tumour must exceed, if there is any.
-        masked: keep the background 0, see `NormaliseBraind`.
+        zero_background: keep the background 0, see `NormaliseBraind`.
 
     Raises:
         ValueError: `size` is not that of a volume.
@@ -31,12 +31,12 @@ class BrainVolumes:
         pixdim: float = 3.75,
         size: Sequence[int] = (64, 64, 64),
         min_tumour: float = 1000.0,
-        masked: bool = False,
+        zero_background: bool = False,
     ) -> None:
         if len(size) != 3:
             raise ValueError(f"size {tuple(size)}: whole volumes need three numbers, X, Y and Z")
         self.channels, self.pixdim, self.size = channels, pixdim, tuple(size)
-        self.min_tumour, self.masked = min_tumour, masked
+        self.min_tumour, self.zero_background = min_tumour, zero_background
 
     def __call__(self, item: Mapping[str, Any]) -> CaseSlices:
         """Load and preprocess {"image": files}, with "label" (else labels are empty) and "mask" if there are any.
@@ -47,7 +47,7 @@ class BrainVolumes:
         Raises:
             VolumeError: a file cannot be used.
         """
-        image, _, label = load_brain(item, self.channels, self.pixdim, self.size, self.masked)
+        image, _, label = load_brain(item, self.channels, self.pixdim, self.size, self.zero_background)
         small = bool(label.any() and not self._large(label[None])[0])
         kept = slice(0, 0 if small else 1)
         return CaseSlices(
@@ -60,6 +60,6 @@ class BrainVolumes:
     def _large(self, tumour: np.ndarray) -> np.ndarray:
         return tumour.sum(axis=(1, 2, 3)) * self.pixdim**3 > self.min_tumour
 
-    def sort(self, images: np.ndarray, probability: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Domain of volumes without a label, by a prediction; as `BrainSlices.sort`, for probabilities (N, X, Y, Z)."""
+    def assign_domain(self, images: np.ndarray, probability: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Domain of unlabelled volumes, by a prediction (N, X, Y, Z); see `BrainSlices.assign_domain`."""
         return self._large(probability > 0.5), probability.max(axis=(1, 2, 3)) < 0.1

@@ -60,7 +60,7 @@ class ThighSlices:
             present=bool(labels) and self._infiltrated(image[0].numpy(), volumes["label"][0].numpy() > 0),
         )
 
-    def sort(self, images: np.ndarray, probability: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def assign_domain(self, images: np.ndarray, probability: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Domain of slices without a mask.
 
         Args:
