@@ -181,11 +181,15 @@ def _fewest(candidates: Iterator[list[str] | None]) -> list[str] | None:
 
 
 def _overlay(path: Path, base: Sequence[Path]) -> list[str] | None:
-    """Unknown arguments and unused keys of an overlay over `base`; None if it changes what `base` does not have."""
+    """Unknown arguments and unused keys of an overlay over `base`; None if it changes what `base` does not have.
+
+    A key of the other base is not unused: a baseline may be for training and inference.
+    """
     try:
-        merged, known = _read([*base, path]), _read(base).config
+        merged, under = _read([*base, path]), _read(base)
     except (KeyError, ValueError, IndexError):
         return None
+    known = under.config.keys() | {key for name in BASES for key in _read(base[0].with_name(name)).config}
     used = {reference.split("::")[0] for reference in references(merged.config)}
     faults = argument_faults(merged)
     for key, value in ConfigParser.load_config_file(path).items():
