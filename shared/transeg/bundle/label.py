@@ -15,7 +15,6 @@ from typing import Annotated
 
 import typer
 
-from transeg.bundle.archive import ReleaseError
 from transeg.bundle.package import bundle_files, bundle_folder
 
 HOST = "127.0.0.1"
@@ -23,10 +22,6 @@ INSTALL = "pip install -c constraints.txt -e '.[label]' && pip install --no-deps
 WEIGHTS = "models/model.pt"
 STAND_IN = Path(__file__).parent / "without_torchvision"
 PATIENCE = 10  # seconds until what does not end is killed
-
-
-class LabelError(RuntimeError):
-    """The server cannot be started: the message says why and what to do."""
 
 
 def label(

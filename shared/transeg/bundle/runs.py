@@ -12,7 +12,7 @@ import logging
 import os
 import shutil
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -281,9 +281,7 @@ class RunFolder:
         _write(target / "metadata.json", run_metadata(_metadata(self.root), self.recipe, bundle_name(self.root)))
 
     def _root_of(self, config: str) -> str:
-        places = [".", self.path.as_posix(), self.path.resolve().as_posix()]
-        listed = ", ".join(repr(place) for place in dict.fromkeys(places))
-        return f"$next((p for p in ({listed}) if os.path.isfile(p + '/configs/{config}.json')), '.')"
+        return root_expression([".", self.path.as_posix(), self.path.resolve().as_posix()], config)
 
     def _write_card(self, engine: AlternatingTrainer, scores: Mapping[str, float]) -> None:
         began = self._started_at or time.time()
@@ -310,6 +308,12 @@ class RunFolder:
         (self.path / "docs" / "data_license.txt").write_text(
             "The data of this training run are described in README.md; their licence is that of their owner.\n"
         )
+
+
+def root_expression(places: Iterable[str], config: str) -> str:
+    """Expression for `bundle_root`: the first of the folders that has the config (its name without suffix)."""
+    listed = ", ".join(repr(place) for place in dict.fromkeys(places))
+    return f"$next((p for p in ({listed}) if os.path.isfile(p + '/configs/{config}.json')), '.')"
 
 
 def shared_facts(config: Mapping[str, Any]) -> list[str]:
