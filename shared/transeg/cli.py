@@ -2,15 +2,30 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import typer
+from typer.core import TyperGroup
 
 from transeg.bundle.label import label
 from transeg.bundle.package import package
 from transeg.bundle.preflight import preflight
 from transeg.bundle.verify import verify
 from transeg.demo.command import demo
+from transeg.error_hook import exit_with_reason
 
-app = typer.Typer(no_args_is_help=True, add_completion=False, help="Translate to segment: MONAI bundles.")
+
+class _Commands(TyperGroup):
+    """Print the user's errors as one sentence."""
+
+    def invoke(self, ctx: typer.Context) -> Any:
+        with exit_with_reason():
+            return super().invoke(ctx)
+
+
+app = typer.Typer(
+    cls=_Commands, no_args_is_help=True, add_completion=False, help="Translate to segment: MONAI bundles."
+)
 app.command()(demo)
 app.command()(label)
 app.command()(package)

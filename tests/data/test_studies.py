@@ -6,7 +6,8 @@ import nibabel as nib
 import numpy as np
 import pytest
 from transeg.data.datasets import SliceDataset, UnpairedDataset
-from transeg.data.studies import StudiesError, StudySlices, studies_without_label
+from transeg.data.studies import StudySlices, studies_without_label
+from transeg.errors import StudiesError
 from transeg.methods.genseg.slices import BrainHalfSlices
 from transeg.transforms.slices import LoadSliced
 

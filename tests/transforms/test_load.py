@@ -6,7 +6,8 @@ import re
 import nibabel as nib
 import numpy as np
 import pytest
-from transeg.transforms.load import LoadVolumed, VolumeError
+from transeg.errors import VolumeError
+from transeg.transforms.load import LoadVolumed
 
 AFFINE = np.diag([2.0, 2.0, 3.0, 1.0])
 

@@ -19,11 +19,10 @@ import numpy as np
 from monai.config import PathLike
 from monai.data import load_decathlon_datalist
 
+from transeg.errors import DatalistError
+from transeg.files import atomic
+
 FILES = ("image", "label", "mask")  # fields that name files
-
-
-class DatalistError(ValueError):
-    """A datalist cannot be used: the message names the file, the entry and what to do."""
 
 
 def read_datalist(path: PathLike, key: str, optional: bool = False) -> list[dict[str, Any]]:
@@ -135,16 +134,13 @@ def write_datalist(
         "numTest": counts["test"],
         "preparation": dict(preparation),
     }
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(path.name + ".part")
-    with partial.open("w") as file:
+    with atomic(path) as partial, partial.open("w") as file:
         file.write(json.dumps(fields, indent=1).removesuffix("\n}"))  # a line for each item keeps long lists readable
         for key, items in lists.items():
             file.write(f",\n {json.dumps(key)}: [")
             file.write(",".join(f"\n  {json.dumps(item)}" for item in items))
             file.write("\n ]")
         file.write("\n}\n")
-    partial.replace(path)
     return path
 
 
@@ -160,11 +156,8 @@ def write_stack(path: PathLike, chunks: Iterable[np.ndarray], shape: Sequence[in
     Raises:
         ValueError: the chunks do not fill the shape.
     """
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(path.name + ".part")
     shape, filled = tuple(shape), 0
-    try:
+    with atomic(path) as partial:
         with partial.open("wb") as file:  # not through a memory map, whose pages would stay resident
             descr = np.lib.format.dtype_to_descr(np.dtype(dtype))
             header = {"descr": descr, "fortran_order": False, "shape": shape}
@@ -176,6 +169,3 @@ def write_stack(path: PathLike, chunks: Iterable[np.ndarray], shape: Sequence[in
                 filled += len(chunk)
         if filled != shape[0]:
             raise ValueError(f"{path}: {filled} slices given for a stack of {shape[0]}")
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)

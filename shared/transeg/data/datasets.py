@@ -10,6 +10,7 @@ import monai
 from torch.utils.data import Dataset
 
 from transeg.data.studies import StudySlices, are_studies
+from transeg.errors import DataError
 
 
 class UnpairedDataset(Dataset):
@@ -31,7 +32,7 @@ class UnpairedDataset(Dataset):
         "absence" (C, X, Y).
 
     Raises:
-        ValueError: an empty list.
+        DataError: an empty list.
     """
 
     def __init__(
@@ -45,12 +46,12 @@ class UnpairedDataset(Dataset):
             data, found = studies.training()
             absence = None if absence is None else found
         if not data:
-            raise ValueError(
+            raise DataError(
                 "no presence slice: the list of slices with the lesion is empty; check the datalist and, if the list "
                 "was cut to the labelled slices, prepare the data with a larger labelled fraction"
             )
         if absence is not None and not absence:
-            raise ValueError(
+            raise DataError(
                 "no absence slice: the list of slices without the lesion is empty, so nothing shows what healthy looks "
                 "like; prepare more volumes or lower the area that a slice must show, or train without the absence "
                 "domain (absence: null; segmentation only)"
@@ -80,7 +81,7 @@ class SliceDataset(monai.data.Dataset):
         studies: makes the items where there are whole studies instead, as MONAI Label gives them.
 
     Raises:
-        ValueError: fewer items than processes; one without any would not take part in what they compute together.
+        DataError: fewer items than processes; one without any would not take part in what they compute together.
     """
 
     def __init__(
@@ -95,7 +96,7 @@ class SliceDataset(monai.data.Dataset):
 def _own_share(items: Sequence[Any]) -> Sequence[Any]:
     count = idist.get_world_size()
     if len(items) < count and count > 1:
-        raise ValueError(
+        raise DataError(
             f"{len(items)} items cannot be shared by {count} processes; validate on more slices, or train with fewer "
             f"processes"
         )

@@ -13,6 +13,8 @@ import ignite.distributed as idist
 import numpy as np
 from torch.utils.data import Sampler
 
+from transeg.errors import UserError
+
 PRESENCE, LABELLED, ABSENCE = range(3)  # independent streams of random numbers
 
 
@@ -45,7 +47,7 @@ class UnpairedBatchSampler(Sampler[list]):
         seed: any non-negative number.
 
     Raises:
-        ValueError: no labelled slice although k > 0, k > n, k = n without `batches_per_epoch`, or a number of
+        UserError: no labelled slice although k > 0, k > n, k = n without `batches_per_epoch`, or a number of
             processes that does not divide n.
     """
 
@@ -58,22 +60,22 @@ class UnpairedBatchSampler(Sampler[list]):
         seed: int = 0,
     ) -> None:
         if batch_size < 1 or not 0 <= labelled_per_batch <= batch_size:
-            raise ValueError(
+            raise UserError(
                 f"labelled_per_batch ({labelled_per_batch}) must lie between 0 and batch_size ({batch_size} >= 1)"
             )
         if labelled_per_batch == batch_size and batches_per_epoch is None:
-            raise ValueError(
+            raise UserError(
                 f"labelled_per_batch equals batch_size ({batch_size}): unlabelled slices are never seen and an epoch "
                 f"has no natural end; set batches_per_epoch or lower labelled_per_batch"
             )
         if batch_size % idist.get_world_size():
-            raise ValueError(
+            raise UserError(
                 f"a batch of {batch_size} cannot be shared equally by {idist.get_world_size()} processes; set "
                 f"batch_size to a multiple of their number"
             )
         self.labelled = [i for i, item in enumerate(dataset.data) if "label" in item]
         if labelled_per_batch and not self.labelled:
-            raise ValueError(
+            raise UserError(
                 f"no labelled volume: none of the {len(dataset)} presence slices has a label, but "
                 f"{labelled_per_batch} in every batch must; prepare the data with a larger labelled fraction, or set "
                 f"labelled_per_batch to 0"
@@ -138,5 +140,5 @@ def _weights(dataset: UnpairedData) -> np.ndarray | None:
         return None
     weights = np.array([item.get("weight", 0.0) for item in items], dtype=float)
     if not (np.isfinite(weights).all() and (weights >= 0).all() and weights.sum() > 0):
-        raise ValueError("the weights of the absence slices must be finite, not negative and not all zero")
+        raise UserError("the weights of the absence slices must be finite, not negative and not all zero")
     return weights / weights.sum()

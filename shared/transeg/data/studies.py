@@ -19,16 +19,10 @@ from monai.config import PathLike
 from transeg.data.datalist import read_datalist, write_datalist
 from transeg.data.slices import CaseSlices, write_slices
 from transeg.data.volumes import VolumeDataset
+from transeg.errors import StudiesError
+from transeg.files import volume_stem
 
 logger = logging.getLogger(__name__)
-
-
-class StudiesError(SystemExit):
-    """Nothing to train on.
-
-    An exit, so that the reason is the last line of the training's output, of which MONAI Label shows no more than
-    twenty, with status 1 and no traceback below it.
-    """
 
 
 class SliceExtractor(Protocol):
@@ -167,15 +161,8 @@ def studies_without_label(data: Sequence[Mapping[str, Any]]) -> list[dict[str, A
     found = []
     places = {(Path(item["image"]).parent, Path(item["label"]).parent) for item in data if "label" in item}
     for images, labels in sorted(places):
-        labelled = {_stem(path) for path in labels.iterdir()}
+        labelled = {volume_stem(path) for path in labels.iterdir()}
         for path in sorted(images.glob("*.nii*")) if images != labels else ():
-            if not path.name.startswith(".") and _stem(path) not in labelled:
+            if not path.name.startswith(".") and volume_stem(path) not in labelled:
                 found.append({"image": str(path)})
     return found
-
-
-def _stem(path: Path) -> str:
-    name = path.name
-    for suffix in (".gz", ".nii", ".nrrd"):
-        name = name.removesuffix(suffix)
-    return name

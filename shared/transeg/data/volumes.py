@@ -22,7 +22,8 @@ from monai.utils import ensure_tuple
 from torch.utils.data import IterableDataset, get_worker_info
 
 from transeg.data.datalist import load_list
-from transeg.transforms.load import VolumeError
+from transeg.errors import BatchError, DataError, UserError, reason, root_cause
+from transeg.files import case_name, volume_stem
 
 logger = logging.getLogger(__name__)
 
@@ -34,13 +35,6 @@ SEQUENCES = {
     "T2": ("t2", "t2w"),
 }
 NOT_IMAGES = {"seg", "label", "labels", "mask", "brainmask", "prob", "translation", "fatfraction"}
-
-
-class BatchError(SystemExit):
-    """Some cases of a batch failed; the message lists each with its reason.
-
-    An exit, so that this list is the last thing on the command line, with status 1 and no traceback below it.
-    """
 
 
 def find_volumes(
@@ -61,11 +55,11 @@ def find_volumes(
         Items {"image": files, "case": name}; a file that is missing is listed under the name it should have.
 
     Raises:
-        FileNotFoundError: no such folder, or no volume in it.
+        DataError: no such folder, or no volume in it.
     """
     root = Path(folder)
     if not root.is_dir():
-        raise FileNotFoundError(f"{root}: no such folder; set dataset_dir to a folder of NIfTI volumes")
+        raise DataError(f"{root}: no such folder; set dataset_dir to a folder of NIfTI volumes")
     if (root / "datalist.json").is_file():
         lists, listed = json.loads((root / "datalist.json").read_text()), []
         for key in ensure_tuple(split):
@@ -76,7 +70,7 @@ def find_volumes(
     for place in sorted({path.parent for path in root.rglob("*.nii*") if not path.name.startswith(".")}):
         items += _cases_in(place, root, channels)
     if not items:
-        raise FileNotFoundError(f"{root}: no NIfTI volumes (.nii, .nii.gz) in this folder; check dataset_dir")
+        raise DataError(f"{root}: no NIfTI volumes (.nii, .nii.gz) in this folder; check dataset_dir")
     return items
 
 
@@ -88,7 +82,7 @@ def _cases_in(place: Path, root: Path, channels: Sequence[str]) -> list[dict[str
     cases: dict[str, dict[str, Path]] = {}
     plain = []
     for path in sorted(path for path in place.glob("*.nii*") if not path.name.startswith(".")):
-        parts = re.split(r"([-_.])", path.name.removesuffix(".gz").removesuffix(".nii"))
+        parts = re.split(r"([-_.])", volume_stem(path))
         named = [i for i, part in enumerate(parts) if part.lower() in aliases]
         if NOT_IMAGES & {part.lower() for part in parts}:
             continue
@@ -97,11 +91,11 @@ def _cases_in(place: Path, root: Path, channels: Sequence[str]) -> list[dict[str
             continue
         template = path.name.replace("".join(parts), "".join([*parts[: named[-1]], "*", *parts[named[-1] + 1 :]]))
         cases.setdefault(template, {})[aliases[parts[named[-1]].lower()]] = path
-    items = [{"image": str(path), "case": path.name.removesuffix(".gz").removesuffix(".nii")} for path in plain]
+    items = [{"image": str(path), "case": volume_stem(path)} for path in plain]
     for template, files in cases.items():
         images = [files.get(name, place / template.replace("*", name.lower())) for name in channels]
         own_folder = len(cases) == 1 and not plain and place != root
-        stem = template.removesuffix(".gz").removesuffix(".nii").replace("*", "").strip("-_.")
+        stem = volume_stem(template).replace("*", "").strip("-_.")
         items.append({"image": [str(image) for image in images], "case": place.name if own_folder else stem})
     return items
 
@@ -118,21 +112,21 @@ class VolumeDataset(IterableDataset):
         transform: from an item with file names to an item with tensors.
 
     Raises:
-        ValueError: no item, or two with the same name (their results would overwrite each other).
+        DataError: no item, or two with the same name (their results would overwrite each other).
     """
 
     def __init__(self, data: Sequence[Any], transform: Callable[[dict], dict]) -> None:
         if isinstance(data, str | Path):
-            raise ValueError(f"{data}: a list of items is needed here; for a folder, or its datalist, set dataset_dir")
+            raise DataError(f"{data}: a list of items is needed here; for a folder, or its datalist, set dataset_dir")
         if not data:
-            raise ValueError("no volume to work on: the list of data is empty")
+            raise DataError("no volume to work on: the list of data is empty")
         self.items = [_named(item if isinstance(item, dict) else {"image": item}) for item in data]
         self.transform = transform
         self.failures: dict[str, str] = {}
         names = [item["case"] for item in self.items]
         double = sorted({name for name in names if names.count(name) > 1})
         if double:
-            raise ValueError(f'several items have the case name {", ".join(double)}; give each its own "case"')
+            raise DataError(f'several items have the case name {", ".join(double)}; give each its own "case"')
 
     def __iter__(self) -> Iterator[dict]:
         if get_worker_info() is not None:
@@ -147,17 +141,14 @@ class VolumeDataset(IterableDataset):
 
     def fail(self, case: str, error: BaseException) -> None:
         """Note that a case failed."""
-        while not isinstance(error, VolumeError) and error.__cause__ is not None:
-            error = error.__cause__  # monai wraps what a transform raises
-        expected = isinstance(error, VolumeError)
-        self.failures[case] = str(error) if expected else f"{type(error).__name__}: {error}"
-        logger.error("%s failed: %s", case, self.failures[case], exc_info=None if expected else error)
+        cause = root_cause(error)
+        self.failures[case] = reason(cause)
+        trace = None if isinstance(cause, UserError) else cause
+        logger.error("%s failed: %s", case, self.failures[case], exc_info=trace)
 
 
 def _named(item: dict[str, Any]) -> dict[str, Any]:
-    image = item["image"]
-    first = Path(image if isinstance(image, (str, Path)) else image[0])
-    return {"case": first.name.removesuffix(".gz").removesuffix(".nii"), **item}
+    return {"case": case_name(item, "image"), **item}
 
 
 class GuardedIteration:
@@ -204,19 +195,19 @@ class ReportFailures:
         for part in [gathered] if isinstance(gathered, str) else gathered:
             failures |= json.loads(part)
         if failures and idist.get_rank() == 0:
-            lines = "".join(f"\n  {case}: {reason}" for case, reason in sorted(failures.items()))
-            raise BatchError(f"{len(failures)} of {len(self.dataset.items)} cases failed, the others are done:{lines}")
+            head = f"{len(failures)} of {len(self.dataset.items)} cases failed; the remaining cases were processed:"
+            raise BatchError("\n  ".join([head, *(f"{case}: {why}" for case, why in sorted(failures.items()))]))
 
 
 def check_writable(folder: PathLike) -> None:
     """Make the folder if needed and try to write in it, before hours are spent.
 
     Raises:
-        OSError: it cannot be made or written.
+        UserError: it cannot be created or written to.
     """
     try:
         Path(folder).mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=folder):
             pass
     except OSError as error:
-        raise OSError(f"{folder}: cannot write to the output folder ({error.strerror}); set output_dir") from error
+        raise UserError(f"{folder}: cannot write to the output folder ({error.strerror}); set output_dir") from error

@@ -24,9 +24,11 @@ from monai.transforms import (
 )
 from monai.utils import ensure_tuple
 
-from transeg.transforms.centre import CentreForegroundd, file_name
+from transeg.errors import VolumeError
+from transeg.files import file_name
+from transeg.transforms.centre import CentreForegroundd
 from transeg.transforms.intensity import per_channel, record_scale
-from transeg.transforms.load import LoadVolumed, VolumeError
+from transeg.transforms.load import LoadVolumed
 from transeg.transforms.spacing import ResampleVolumed
 
 

@@ -8,10 +8,10 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import torch
 from monai.config import KeysCollection
-from monai.data import MetaTensor
 from monai.transforms import CropForeground, CropForegroundd
 
-from transeg.transforms.load import VolumeError
+from transeg.errors import VolumeError
+from transeg.files import file_name
 
 logger = logging.getLogger(__name__)
 
@@ -99,8 +99,3 @@ class CropAtCentred(CropForegroundd):
     def __init__(self, keys: KeysCollection, source_key: str, size: Sequence[int], name: str) -> None:
         super().__init__(keys, source_key, start_coord_key=None, end_coord_key=None)
         self.cropper = _CropAtCentre(size, name)
-
-
-def file_name(image: torch.Tensor) -> str:
-    """File that a volume came from, for messages."""
-    return str(image.meta.get("filename_or_obj", "volume")) if isinstance(image, MetaTensor) else "volume"

@@ -9,8 +9,8 @@ import torch
 from monai.config import KeysCollection
 from monai.transforms import MapTransform
 
-from transeg.transforms.centre import file_name
-from transeg.transforms.load import VolumeError
+from transeg.errors import VolumeError
+from transeg.files import file_name
 
 
 class ScaleRanged(MapTransform):

@@ -15,11 +15,10 @@ from monai.data import MetaTensor, NibabelReader
 from monai.transforms import LoadImage, MapTransform
 from monai.utils import ensure_tuple, ensure_tuple_rep
 
+from transeg.errors import VolumeError
+from transeg.files import file_name
+
 AFFINE_TOLERANCE = 1e-3  # mm; files written by different tools differ by rounding
-
-
-class VolumeError(ValueError):
-    """A volume cannot be used: the message names the file, the fault and what to do."""
 
 
 class LoadVolumed(MapTransform):
@@ -177,8 +176,8 @@ class _Grid(NamedTuple):
 def _grid(value: Any) -> _Grid:
     """Grid of a volume, or of its first file when it is not loaded yet."""
     if isinstance(value, MetaTensor):
-        return _Grid(str(value.meta.get("filename_or_obj", "volume")), tuple(value.shape[1:]), value.affine.numpy())
-    file = Path(ensure_tuple(value)[0])
+        return _Grid(file_name(value), tuple(value.shape[1:]), value.affine.numpy())
+    file = Path(file_name(value))
     _check_exists(file)
     with _reading(file):
         header = nib.load(file)

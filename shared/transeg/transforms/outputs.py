@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -23,34 +22,21 @@ from monai.transforms import (
     ShiftIntensityd,
 )
 
+from transeg.files import atomic, case_name
 from transeg.transforms.intensity import RestoreIntensityd
 
 logger = logging.getLogger(__name__)
 
 
 def write_nifti(path: PathLike, volume: torch.Tensor, affine: torch.Tensor, dtype: DtypeLike = np.float32) -> None:
-    """Write a volume (C, X, Y, Z), several channels as a 4D file with the channels last.
-
-    It gets its name only when it is whole, so a file that is there is complete.
-    """
-    path = Path(path)
+    """Write a volume (C, X, Y, Z) atomically; several channels become a 4D file, channels last."""
     array = volume.detach().cpu().numpy().astype(dtype)
     image = nib.Nifti1Image(array[0] if len(array) == 1 else np.moveaxis(array, 0, -1), None)
     image.header.set_xyzt_units("mm")
     image.set_sform(np.asarray(affine), code=1)
     image.set_qform(np.asarray(affine), code=1)
-    partial = path.with_name(f".partial_{path.name}")
-    try:
+    with atomic(path) as partial:
         nib.save(image, partial)
-        os.replace(partial, path)
-    finally:
-        partial.unlink(missing_ok=True)
-
-
-def case_name(data: Mapping[str, Any], key: str) -> str:
-    """Name of an item: its "case", or that of the file that the volume under `key` came from."""
-    source = Path(data[key].meta.get("filename_or_obj", "volume")).name
-    return data.get("case", source.removesuffix(".gz").removesuffix(".nii"))
 
 
 class SaveVolumed(SaveImaged):
@@ -72,7 +58,6 @@ class SaveVolumed(SaveImaged):
 
     def __call__(self, data: Mapping[str, Any]) -> dict[str, Any]:
         """Write the volumes; the item is returned as it is."""
-        self.output_dir.mkdir(parents=True, exist_ok=True)
         for key in self.key_iterator(data):
             path = self.output_dir / f"{case_name(data, key)}_{self.postfix}.nii.gz"
             write_nifti(path, data[key].as_tensor(), data[key].affine, self.dtype)

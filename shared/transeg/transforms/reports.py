@@ -2,55 +2,22 @@
 
 from __future__ import annotations
 
-import csv
 import logging
-import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from filelock import FileLock
 from monai.config import KeysCollection, PathLike
 from monai.transforms import MapTransform
 from PIL import Image
 
+from transeg.files import case_name, write_rows
 from transeg.metrics.trust import TrustLimits, trust_report
-from transeg.transforms.outputs import case_name
 from transeg.visual.trust import change_parts, trust_panel
 
 logger = logging.getLogger(__name__)
-
-
-def write_rows(path: PathLike, fields: Sequence[str], rows: Sequence[Mapping[str, Any]], key: str = "case") -> None:
-    """Add rows to a CSV file, in place of earlier rows of the same `key`; whole or not at all.
-
-    Several processes may write to one file: a lock file beside it makes them take turns.
-
-    Raises:
-        ValueError: the file there has other columns.
-    """
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(path.with_name(f".{path.name}.lock")):
-        kept = _other_rows(path, fields, {str(row[key]) for row in rows}, key)
-        partial = path.with_name(f".partial_{path.name}")
-        with partial.open("w", newline="") as file:
-            writer = csv.DictWriter(file, fields)
-            writer.writeheader()
-            writer.writerows([*kept, *rows])
-        os.replace(partial, path)
-
-
-def _other_rows(path: Path, fields: Sequence[str], replaced: set[str], key: str) -> list[dict[str, str]]:
-    if not path.is_file():
-        return []
-    with path.open(newline="") as file:
-        reader = csv.DictReader(file)
-        if list(reader.fieldnames or ()) != list(fields):
-            raise ValueError(f"{path}: has other columns than {', '.join(fields)}; move the file away")
-        return [row for row in reader if row[key] not in replaced]
 
 
 def format_value(value: Any) -> Any:

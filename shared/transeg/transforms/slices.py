@@ -13,6 +13,8 @@ from monai.config import KeysCollection
 from monai.transforms import MapTransform
 from monai.utils import ensure_tuple
 
+from transeg.errors import DataError
+
 
 class LoadSliced(MapTransform):
     """Load the slice "index" of the stacks that an item names.
@@ -28,7 +30,7 @@ class LoadSliced(MapTransform):
         classes: keep the values of the labels instead of 0 and 1.
 
     Raises:
-        ValueError: a file that is no stack of the expected form, or an index beyond its end.
+        DataError: a file that is no stack of the expected form, or an index beyond its end.
     """
 
     def __init__(
@@ -63,9 +65,9 @@ class LoadSliced(MapTransform):
 def _slice(path: str, index: int, ndim: int) -> np.ndarray:
     stack = _open(path, os.stat(path).st_mtime_ns)
     if stack.ndim != ndim:
-        raise ValueError(f"{path}: {stack.ndim} axes instead of {ndim}; prepare the data again")
+        raise DataError(f"{path}: {stack.ndim} axes instead of {ndim}; prepare the data again")
     if not 0 <= index < len(stack):
-        raise ValueError(f"{path}: no slice {index}, the stack holds {len(stack)}; prepare the data again")
+        raise DataError(f"{path}: no slice {index}, the stack holds {len(stack)}; prepare the data again")
     return stack[index]
 
 
@@ -75,4 +77,4 @@ def _open(path: str, modified: int) -> np.ndarray:
     try:
         return np.load(path, mmap_mode="r").view(np.ndarray)
     except ValueError as error:
-        raise ValueError(f"{path}: not a whole .npy file ({error}); prepare the data again") from error
+        raise DataError(f"{path}: not a whole .npy file ({error}); prepare the data again") from error
