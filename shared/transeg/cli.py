@@ -18,7 +18,7 @@ from transeg.error_hook import exit_with_reason
 class _Commands(TyperGroup):
     """Print the user's errors as one sentence."""
 
-    def invoke(self, ctx: typer.Context) -> Any:
+    def invoke(self, ctx: Any) -> Any:
         with exit_with_reason():
             return super().invoke(ctx)
 

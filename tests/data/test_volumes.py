@@ -93,7 +93,7 @@ def test_nothing_found(tmp_path):
 
 def test_names_must_differ():
     assert [item["case"] for item in VolumeDataset(["/x/a.nii.gz", ["/x/b.nii", "/x/c.nii"]], dict).items] == ["a", "b"]
-    with pytest.raises(ValueError, match="case name a;"):
+    with pytest.raises(ValueError, match="duplicate case name a;"):
         VolumeDataset(["/x/a.nii.gz", "/y/a.nii.gz"], dict)
     with pytest.raises(ValueError, match="empty"):
         VolumeDataset([], dict)
