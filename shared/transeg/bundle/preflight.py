@@ -28,9 +28,9 @@ from transeg.bundle.config import (
     walk,
 )
 from transeg.bundle.memory import training_memory
-from transeg.data.datalist import DatalistError, read_datalist
+from transeg.data.datalist import read_datalist
 from transeg.data.recipe import Recipe, bundle_recipe, check_recipe, load_recipe
-from transeg.errors import DataError
+from transeg.errors import DataError, DatalistError
 from transeg.method import Method, find_method
 
 GRID = ("channels", "image_size", "pixdim")  # settings that the recipe of the data has too

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import json
-import logging
 import shutil
 import subprocess
 import sys
@@ -15,9 +14,10 @@ from typing import Any
 
 import nibabel as nib
 import numpy as np
-import typer
 from rich.console import Console
 from rich.table import Table
+
+from transeg.errors import UserError
 
 console = Console()
 
@@ -32,8 +32,7 @@ def run(*arguments: object) -> None:
     command = [sys.executable, *map(str, arguments)]
     console.print(" ".join(["python", *command[1:]]), style="dim", highlight=False, soft_wrap=True)
     if subprocess.run(command, check=False).returncode != 0:
-        logging.getLogger(__name__).error("the command above failed")
-        raise typer.Exit(1)
+        raise UserError("the command above failed")
 
 
 def bundle_arguments(name: str, files: Sequence[Path], *options: object) -> list[str]:
