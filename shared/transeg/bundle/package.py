@@ -99,12 +99,12 @@ def bundle_folder(name: str) -> Path:
     """Find a bundle in the checkout that contains this package, or below the working directory.
 
     Raises:
-        FileNotFoundError: it is in neither place.
+        ReleaseError: it is in neither place.
     """
     for root in (PACKAGE.parents[1], Path.cwd()):
         if (root / "bundles" / name / "configs").is_dir():
             return root / "bundles" / name
-    raise FileNotFoundError(f"bundles/{name} not found: run this from a checkout of TranSeg")
+    raise ReleaseError(f"bundles/{name} not found; run this in a checkout of TranSeg")
 
 
 def bundle_files(bundle: Path, name: str | None = None) -> dict[str, bytes]:
