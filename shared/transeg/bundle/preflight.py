@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
@@ -96,7 +97,9 @@ def preflight_problems(
         bundle_recipe(bundle)
     except (LookupError, DataError) as error:
         return [f"configs/metadata.json: {error.args[0]}"]
-    faults = _bases(bundle) or _overlays(bundle)  # faults of a base would recur in each of its overlays
+    faults = _bases(bundle)
+    if not faults and "bundle" not in metadata:  # to a run folder they are copied, and fit the bundle's own train.json
+        faults = _overlays(bundle)
     faults += _root(bundle) if "bundle_root" not in overrides else []
     faults += _settings(bundle, overrides)
     if dataset_dir and not faults:
@@ -186,7 +189,8 @@ def _overlay(path: Path, base: Sequence[Path]) -> list[str] | None:
     A key of the other base is not unused: a baseline may be for training and inference.
     """
     try:
-        merged, under = _read([*base, path]), _read(base)
+        with warnings.catch_warnings(action="ignore"):  # MONAI warns of what is merged into nothing
+            merged, under = _read([*base, path]), _read(base)
     except (KeyError, ValueError, IndexError):
         return None
     known = under.config.keys() | {key for name in BASES for key in _read(base[0].with_name(name)).config}
@@ -207,7 +211,9 @@ def _root(bundle: Path) -> list[str]:
 
 
 def _settings(bundle: Path, overrides: Mapping[str, Any]) -> list[str]:
-    """Overrides that are misspelt or have a wrong value, each tried in the config that has its key."""
+    """Overrides that are misspelt or have a wrong value, each tried in the config that has its key; and arguments
+    that components of the config files named in them do not take.
+    """
     faults: list[str] = []
     named = overrides.get("config_file")
     configs = [_read(named)] if named else [_read(bundle / "configs" / base) for base in BASES]
@@ -222,7 +228,7 @@ def _settings(bundle: Path, overrides: Mapping[str, Any]) -> list[str]:
             config.update({key: value})
     for config in configs:
         faults += key_faults(config, bundle) + value_faults(config.config, bundle)
-    return faults
+    return faults + (argument_faults(configs[0]) if named else [])
 
 
 def _data(train: ConfigParser, bundle: Path, folder: Path, method: Method) -> list[str]:
