@@ -72,7 +72,7 @@ def test_a_folder_that_cannot_be_written_is_refused(tmp_path, monkeypatch):
         raise PermissionError(13, "Permission denied")
 
     monkeypatch.setattr(runs, "atomic", refuse)
-    with pytest.raises(RunError, match="cannot write to .*Permission denied"):
+    with pytest.raises(RunError, match=r"cannot write to .*Permission denied"):
         check(str(tmp_path / "new"))
 
 

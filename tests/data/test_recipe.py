@@ -36,7 +36,7 @@ def test_without_data_it_is_that_of_the_bundle(bundle, tmp_path, caplog):
 
 def test_data_of_another_method_are_refused(bundle, tmp_path):
     path = datalist(tmp_path, recipe={"method": "thigh"})
-    with pytest.raises(DataError, match="prepared for the method thigh, but .*bundle is one of genseg"):
+    with pytest.raises(DataError, match=r"prepared for the method thigh, but .*bundle is one of genseg"):
         load_recipe(path, bundle)
 
 
