@@ -4,11 +4,12 @@ import subprocess
 import sys
 
 import pytest
-import slice_scores
 import torch
 from monai.data import MetaTensor
 from monai.handlers import StatsHandler
-from slice_scores import case, cases, column, evaluator, volume
+
+from tests.methods.pathogan import slice_evaluation
+from tests.methods.pathogan.slice_evaluation import case, cases, column, evaluator, volume
 
 FILES = ("slices.csv", "patients.csv", "slices_summary.json")
 DIAGONAL = 10.0  # of 6 x 8 pixels
@@ -77,7 +78,7 @@ def test_two_processes_write_what_one_does(tmp_path):
     evaluator(cases(), alone).run()
     together.mkdir()
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2"]
-    script = [slice_scores.__file__, str(together)]
+    script = [slice_evaluation.__file__, str(together)]
     done = subprocess.run([*command, *script], capture_output=True, text=True, timeout=180)
     assert done.returncode == 0, done.stderr
     for name in FILES:
