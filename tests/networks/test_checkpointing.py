@@ -1,4 +1,4 @@
-"""Checkpointing of the shared generator; tests/methods holds each method's networks to the same check."""
+"""Checkpointing of the shared generator; tests/methods checks the networks of the methods in the same way."""
 
 import copy
 

@@ -37,7 +37,7 @@ def test_discriminator_has_the_published_size_and_map(channels, parameters):
 
 @pytest.mark.parametrize(("layers", "field"), [(1, 16), (2, 34), (3, 70)])
 def test_a_logit_judges_a_patch_of_the_published_size(layers, field):
-    network = PatchGAN(2, 1, width=2, layers=layers, norm="none").double()
+    network = PatchGAN(2, 1, width=2, layers=layers, norm="batch").double().eval()
     image = torch.randn(1, 1, 128, 128, dtype=torch.float64, requires_grad=True)
     (logits,) = network(image)
     logits[0, 0, logits.shape[2] // 2, logits.shape[3] // 2].backward()
