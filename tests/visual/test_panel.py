@@ -32,5 +32,7 @@ def test_errors():
         panel([[tile, other]], ["a", "b"])
     with pytest.raises(ValueError, match="one size"):
         panel([[None]], ["a"])
-    with pytest.raises(ValueError, match="do not agree"):
+    with pytest.raises(ValueError, match="do not match 2 titles"):
         panel([[tile]], ["a", "b"])
+    with pytest.raises(ValueError, match="do not match 1 rows"):
+        panel([[tile]], ["a"], ["", ""])

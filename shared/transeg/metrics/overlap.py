@@ -9,7 +9,7 @@ from numpy.typing import ArrayLike
 def dice(prediction: ArrayLike, label: ArrayLike) -> float:
     """Hard Dice of two masks (non-zero = inside) of the same shape; NaN if both are empty.
 
-    Unlike monai's `compute_dice`, which is NaN or 1 whenever the label is empty, a false positive scores 0.
+    (monai's `compute_dice` is NaN for a false positive or, without `ignore_empty`, 1 for two empty masks.)
 
     Raises:
         ValueError: shapes differ.

@@ -18,7 +18,7 @@ def foreground_level(volume: np.ndarray, fraction: float = LEVEL) -> float:
 def silhouette(volume: np.ndarray, level: float | None = None) -> np.ndarray:
     """Segment the body: voxels brighter than air in slightly smoothed slices, without holes and small components.
 
-    monai's `ForegroundMask` (Otsu) would put its threshold between muscle and fat instead of above air.
+    (monai's `ForegroundMask` is for RGB images.)
 
     Args:
         volume: (X, Y, Z), slices along Z; air dark.

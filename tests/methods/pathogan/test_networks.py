@@ -50,7 +50,7 @@ def test_each_pathology_code_draws_another_pathology():
     assert (logits[0] - logits[1]).abs().max() > 1e-3
 
 
-@pytest.mark.parametrize(("size", "message"), [((16, 40), "exceed 16"), ((32, 32, 32), "each of 2")])
+@pytest.mark.parametrize(("size", "message"), [((16, 40), "exceed 16"), ((32, 32, 32), "have 2 dimensions")])
 def test_sizes_that_do_not_fit_are_refused(size, message):
     with pytest.raises(ValueError, match=message):
         PathoGANNet(image_size=size)

@@ -1,9 +1,9 @@
 """Networks of GenSeg and its baselines.
 
-Vorontsov et al., "Towards annotation-efficient segmentation via image-to-image translation", Table 1. A block is norm ->
-ReLU -> (nearest x2) -> reflected border -> convolution; in the encoder and the common decoder a short skip is added
-around it. Widths double per level from ``width``; the paper uses width 16 and five levels for brain and liver, width 32
-and four levels for the 48-pixel task.
+Vorontsov et al., "Towards annotation-efficient segmentation via image-to-image translation", Table 1. A block is
+norm -> ReLU -> (nearest x2) -> reflection padding -> convolution; in the encoder and the common decoder a short skip is
+added around it. Widths double per level from ``width``; the paper uses width 16 and five levels for brain and liver,
+width 32 and four levels for the 48-pixel task.
 """
 
 from __future__ import annotations
