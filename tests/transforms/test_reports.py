@@ -71,7 +71,7 @@ def test_trust_of_an_ideal_and_of_a_bad_translation(scans, tmp_path, caplog):
     bad = ideal["image"] * 1
     bad[:, :96] = -1  # the left leg is gone
     report({**item, "case": "bad", "translation": bad})
-    assert "bad: Check this case by eye" in caplog.text
+    assert "bad: Review this case visually" in caplog.text
     good, worse = rows(tmp_path / "trust.csv")
     assert (good["case"], good["flagged"], worse["flagged"]) == ("good", "False", "True")
     assert float(good["silhouette_dice"]) > 0.98
