@@ -103,8 +103,7 @@ def write_datalist(
     *,
     name: str,
     description: str,
-    modality: Sequence[str],
-    labels: Sequence[str],
+    recipe: Mapping[str, Any],
     preparation: Mapping[str, Any],
     dimensions: int = 2,
 ) -> Path:
@@ -115,8 +114,8 @@ def write_datalist(
         lists: items by the name of the list.
         name: name of the data set.
         description: one sentence.
-        modality: name of each channel.
-        labels: name of each label value, background first.
+        recipe: what training and inference have to know of the preparation: "channels" (names in order) and "labels"
+            (names by value, background first), and with them the method, the grid and the rules of the method.
         preparation: options, seed and counts, to know later how the data came about.
         dimensions: of an item's image, 2 or 3.
     """
@@ -128,11 +127,12 @@ def write_datalist(
     fields = {
         "name": name,
         "description": description,
-        "modality": {str(channel): value for channel, value in enumerate(modality)},
-        "labels": {str(value): label for value, label in enumerate(labels)},
+        "modality": {str(channel): value for channel, value in enumerate(recipe["channels"])},
+        "labels": {str(value): label for value, label in enumerate(recipe["labels"])},
         "tensorImageSize": f"{dimensions}D",
         "numTraining": counts["training"],
         "numTest": counts["test"],
+        "recipe": dict(recipe),
         "preparation": dict(preparation),
     }
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -120,7 +120,8 @@ class StudySlices:
             logger.info("%s: %s", name, ", ".join(f"{count} {what}" for what, count in counts.items()))
             lists = {"presence": presence, "absence": absence}
             text = {"name": f"Studies for {name}", "description": "Slices cut at the start of a training."}
-            write_datalist(path, lists, **text, modality=(), labels=("background", "foreground"), preparation=counts)
+            recipe = {"channels": [], "labels": ["background", "foreground"]}
+            write_datalist(path, lists, **text, recipe=recipe, preparation=counts)
         idist.barrier()
         return read_datalist(path, "presence"), read_datalist(path, "absence")
 

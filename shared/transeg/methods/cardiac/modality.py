@@ -21,7 +21,8 @@ logger = logging.getLogger(__name__)
 
 MODALITIES = ("ct", "mr")
 MODALITY = "modality"  # in the meta data of the image, and in an item that tells its own
-HU_RANGE = (-100.0, 800.0)
+HU_RANGE = (-100.0, 800.0)  # of CT
+PERCENTILES = (0.5, 99.5)  # of MR
 DARK_HU = -50.0  # fat is at -100, lungs at -850, air at -1000
 
 
@@ -74,7 +75,7 @@ class ScaleModalityd(MapTransform):
         if modality not in (*MODALITIES, "auto"):
             raise ValueError(f'modality must be "ct", "mr" or "auto", got {modality!r}')
         self.modality = modality
-        self.scales = {"ct": WindowRanged(keys, *HU_RANGE), "mr": ScaleRanged(keys, lower=0.5, upper=99.5)}
+        self.scales = {"ct": WindowRanged(keys, *HU_RANGE), "mr": ScaleRanged(keys, *PERCENTILES)}
 
     def __call__(self, data: Mapping[str, Any]) -> dict[str, Any]:
         """Return a copy of the item whose scaled images have "modality" in their meta data."""
