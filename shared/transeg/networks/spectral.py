@@ -79,12 +79,16 @@ class SpectralNorm(nn.Module):
             return _Divide.apply(weight, self._u.clone(), v)  # a later call changes u in place
 
 
-def add_spectral_norm(network: nn.Module, exclude: Sequence[str] = ("classifier",)) -> nn.Module:
-    """Apply spectral norm to every convolution whose path holds none of the names in ``exclude``; returns network.
+def add_spectral_norm(network: nn.Module, exclude: Sequence[str] = ("classifier",), enabled: bool = True) -> nn.Module:
+    """Apply spectral norm to every convolution whose path holds none of the names in ``exclude``, if ``enabled``.
+
+    Returns the network.
 
     The network also loads weights without spectral norm, as `plain_state_dict` makes them: to go on from weights that
     shipped. It then computes what they compute, until the first step of the training.
     """
+    if not enabled:
+        return network
     for name, module in network.named_modules():
         if isinstance(module, nn.Conv2d | nn.Conv3d) and not set(name.split(".")) & set(exclude):
             parametrize.register_parametrization(module, "weight", SpectralNorm(module.weight))

@@ -1,0 +1,74 @@
+"""Errors that the user can correct, and the root cause of an error."""
+
+from __future__ import annotations
+
+import traceback
+
+
+class UserError(ValueError):
+    """Input, option or environment that cannot be used: the message names it, the fault and the remedy.
+
+    Commands print the message without a traceback, see `transeg.error_hook`.
+    """
+
+
+class DataError(UserError):
+    """Data or weights that cannot be used."""
+
+
+class VolumeError(DataError):
+    """A volume cannot be used."""
+
+
+class MixtureError(DataError):
+    """An image without three tissues of different intensity."""
+
+
+class DatalistError(DataError):
+    """A datalist cannot be used."""
+
+
+class StudiesError(DataError):
+    """No study to train on."""
+
+
+class BatchError(UserError):
+    """Cases failed during inference; the message lists each with the reason. All others were processed."""
+
+
+class CasesFailedError(UserError):
+    """Cases failed during data preparation; the message lists each with the reason. All others were processed."""
+
+
+class ReleaseError(UserError):
+    """A bundle cannot be packaged."""
+
+
+class LabelError(UserError):
+    """The MONAI Label server cannot be started."""
+
+
+class ConfigError(UserError):
+    """A config, or a value that was set in it, cannot be used."""
+
+
+class RunError(UserError):
+    """A training run cannot begin, or would overwrite another one."""
+
+
+def root_cause(error: BaseException) -> BaseException:
+    """The first error in a chain of causes that was not raised by MONAI, which wraps the errors of configs and
+    transforms."""
+    while error.__cause__ is not None and _raised_in(error).startswith("monai."):
+        error = error.__cause__
+    return error
+
+
+def _raised_in(error: BaseException) -> str:
+    frames = list(traceback.walk_tb(error.__traceback__))
+    return frames[-1][0].f_globals.get("__name__", "") if frames else ""
+
+
+def reason(error: BaseException) -> str:
+    """The message of an error, with its type unless it is a `UserError`."""
+    return str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {error}"
