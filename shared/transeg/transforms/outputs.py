@@ -47,7 +47,7 @@ def write_nifti(path: PathLike, volume: torch.Tensor, affine: torch.Tensor, dtyp
         partial.unlink(missing_ok=True)
 
 
-def case_name(data: Mapping[str, Any], key: str) -> str:
+def case_name(data: Mapping[Any, Any], key: str) -> str:
     """Name of an item: its "case", or that of the file that the volume under `key` came from."""
     source = Path(data[key].meta.get("filename_or_obj", "volume")).name
     return data.get("case", source.removesuffix(".gz").removesuffix(".nii"))
