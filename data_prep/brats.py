@@ -19,6 +19,7 @@ from __future__ import annotations
 import csv
 import re
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from fnmatch import fnmatch
 from functools import partial
 from pathlib import Path
@@ -106,15 +107,18 @@ def _case(
     grades: Mapping[str, str],
 ) -> Case:
     grade = next((part.upper() for part in reversed(place.parts) if part.upper() in ("HGG", "LGG")), "")
-    common = {"name": place.name, "patient": PATIENT.match(place.name)[0], "group": grades.get(place.name, grade)}
+    found = PATIENT.match(place.name)
+    assert found is not None  # its last alternative matches any name
+    case = Case(place.name, patient=found[0], group=grades.get(place.name, grade))
     missing = [kind for kind in wanted if kind not in files]
     double = [f"{kind} ({', '.join(path.name for path in files[kind])})" for kind in files if len(files[kind]) > 1]
     if missing:
-        return Case(**common, problem=f"{place}: no file for {', '.join(missing)}; add it or drop the channel")
+        return replace(case, problem=f"{place}: no file for {', '.join(missing)}; add it or drop the channel")
     if double:
-        return Case(**common, problem=f"{place}: several files for {'; '.join(double)}; narrow --pattern")
+        return replace(case, problem=f"{place}: several files for {'; '.join(double)}; narrow --pattern")
     images = tuple(files[channel][0] for channel in channels)
-    return Case(**common, images=images, label=files["label"][0], mask=files["mask"][0] if "mask" in files else None)
+    mask = files["mask"][0] if "mask" in files else None
+    return replace(case, images=images, label=files["label"][0], mask=mask)
 
 
 def _grades(folder: Path) -> dict[str, str]:

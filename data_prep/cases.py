@@ -211,9 +211,9 @@ def _prepare_case(case: Case, extract: Callable[[Case], CaseSlices], out: Path) 
     try:
         slices = extract(case)
         presence, absence = write_slices(out, case.name, slices)
-    except Exception as error:  # one failed case must not stop the others
+    except Exception as error:  # one bad case must not stop the others
         while not isinstance(error, VolumeError) and error.__cause__ is not None:
-            error = error.__cause__  # MONAI wraps the errors of transforms
+            error = error.__cause__  # monai wraps what a transform raises
         if isinstance(error, VolumeError):
             return str(error)
         logger.exception("%s", case.name, exc_info=error)

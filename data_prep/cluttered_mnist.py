@@ -58,7 +58,7 @@ class Fold(NamedTuple):
 
     digits: np.ndarray  # (N, 28, 28) uint8, source of the clutter
     names: np.ndarray  # (N,)
-    count: int  # the first `count` of them become the digit of an image
+    images: int  # number of images; the first digits are their foreground
 
 
 def read_idx(folder: Path, kind: str) -> np.ndarray:
@@ -163,8 +163,8 @@ def write_fold(out: Path, split: str, fold: Fold, variant: Variant, seed: int) -
 
     def images(name: str, stream: int, with_digits: bool) -> Iterator[np.ndarray]:
         draw, places = rng(stream), rng(PLACES)
-        for start in tqdm(range(0, fold.count, CHUNK), desc=name, unit="k", disable=None):
-            digits = fold.digits[start : min(start + CHUNK, fold.count)]
+        for start in tqdm(range(0, fold.images, CHUNK), desc=name, unit="k", disable=None):
+            digits = fold.digits[start : min(start + CHUNK, fold.images)]
             part = NOISE * draw.standard_normal((len(digits), size, size), dtype=np.float32)
             if with_digits:
                 add_digits(part, digits, places)
@@ -173,14 +173,14 @@ def write_fold(out: Path, split: str, fold: Fold, variant: Variant, seed: int) -
 
     def masks() -> Iterator[np.ndarray]:
         places = rng(PLACES)  # the same draws again, so that only one chunk is in memory
-        for start in range(0, fold.count, CHUNK):
-            digits = fold.digits[start : min(start + CHUNK, fold.count)]
+        for start in range(0, fold.images, CHUNK):
+            digits = fold.digits[start : min(start + CHUNK, fold.images)]
             yield add_digits(np.zeros((len(digits), size, size), np.float32), digits, places)
 
-    shape = (fold.count, 1, size, size)
+    shape = (fold.images, 1, size, size)
     for name, stream in ((split, PRESENCE), (f"{split}_absence", ABSENCE)):
         write_stack(out / f"images/{name}.npy", images(name, stream, stream == PRESENCE), shape, np.float16)
-    write_stack(out / f"labels/{split}.npy", masks(), (fold.count, size, size), np.uint8)
+    write_stack(out / f"labels/{split}.npy", masks(), (fold.images, size, size), np.uint8)
 
 
 def choose_labelled(names: np.ndarray, count: int, digit: int, seed: int) -> set[int]:
@@ -225,13 +225,13 @@ def prepare(
         write_fold(out, split, fold, variant, seed)
         lists[split] = [
             {"image": f"images/{split}.npy", "index": i, "case": split, "digit": int(fold.names[i])}
-            for i in range(fold.count)
+            for i in range(fold.images)
         ]
         for i, item in enumerate(lists[split]):
             if split != "training" or i in labelled:
                 item["label"] = f"labels/{split}.npy"
         lists[f"{split}_absence"] = [
-            {"image": f"images/{split}_absence.npy", "index": i, "case": f"{split}_absence"} for i in range(fold.count)
+            {"image": f"images/{split}_absence.npy", "index": i, "case": f"{split}_absence"} for i in range(fold.images)
         ]
     edge, pieces = SIZES[variant]
     path = write_datalist(
