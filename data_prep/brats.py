@@ -110,10 +110,10 @@ def _grades(folder: Path) -> dict[str, str]:
         return {name: row.get("Grade") or "" for row in csv.DictReader(file) for name in row.values() if name}
 
 
-def cut_case(case: Case, cut: Callable[[Mapping[str, Any]], CaseSlices]) -> CaseSlices:
-    """Give a cut, such as `BrainHalfSlices`, the files of a case."""
+def extract_case(case: Case, extractor: Callable[[Mapping[str, Any]], CaseSlices]) -> CaseSlices:
+    """Extract the slices of a case, such as with `BrainHalfSlices`."""
     item = {"image": [str(path) for path in case.images], "label": str(case.label)}
-    return cut(item if case.mask is None else {**item, "mask": str(case.mask)})
+    return extractor(item if case.mask is None else {**item, "mask": str(case.mask)})
 
 
 def channels_of(text: str) -> tuple[str, ...]:
@@ -165,13 +165,13 @@ def prepare(
     """
     options = {name: str(value) if isinstance(value, Path) else value for name, value in locals().items()}
     names = channels_of(channels)
-    cut = BrainHalfSlices(len(names), pixdim, size, min_brain, min_tumour)
+    extractor = BrainHalfSlices(len(names), pixdim, size, min_brain, min_tumour)
     cases = find_cases(data, names, patterns_of(pattern or ()))
     splits = split_patients(cases, validation, test, seed, names_of(validation_cases), names_of(test_cases))
     return prepare_cases(
         cases,
         splits,
-        partial(cut_case, cut=cut),
+        partial(extract_case, extractor=extractor),
         out,
         labelled_fraction=labelled_fraction,
         labelled_count=labelled_count,

@@ -25,7 +25,7 @@ import typer
 from transeg.errors import UserError
 from transeg.methods.pathogan.slices import BrainSlices
 
-from data_prep.brats import channels_of, cut_case, find_cases, patterns_of
+from data_prep.brats import channels_of, extract_case, find_cases, patterns_of
 from data_prep.cases import names_of, prepare_cases, run_command
 from data_prep.splits import split_patients
 
@@ -96,7 +96,7 @@ def prepare(
     if by_slice and test_cases:
         raise UserError("--test-cases chooses patients and --split slices draws slices; leave one of them out")
     names = channels_of(channels)
-    cut = BrainSlices(len(names), pixdim, size, first, last, min_tumour, zero_background)
+    extractor = BrainSlices(len(names), pixdim, size, first, last, min_tumour, zero_background)
     cases = find_cases(data, names, patterns_of(pattern or ()))
     chosen = names_of(validation_cases), names_of(test_cases)
     splits = split_patients(cases, validation, 0 if by_slice else test, seed, *chosen)
@@ -108,7 +108,7 @@ def prepare(
     return prepare_cases(
         cases,
         splits,
-        partial(cut_case, cut=cut),
+        partial(extract_case, extractor=extractor),
         out,
         labelled_fraction=1.0,
         labelled_count=None if labelled else 0,

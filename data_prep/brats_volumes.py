@@ -19,7 +19,7 @@ from typing import Annotated
 import typer
 from transeg.methods.pathogan.volumes import BrainVolumes
 
-from data_prep.brats import channels_of, cut_case, find_cases, patterns_of
+from data_prep.brats import channels_of, extract_case, find_cases, patterns_of
 from data_prep.cases import names_of, prepare_cases, run_command
 from data_prep.splits import split_patients
 
@@ -51,12 +51,12 @@ def prepare(
     """
     options = {name: str(value) if isinstance(value, Path) else value for name, value in locals().items()}
     names = channels_of(channels)
-    cut = BrainVolumes(len(names), pixdim, size, min_tumour, zero_background)
+    extractor = BrainVolumes(len(names), pixdim, size, min_tumour, zero_background)
     cases = find_cases(data, names, patterns_of(pattern or ()))
     return prepare_cases(
         cases,
         split_patients(cases, validation, test, seed, names_of(validation_cases), names_of(test_cases)),
-        partial(cut_case, cut=cut),
+        partial(extract_case, extractor=extractor),
         out,
         labelled_fraction=1.0,
         labelled_count=None if labelled else 0,

@@ -117,11 +117,11 @@ class _Crop:
     """Makes the volume of a case of either modality; can be sent to another process."""
 
     def __init__(self, pixdim: float, size: Sequence[int]) -> None:
-        self.cuts = {modality: CardiacVolumes(modality, pixdim, size) for modality in MODALITIES}
+        self.extractors = {modality: CardiacVolumes(modality, pixdim, size) for modality in MODALITIES}
 
     def __call__(self, case: Case) -> CaseSlices:
         item = {"image": str(case.images[0])} | ({"label": str(case.label)} if case.label else {})
-        return self.cuts[case.group](item)
+        return self.extractors[case.group](item)
 
 
 def _lists(cases: Sequence[Case], roles: Mapping[str, str], kept: Mapping[str, Kept], out: Path) -> dict[str, list]:

@@ -116,9 +116,9 @@ def split_cases(
     return splits | rest
 
 
-def _make(case: Case, hard: Sequence[str], cut: ThighSlices) -> CaseSlices:
+def _make(case: Case, hard: Sequence[str], extractor: ThighSlices) -> CaseSlices:
     item = {"image": str(case.images[0])} | ({"label": str(case.label)} if case.label else {})
-    return cut(item)._replace(present=case.group in hard)
+    return extractor(item)._replace(present=case.group in hard)
 
 
 def _grades_of(text: str, option: str) -> tuple[str, ...]:
@@ -163,7 +163,7 @@ def prepare(
     return prepare_cases(
         [case for case in cases if case.name in splits],
         splits,
-        partial(_make, hard=harder, cut=ThighSlices(pixdim, size, min_body)),
+        partial(_make, hard=harder, extractor=ThighSlices(pixdim, size, min_body)),
         out,
         labelled_fraction=labelled_fraction,
         graded=True,
