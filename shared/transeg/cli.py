@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any
 
 import typer
 from typer.core import TyperGroup
 
+import transeg
 from transeg.bundle.label import label
+from transeg.bundle.make import make
 from transeg.bundle.package import package
 from transeg.bundle.preflight import preflight
 from transeg.bundle.verify import verify
@@ -28,13 +30,24 @@ app = typer.Typer(
 )
 app.command()(demo)
 app.command()(label)
+app.command()(make)
 app.command()(package)
 app.command()(verify)
 app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})(preflight)
 
 
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"transeg {transeg.__version__}")
+        raise typer.Exit
+
+
 @app.callback()
-def main() -> None:
+def main(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version.")
+    ] = False,
+) -> None:
     """Commands beside `python -m monai.bundle`."""
 
 

@@ -40,6 +40,14 @@ class CasesFailedError(UserError):
     """Cases failed during data preparation; the message lists each with the reason. All others were processed."""
 
 
+class ConfigError(UserError):
+    """A config, or a value that was set in it, cannot be used."""
+
+
+class RunError(UserError):
+    """A training run cannot begin, or would overwrite another one."""
+
+
 class ReleaseError(UserError):
     """A bundle cannot be packaged."""
 

@@ -1,4 +1,4 @@
-"""Tiles give the values of the whole volume and no seam."""
+"""Inference in tiles leaves no seams."""
 
 import pytest
 import torch

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import shutil
 import subprocess
 import sys
 import time
@@ -45,6 +46,14 @@ def run_bundle(name: str, configs: Path, files: Sequence[str], *options: object)
     run(*bundle_arguments(name, [configs / file for file in files], *options))
 
 
+def train(configs: Path, files: Sequence[str], run_dir: Path, *options: object) -> None:
+    """`python -m monai.bundle run training` into a run folder; an interrupted one is resumed."""
+    resume = (run_dir / "train_state.pt").is_file()
+    if not resume:  # what ended before its first epoch leaves nothing to go on with
+        shutil.rmtree(run_dir, ignore_errors=True)
+    run_bundle("training", configs, files, "--run_dir", run_dir, *options, *(["--resume", True] if resume else []))
+
+
 def read_scores(path: Path) -> list[float]:
     """Scores of each patient from a file that monai's MetricsSaver wrote."""
     with path.open() as file:
@@ -63,7 +72,7 @@ def conclude(
     """Show the table of Dice by patient and write it with the settings to `demo.json`.
 
     Args:
-        out: folder of the demo, with `demo.png` and models/model.pt.
+        out: folder of the demo, with `demo.png` and the run folder `run`.
         dices: name to Dice of each patient, in the order of the rows.
         settings: of the demo.
         start: `time.monotonic()` at its start.
@@ -75,4 +84,4 @@ def conclude(
     console.print(table)
     minutes = (time.monotonic() - start) / 60
     (out / "demo.json").write_text(json.dumps({"dice": dices, **settings, "minutes": minutes}, indent=2) + "\n")
-    console.print(f"Picture: {out / 'demo.png'}   Weights: {out / 'models' / 'model.pt'}   ({minutes:.1f} minutes)")
+    console.print(f"Picture: {out / 'demo.png'}   Run folder: {out / 'run'}   ({minutes:.1f} minutes)")

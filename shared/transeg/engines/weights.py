@@ -59,7 +59,8 @@ class BestModelSaver:
             engine.add_event_handler(Events.EPOCH_COMPLETED, self._save_best)
 
     def _save_best(self, engine: Evaluator) -> None:
-        if engine.state.best_metric_epoch == engine.state.epoch:
+        scoring = getattr(engine, "scoring", False)  # weights that are only looked at, see `RunFolder`
+        if not scoring and engine.state.best_metric_epoch == engine.state.epoch:
             self._save(engine)
 
     def _save(self, engine: Engine) -> None:

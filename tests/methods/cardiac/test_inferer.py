@@ -1,5 +1,3 @@
-"""Each volume is segmented as the modality in its metadata."""
-
 import pytest
 import torch
 from monai.data import DataLoader, MetaTensor
@@ -19,7 +17,7 @@ def test_each_volume_is_segmented_as_its_modality():
             translated = inferer(volume, network.translate, "ct").as_tensor()
             expected = network.translate(volume.as_tensor(), "ct")
             torch.testing.assert_close(translated, expected, rtol=1e-4, atol=1e-5)
-    with pytest.raises(ValueError, match=r"tell \['ct', 'mr'\]"):
+    with pytest.raises(ValueError, match=r"got \['ct', 'mr'\]"):
         inferer(next(iter(DataLoader(volumes, batch_size=2))), network)
-    with pytest.raises(ValueError, match=r"tell \[\]"):
+    with pytest.raises(ValueError, match=r"got \[\]"):
         inferer(volumes[0].as_tensor()[None], network)

@@ -1,5 +1,3 @@
-"""Regions that a translation changes, and regions that are missing, are reported."""
-
 import csv
 
 import numpy as np
@@ -7,11 +5,6 @@ import pytest
 import torch
 from monai.data import MetaTensor
 from transeg.methods.cardiac.reports import MissingRegionsd, RegionChangeReportd
-
-
-def rows(path):
-    with path.open(newline="") as file:
-        return list(csv.DictReader(file))
 
 
 def test_regions_of_a_scan_and_of_its_translation(tmp_path, caplog):
@@ -23,12 +16,12 @@ def test_regions_of_a_scan_and_of_its_translation(tmp_path, caplog):
     after = before.copy()
     after[2:6, 2:6, 5] = 0  # a quarter of the first region is lost
     item = {"image": volume(before - 1), "source_mask": volume(before), "pred": volume(after)}
-    report = RegionChangeReportd("pred", tmp_path, ("LV", "RV", "LA"), least_dice=0.8)
+    report = RegionChangeReportd("pred", tmp_path, ("LV", "RV", "LA"), min_dice=0.8)
     report(item)
     assert not caplog.text
-    RegionChangeReportd("pred", tmp_path, ("LV", "RV", "LA"), least_dice=0.9)({**item, "case": "again"})
+    RegionChangeReportd("pred", tmp_path, ("LV", "RV", "LA"), min_dice=0.9)({**item, "case": "again"})
     assert "again: the translation changed LV (Dice 0.86, -0.3 ml)" in caplog.text
-    found = rows(tmp_path / "regions.csv")
+    found = list(csv.DictReader((tmp_path / "regions.csv").open(newline="")))
     assert [(row["case"], row["region"]) for row in found] == [
         (case, region) for case in ("heart_image", "again") for region in ("LV", "RV", "LA")
     ]
@@ -45,7 +38,7 @@ def test_missing_regions_are_told(caplog):
     scan = MetaTensor(torch.from_numpy(classes)[None])
     item = {"image": scan, "pred": scan, "case": "p7"}
     MissingRegionsd("pred", ("LV", "RV", "LA", "RA"))(item)
-    assert "p7: no RV, RA is found" in caplog.text
+    assert "p7: RV, RA not found" in caplog.text
     caplog.clear()
     MissingRegionsd("pred", ("LV",))(item)
     assert not caplog.text

@@ -1,4 +1,4 @@
-"""Inference by half-slices leaves no seam."""
+"""Inference by halves leaves no trace of the cut."""
 
 import pytest
 import torch

@@ -1,0 +1,185 @@
+"""The config that is being run: how its parts reach it, and the checks at the start of every run."""
+
+from __future__ import annotations
+
+import inspect
+import json
+import pydoc
+from collections.abc import Iterable, Iterator, Mapping
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any
+
+from monai.bundle import ComponentLocator, ConfigComponent, ConfigParser, ReferenceResolver
+
+from transeg import error_hook
+from transeg.errors import ConfigError
+
+BASES = ("train.json", "inference.json")  # configs that stand alone; all others lie over one of them
+# options of MONAI's `run`, and what its tracking adds
+RUN_OPTIONS = {
+    "_meta_", "args_file", "config_file", "experiment_name", "final_id", "init_id", "is_not_rank0", "logging_file",
+    "meta_file", "run_id", "run_name", "save_execute_config", "tracking", "tracking_uri",
+}  # fmt: skip
+# lowest value of settings that all bundles know by this name; None: above 0
+LIMITS: Mapping[str, float | None] = {
+    "epochs": 1, "batches_per_epoch": 1, "batch_size": 1, "val_batch_size": 1, "labelled_per_batch": 0, "seed": 0,
+    "num_workers": 0, "val_interval": 0, "width": 1, "levels": 1, "blocks": 0, "learning_rate": None, "pixdim": None,
+    "threshold": 0, "samples": 1, "tile": 2, "patience": 1,
+}  # fmt: skip
+LOCATOR = ComponentLocator()
+
+
+def running_parser() -> ConfigParser:
+    """The parser whose content is being evaluated.
+
+    MONAI hands the parts of a config nothing of the config itself, so it is found on the call stack.
+
+    Raises:
+        RuntimeError: not called from a config.
+    """
+    frame = inspect.currentframe()
+    while frame is not None:
+        parser = frame.f_locals.get("self")
+        if isinstance(parser, ConfigParser):
+            return parser
+        frame = frame.f_back
+    raise RuntimeError("not called while a config is evaluated")
+
+
+def check_config() -> None:
+    """Refuse a run whose config cannot be meant: the first entry of `initialize` in every bundle.
+
+    Under MONAI's command line, errors from here on end with their reason as the last line.
+
+    Raises:
+        ConfigError: unknown keys, values of the wrong type or out of range, arguments that a component does not take,
+            or a bundle made with another version; all of them at once.
+    """
+    error_hook.install()
+    parser = running_parser()
+    root = Path(parser.get_parsed_content("bundle_root"))
+    faults = key_faults(parser, root) + value_faults(parser.config, root) + argument_faults(parser)
+    if faults:
+        raise ConfigError("; ".join(faults))
+
+
+def walk(config: Any, key: str = "") -> Iterator[tuple[str, Any]]:
+    """Every key of a nested config, with "#" between levels, and its value."""
+    for name, value in config.items() if isinstance(config, dict) else enumerate(config):
+        inner = f"{key}#{name}" if key else str(name)
+        yield inner, value
+        if isinstance(value, (dict, list)):
+            yield from walk(value, inner)
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """Advice for a misspelt name, empty if nothing is close."""
+    close = get_close_matches(name, [*known], n=1)
+    return f"; did you mean {close[0]}?" if close else ""
+
+
+def config_files(bundle: Path) -> list[Path]:
+    """Every config of a bundle."""
+    return sorted(path for path in (bundle / "configs").rglob("*") if path.suffix in (".json", ".yaml", ".yml"))
+
+
+def known_keys(bundle: Path) -> set[str]:
+    """Top-level keys of all configs of a bundle, metadata apart."""
+    keys: set[str] = set()
+    for path in config_files(bundle):
+        if path.name == "metadata.json":
+            continue
+        for key in ConfigParser.load_config_file(path):
+            keys.add(key.lstrip("+").split("#")[0])
+    return keys
+
+
+def key_faults(parser: ConfigParser, bundle: Path) -> list[str]:
+    """Top-level keys that no config of the bundle has and to which nothing refers, such as `--epoch 3`."""
+    used = {reference.split("::")[0] for reference in references(parser.config)}
+    known = known_keys(bundle) | used | RUN_OPTIONS
+    unknown = [key for key in parser.config if key not in known]
+    return [f"--{key}: no such key{nearest(key, known - RUN_OPTIONS)}" for key in unknown]
+
+
+def references(config: Any) -> set[str]:
+    """Keys that the strings of a config refer to (`@key`), with "::" between levels."""
+    texts = [value for _, value in walk(config) if isinstance(value, str)]
+    return {reference for text in texts for reference in ReferenceResolver.match_refs_pattern(text)}
+
+
+def value_faults(config: Mapping[str, Any], bundle: Path) -> list[str]:
+    """Top-level values of another type than the bundle's own, or out of range."""
+    base = bundle / "configs" / BASES["train" not in config]
+    defaults = json.loads(base.read_text()) if base.is_file() else {}
+    faults = []
+    for key, value in config.items():
+        fault = _type_fault(value, defaults.get(key)) or _range_fault(value, key)
+        if fault:
+            faults.append(f"--{key} {value}: {fault}")
+    return faults
+
+
+def _type_fault(value: Any, default: Any) -> str:
+    if value is None or (isinstance(value, str) and value[:1] in ("$", "@", "%")):
+        return ""
+    if isinstance(default, bool):
+        return "" if isinstance(value, bool) else "write True or False"
+    if isinstance(default, int):
+        return "" if isinstance(value, int) and not isinstance(value, bool) else "a whole number is needed"
+    if isinstance(default, float):
+        return "" if isinstance(value, int | float) and not isinstance(value, bool) else "a number is needed"
+    if isinstance(default, list) and not isinstance(value, list | tuple):
+        return f"a list is needed, such as {json.dumps(default)}"
+    return ""
+
+
+def _range_fault(value: Any, key: str) -> str:
+    if key not in LIMITS or not isinstance(value, int | float) or isinstance(value, bool):
+        return ""
+    least = LIMITS[key]
+    if least is None:
+        return "" if value > 0 else "must be above 0"
+    return "" if value >= least else f"must be at least {least}"
+
+
+def argument_faults(parser: ConfigParser) -> list[str]:
+    """Arguments that the components of a config do not take."""
+    faults = []
+    for key, value in walk(parser.config):
+        if not ConfigComponent.is_instantiable(value) or value["_target_"][:1] in "@$%":
+            continue
+        takes = _parameters(pydoc.locate(ConfigComponent(value, locator=LOCATOR).resolve_module_name()))
+        for name in value:
+            if takes is not None and not name.startswith("_") and name not in takes:
+                faults.append(f"{key}: {value['_target_']} takes no {name}{nearest(name, takes)}")
+    return faults
+
+
+def _parameters(target: Any) -> set[str] | None:
+    """Names that a callable takes, those that it hands on to its base classes included; None: any."""
+    if target is None:
+        return None  # MONAI's own message on instantiation is clear
+    found: set[str] = set()
+    callables = [c.__init__ for c in target.__mro__ if "__init__" in vars(c)] if inspect.isclass(target) else [target]
+    for function in callables:
+        takes = inspect.signature(function).parameters
+        found |= takes.keys()
+        if not any(parameter.kind is parameter.VAR_KEYWORD for parameter in takes.values()):
+            return found
+    return None
+
+
+def settings() -> dict[str, Any]:
+    """What a tracker logs of the config that is being run: its literal top-level values, and the recipe of the data."""
+    parser = running_parser()
+    literal = {key: value for key, value in parser.config.items() if _is_setting(value)}
+    recipe = parser.get_parsed_content("recipe") if "recipe" in parser else {}
+    return dict(sorted({**literal, **recipe}.items()))
+
+
+def _is_setting(value: Any) -> bool:
+    if isinstance(value, list):
+        return all(isinstance(part, int | float) for part in value)
+    return isinstance(value, bool | int | float) or (isinstance(value, str) and value[:1] not in ("$", "@", "%"))

@@ -1,0 +1,351 @@
+"""Run folders: a training run makes a bundle of its own and leaves the one it was started from as it is.
+
+A run folder holds `configs/`, `models/model.pt`, `docs/README.md` (a card with data, command, commit, seed, hardware
+and scores) and `LICENSE`, as every bundle does, beside `logs/` and `train_state.pt` for `--resume True`.
+"""
+
+from __future__ import annotations
+
+import copy
+import json
+import logging
+import os
+import shutil
+import time
+from collections.abc import Mapping
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import ignite.distributed as idist
+import torch
+from ignite.engine import Events
+from monai.bundle import ConfigParser
+from monai.config import PathLike
+from monai.engines import Evaluator
+from torch import nn
+
+from transeg.bundle.card import run_card
+from transeg.bundle.config import references, running_parser
+from transeg.engines.trainer import AlternatingTrainer
+from transeg.engines.weights import load_weights
+from transeg.errors import RunError
+from transeg.files import atomic
+
+logger = logging.getLogger(__name__)
+
+WEIGHTS = Path("models", "model.pt")
+STATE = "train_state.pt"
+
+
+def new_run_dir(bundle_root: PathLike, runs: PathLike = "runs") -> str:
+    """Name a new run folder, `runs/<bundle>/<date>_<time>`; the same one for all processes."""
+    name = f"{datetime.now():%Y-%m-%d_%H-%M-%S}"
+    folder = Path(runs, bundle_name(bundle_root), name)
+    number = 1
+    while folder.exists():
+        number += 1
+        folder = folder.with_name(f"{name}_{number}")
+    return str(idist.broadcast(str(folder), src=0) if idist.get_world_size() > 1 else folder)
+
+
+def bundle_name(root: PathLike) -> str:
+    """Name of the bundle that a folder is, or was trained from."""
+    return str(_metadata(Path(root)).get("bundle", Path(root).resolve().name))
+
+
+def check_run(bundle_root: PathLike, start: PathLike | None = None, resume: bool = False) -> None:
+    """Refuse a training run that would overwrite another one or cannot begin, before anything is loaded.
+
+    Called while the config is evaluated. A run folder that is not given is not looked at: its name will be new.
+
+    Args:
+        bundle_root: folder of the bundle.
+        start: bundle or run folder whose weights to begin from.
+        resume: whether to go on with the run of the folder.
+
+    Raises:
+        RunError: the folder belongs to another run or method, is not writable or lacks what is to be resumed; or
+            `start` has no weights, or those of another method.
+    """
+    method = method_of(bundle_root)
+    given = running_parser().config.get("run_dir")
+    if start is not None:
+        _check_start(Path(start), method)
+    if not isinstance(given, str) or given.startswith(("$", "@")):
+        if resume:
+            runs = sorted(Path("runs", bundle_name(bundle_root)).glob(f"*/{STATE}"))
+            latest = f"; the latest is {runs[-1].parent}" if runs else ""
+            raise RunError(f"resume: name the run folder to go on with by --run_dir{latest}")
+        return
+    if int(os.environ.get("RANK", 0)) == 0:
+        _check_folder(Path(given), method, resume)
+
+
+def method_of(root: PathLike) -> str:
+    """Method of a bundle or run folder.
+
+    Raises:
+        RunError: no metadata, or none that tells a method.
+    """
+    method = _metadata(Path(root)).get("method")
+    if not method:
+        raise RunError(
+            f"{root}: configs/metadata.json tells no method; name a bundle or run folder made with this version of "
+            "transeg (a bundle of an older version needs that version, or download its present version)"
+        )
+    return str(method)
+
+
+def _check_start(start: Path, method: str) -> None:
+    if not (start / WEIGHTS).is_file():
+        raise RunError(f"start: {start / WEIGHTS}: no such file; name a bundle or run folder that has weights")
+    if method_of(start) != method:
+        raise RunError(f"start: {start} holds weights of the method {method_of(start)}, this run is of {method}")
+
+
+def _check_folder(folder: Path, method: str, resume: bool) -> None:
+    if folder.is_file():
+        raise RunError(f"run_dir: {folder} is a file; name a new folder")
+    if resume:
+        if not (folder / STATE).is_file():
+            raise RunError(f"resume: {folder / STATE}: no such file, so no run can go on there; leave out --resume")
+        if not (folder / "configs" / "inference.json").is_file():
+            raise RunError(f"resume: {folder} has lost its configs; start a new run with --start {folder}")
+        if method_of(folder) != method:
+            raise RunError(f"resume: {folder} is a run of the method {method_of(folder)}, not of {method}")
+    elif folder.is_dir() and any(folder.iterdir()):
+        raise RunError(f"run_dir: {folder} is not empty; name a new folder, or go on with its run by --resume True")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with atomic(folder / ".writable") as probe:
+            probe.write_text("")
+        (folder / ".writable").unlink()
+    except OSError as error:
+        raise RunError(f"run_dir: cannot write to {folder} ({error.strerror}); name another folder") from error
+
+
+def _metadata(root: Path) -> dict[str, Any]:
+    path = root / "configs" / "metadata.json"
+    return json.loads(path.read_text()) if path.is_file() else {}
+
+
+class RunFolder:
+    """Makes the run folder of a training run a bundle: configs at the start, a card at the end.
+
+    Its place in the list of handlers does not matter. A run that begins from weights (`start`) and is validated scores
+    these first and replaces them only by better ones.
+
+    Args:
+        path: the run folder.
+        bundle_root: bundle that the run is started from; its files are not changed.
+        network: the network whose weights are exported.
+        recipe: of the data.
+        validator: scores weights by its key metric.
+        start: bundle or run folder whose weights to begin from.
+        start_required: refuse a run without `start`.
+        resume: go on with the run in the folder.
+        promote: at the end, put the weights in place of those of `bundle_root` if they score better; the previous
+            ones are kept in `models/previous`. For MONAI Label, which reads the weights of the bundle.
+
+    Raises:
+        RunError: no `start` although one is required.
+        ValueError: `promote` without a validator that has a key metric.
+    """
+
+    def __init__(
+        self,
+        path: PathLike,
+        bundle_root: PathLike,
+        network: nn.Module,
+        recipe: Mapping[str, Any],
+        validator: Evaluator | None = None,
+        start: PathLike | None = None,
+        start_required: bool = False,
+        resume: bool = False,
+        promote: bool = False,
+    ) -> None:
+        self.path, self.root, self.network, self.recipe = Path(path), Path(bundle_root), network, dict(recipe)
+        self.validator = validator
+        self.start = None if start is None else Path(start)
+        self.resume, self.promote = resume, promote
+        if start_required and self.start is None:
+            raise RunError("this run begins from the weights of another one; name its run folder by --start")
+        if promote and (validator is None or validator.state.key_metric_name is None):
+            raise ValueError("promote: needs a validator with a key metric")
+        parser = running_parser()
+        self.config = {key: value for key, value in parser.config.items() if key != "_meta_"}
+        self.facts = {key: self._fact(parser, key) for key in shared_facts(self.config)}
+        self._started_at: float | None = None
+        self._before: float | None = None
+
+    @staticmethod
+    def _fact(parser: ConfigParser, key: str) -> Any:
+        value = copy.deepcopy(parser.config[key])
+        return parser.get_parsed_content(key) if isinstance(value, str) and value[:1] in "$@" else value
+
+    def attach(self, engine: AlternatingTrainer) -> None:
+        """Register with a trainer."""
+        engine.add_event_handler(Events.STARTED, self._begin)
+
+    def _begin(self, engine: AlternatingTrainer) -> None:
+        if self._started_at is not None:  # federated rounds start the same trainer again and again
+            return
+        self._started_at = time.time()
+        engine.add_event_handler(Events.COMPLETED, self._end)  # only now, to be the last one
+        if idist.get_rank() == 0:
+            logger.info("Run folder: %s", self.path)
+            if not self.resume:
+                self._write_configs()
+                self._write_card(engine, scores={})
+        if self.start is not None and not self.resume:
+            load_weights(self.network, self.start / WEIGHTS)
+            if self.validator is not None and self.validator.state.key_metric_name is not None:
+                self._keep_start(engine)
+        if self.promote and (self.root / WEIGHTS).is_file():
+            self._before = self._score(self.root / WEIGHTS)
+
+    def _keep_start(self, engine: AlternatingTrainer) -> None:
+        """The starting weights are the best ones until others score better."""
+        assert self.start is not None
+        assert self.validator is not None
+        score = self._score(self.start / WEIGHTS)
+        self.validator.state.best_metric, self.validator.state.best_metric_epoch = score, 0
+        if idist.get_rank() == 0:
+            (self.path / WEIGHTS).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(self.start / WEIGHTS, self.path / WEIGHTS)
+        name = self.validator.state.key_metric_name
+        logger.info("Starting weights %s: %s %.4f", self.start / WEIGHTS, name, score)
+
+    def _score(self, weights: Path) -> float:
+        """Key metric of weights; network and validator stay as they were."""
+        assert self.validator is not None
+        validator, kept = self.validator, copy.deepcopy(self.network.state_dict())
+        best = validator.state.best_metric, validator.state.best_metric_epoch
+        load_weights(self.network, weights)
+        validator.scoring = True  # BestModelSaver then saves nothing
+        try:
+            validator.run()
+        finally:
+            validator.scoring = False
+            self.network.load_state_dict(kept)
+        score = float(validator.state.metrics[validator.state.key_metric_name])
+        validator.state.best_metric, validator.state.best_metric_epoch = best
+        return score
+
+    def _end(self, engine: AlternatingTrainer) -> None:
+        if self.promote:
+            self._promote()
+        if idist.get_rank() == 0:
+            scores = {} if self.validator is None else dict(self.validator.state.metrics)
+            self._write_card(engine, scores)
+            logger.info("Run folder: %s", self.path)
+
+    def _promote(self) -> None:
+        after = self._score(self.path / WEIGHTS)
+        target = self.root / WEIGHTS
+        if idist.get_rank() > 0:
+            return
+        if self._before is not None and after <= self._before:
+            logger.warning(
+                "The weights are kept: the new ones score %.4f, those of %s %.4f. The new ones stay in %s.",
+                after, target, self._before, self.path / WEIGHTS,
+            )  # fmt: skip
+            return
+        if target.is_file():
+            previous = target.parent / "previous" / f"{self.path.name}.pt"
+            previous.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(target, previous)
+            logger.info("The previous weights are kept as %s.", previous)
+        with atomic(target) as partial:
+            shutil.copyfile(self.path / WEIGHTS, partial)
+        before = "none before" if self._before is None else f"before {self._before:.4f}"
+        logger.info("New weights in %s: score %.4f (%s).", target, after, before)
+
+    # What makes it a bundle
+
+    def _write_configs(self) -> None:
+        source, target = self.root / "configs", self.path / "configs"
+        shutil.copytree(source, target, dirs_exist_ok=True)
+        (self.path / "models").mkdir(parents=True, exist_ok=True)
+        if (self.root / "LICENSE").is_file():
+            shutil.copyfile(self.root / "LICENSE", self.path / "LICENSE")
+        inference = json.loads((source / "inference.json").read_text())
+        inference |= {key: value for key, value in self.facts.items() if self.config[key] != inference.get(key)}
+        inference |= {"recipe": self.recipe, "bundle_root": self._root_of("inference")}
+        _write(target / "inference.json", inference)
+        train = {key: self.config[key] for key in self.config if key not in ("run_dir", "start", "resume")}
+        defaults = json.loads((source / "train.json").read_text())
+        train |= {key: defaults[key] for key in ("run_dir", "start", "resume") if key in defaults}
+        _write(target / "train.json", train | {"bundle_root": self._root_of("train")})
+        _write(target / "metadata.json", run_metadata(_metadata(self.root), self.recipe, bundle_name(self.root)))
+
+    def _root_of(self, config: str) -> str:
+        places = [".", self.path.as_posix(), self.path.resolve().as_posix()]
+        listed = ", ".join(repr(place) for place in dict.fromkeys(places))
+        return f"$next((p for p in ({listed}) if os.path.isfile(p + '/configs/{config}.json')), '.')"
+
+    def _write_card(self, engine: AlternatingTrainer, scores: Mapping[str, float]) -> None:
+        began = self._started_at or time.time()
+        panels = sorted((self.path / "logs" / "panels").glob("*.png"))
+        (self.path / "docs").mkdir(parents=True, exist_ok=True)
+        if panels:
+            shutil.copyfile(panels[-1], self.path / "docs" / "panel.png")
+        text = run_card(
+            _metadata(self.path),
+            bundle=bundle_name(self.root),
+            datalist=Path(str(self.config.get("dataset_dir", ""))) / "datalist.json",
+            recipe=self.recipe,
+            config=self.config,
+            seed=engine.seed,
+            epoch=engine.state.epoch,
+            iterations=engine.state.iteration,
+            seconds=time.time() - began,
+            device=str(engine.state.device),
+            scores=scores,
+            picture="panel.png" if panels else None,
+        )
+        with atomic(self.path / "docs" / "README.md") as partial:
+            partial.write_text(text, encoding="utf-8")
+        (self.path / "docs" / "data_license.txt").write_text(
+            "The data of this training run are described in README.md; their licence is that of their owner.\n"
+        )
+
+
+def shared_facts(config: Mapping[str, Any]) -> list[str]:
+    """Keys that training and inference must share: the network and, directly or not, what it refers to.
+
+    Not the recipe, which inference reads from its own config.
+    """
+    found: list[str] = []
+    waiting = ["network_def"]
+    while waiting:
+        key = waiting.pop()
+        if key in config and key not in (*found, "recipe"):
+            found.append(key)
+            waiting += [reference.split("::")[0] for reference in references({"": config[key]})]
+    return found
+
+
+def run_metadata(metadata: Mapping[str, Any], recipe: Mapping[str, Any], bundle: str) -> dict[str, Any]:
+    """Metadata of a bundle for the channels and labels of a recipe."""
+    made = copy.deepcopy(dict(metadata)) | {"bundle": bundle, "version": "0.1.0"}
+    made["changelog"] = {"0.1.0": f"a training run of {bundle}"}
+    formats = made["network_data_format"]
+    image, pred = formats["inputs"]["image"], formats["outputs"]["pred"]
+    image["num_channels"] = len(recipe["channels"])
+    image["channel_def"] = {str(index): name for index, name in enumerate(recipe["channels"])}
+    pred["channel_def"] = {str(value): name for value, name in enumerate(recipe["labels"])}
+    return made
+
+
+def _write(path: Path, config: Mapping[str, Any]) -> None:
+    with atomic(path) as partial:
+        partial.write_text(json.dumps(config, indent=4, ensure_ascii=False, default=_as_text) + "\n", encoding="utf-8")
+
+
+def _as_text(value: Any) -> Any:
+    """What others set in a config as objects: a device, an array, a path."""
+    if isinstance(value, torch.device):
+        return f"$torch.device('{value}')"
+    return str(value)

@@ -1,0 +1,91 @@
+"""The recipe: how volumes became what a network sees. Written by the preparation, read by training and inference.
+
+A small mapping: "method", "channels" (names in order), "image_size" (voxels of a whole slice or volume), "pixdim" (mm),
+"labels" (names, background first) and what else the preparation of a method decides. It lies in the datalist of
+prepared data and in `inference.json` beside the weights.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from monai.config import PathLike
+
+from transeg.errors import DataError
+
+logger = logging.getLogger(__name__)
+
+Recipe = dict[str, Any]
+
+
+def load_recipe(datalist: PathLike, bundle_root: PathLike) -> Recipe:
+    """Recipe of prepared data; where there is none, that of the bundle, by which whole studies are then prepared.
+
+    Args:
+        datalist: of the prepared data; may be missing.
+        bundle_root: folder of a bundle, or of a training run.
+
+    Raises:
+        DataError: data prepared for another method than the bundle's.
+    """
+    own = bundle_recipe(bundle_root)
+    path = Path(datalist)
+    if not path.is_file():
+        return own
+    try:
+        found = json.loads(path.read_text(encoding="utf-8-sig")).get("recipe")
+    except (ValueError, AttributeError):
+        return own  # reading its lists tells what is wrong with it
+    if found is None:
+        logger.warning("%s: no recipe in it; assuming that of %s: %s", path, bundle_root, own)
+        return own
+    if found["method"] != own["method"]:
+        raise DataError(
+            f"{path}: prepared for the method {found['method']}, but {bundle_root} is one of {own['method']}; prepare "
+            "the data with the command that its model card names"
+        )
+    return own | found
+
+
+def bundle_recipe(bundle_root: PathLike) -> Recipe:
+    """Recipe in a bundle's `inference.json`.
+
+    Raises:
+        DataError: no such file, or no recipe in it.
+    """
+    path = Path(bundle_root) / "configs" / "inference.json"
+    try:
+        return json.loads(path.read_text())["recipe"]
+    except (OSError, ValueError, KeyError) as error:
+        raise DataError(
+            f"{path}: no recipe ({error!r}); a bundle made with an older version of transeg needs that version, or "
+            "download its present version"
+        ) from error
+
+
+def check_recipe(recipe: Mapping[str, Any], where: str, **values: Any) -> None:
+    """Compare settings of a run with the recipe of its data or weights.
+
+    Args:
+        recipe: of the data or weights.
+        where: what has this recipe, for the message.
+        values: settings by name.
+
+    Raises:
+        DataError: a setting that the recipe has with another value; the message names both.
+    """
+    for name, value in values.items():
+        expected = recipe.get(name, value)
+        if _plain(value) != _plain(expected):
+            raise DataError(
+                f"{name} is {value} in the config, but {expected} in {where}; leave {name} out, or prepare the data "
+                f"(or choose weights) with {name} {value}"
+            )
+
+
+def _plain(value: Any) -> Any:
+    return [*value] if isinstance(value, list | tuple) else value
