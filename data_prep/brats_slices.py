@@ -22,6 +22,7 @@ from typing import Annotated, Literal
 
 import numpy as np
 import typer
+from transeg.errors import UserError
 from transeg.methods.pathogan.slices import BrainSlices
 
 from data_prep.brats import channels_of, cut_case, find_cases, patterns_of
@@ -42,7 +43,7 @@ def split_slices(lists: dict[str, list[dict]], presence: float, absence: float, 
         ValueError: a share outside (0, 1).
     """
     if not (0 < presence < 1 and 0 < absence < 1):
-        raise ValueError(f"shares of the slices for training: {presence:g} and {absence:g}, must lie between 0 and 1")
+        raise UserError(f"shares of the slices for training: {presence:g} and {absence:g}, must lie between 0 and 1")
     rng = np.random.default_rng((seed, 2))
     for suffix, share in (("", presence), ("_absence", absence)):
         items = lists["training" + suffix]
@@ -93,7 +94,7 @@ def prepare(
     options = {name: str(value) if isinstance(value, Path) else value for name, value in locals().items()}
     by_slice = split == "slices"
     if by_slice and test_cases:
-        raise ValueError("--test-cases chooses patients and --split slices draws slices; leave one of them out")
+        raise UserError("--test-cases chooses patients and --split slices draws slices; leave one of them out")
     names = channels_of(channels)
     cut = BrainSlices(len(names), pixdim, size, first, last, min_tumour, zero_background)
     cases = find_cases(data, names, patterns_of(pattern or ()))

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import logging
 import os
-import sys
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -25,15 +24,12 @@ import typer
 from tqdm import tqdm
 from transeg.data.datalist import write_datalist
 from transeg.data.slices import CaseSlices, write_slices
-from transeg.transforms.load import VolumeError
+from transeg.error_hook import exit_with_reason
+from transeg.errors import CasesFailedError, UserError, reason, root_cause
 
 logger = logging.getLogger(__name__)
 
 SPLITS = ("training", "validation", "test")
-
-
-class CasesFailedError(RuntimeError):
-    """Some cases could not be prepared; the message lists each with its reason. The others are done."""
 
 
 @dataclass(frozen=True)
@@ -119,7 +115,7 @@ def prepare_cases(
     kept, failed = write_cases(cases, make, out, workers)
     training = [case.name for case in cases if case.name in kept and splits[case.name] == "training"]
     if not any(kept[name].presence for name in {*training, *also_training} & set(kept)):
-        raise ValueError("no slice with a lesion in the training volumes, so nothing to learn from" + _listed(failed))
+        raise UserError("no slice with a lesion in the training volumes, so nothing to learn from" + _listed(failed))
     with_label = {case.name for case in cases if case.label}
     eligible = [name for name in training if name in with_label and (graded or kept[name].presence)]
     labelled = _choose_labelled(eligible, len(training), labelled_fraction, labelled_count, labelled_cases, seed)
@@ -184,7 +180,8 @@ def write_cases(
 def raise_failed(failed: Mapping[str, str], cases: int) -> None:
     """Raise CasesFailedError with the reason of each case that failed, if any of that many cases did."""
     if failed:
-        raise CasesFailedError(f"{len(failed)} of {cases} cases failed, the others are done:{_listed(failed)}")
+        listed = _listed(failed)
+        raise CasesFailedError(f"{len(failed)} of {cases} cases failed; the remaining cases were processed:{listed}")
 
 
 def _listed(failed: Mapping[str, str]) -> str:
@@ -208,12 +205,10 @@ def _prepare_case(case: Case, make: Callable[[Case], CaseSlices], out: Path) -> 
         slices = make(case)
         presence, absence = write_slices(out, case.name, slices)
     except Exception as error:  # one bad case must not stop the others
-        while not isinstance(error, VolumeError) and error.__cause__ is not None:
-            error = error.__cause__  # monai wraps what a transform raises
-        if isinstance(error, VolumeError):
-            return str(error)
-        logger.exception("%s", case.name, exc_info=error)
-        return f"{type(error).__name__}: {error}"
+        cause = root_cause(error)
+        if not isinstance(cause, UserError):
+            logger.exception("%s", case.name, exc_info=cause)
+        return reason(cause)
     return Kept(presence, absence, slices.dropped)
 
 
@@ -224,7 +219,7 @@ def _choose_labelled(
     if names:
         unknown = sorted(set(names) - set(eligible))
         if unknown:
-            raise ValueError(
+            raise UserError(
                 f"no training volume with a lesion is named {', '.join(unknown)}; choose labelled volumes from: "
                 f"{', '.join(eligible)}"
             )
@@ -232,7 +227,7 @@ def _choose_labelled(
     if count is None:
         count = min(len(eligible), max(1, round(fraction * volumes)))
     if not 0 <= count <= len(eligible):
-        raise ValueError(f"{count} labelled volumes wanted, but {len(eligible)} training volumes show a lesion")
+        raise UserError(f"{count} labelled volumes wanted, but {len(eligible)} training volumes show a lesion")
     return set(np.random.default_rng((seed, 1)).permutation(eligible)[:count].tolist())
 
 
@@ -269,13 +264,11 @@ def unique_names(names: Iterable[str]) -> None:
     """Raise ValueError if two cases share a name, since their stacks would overwrite each other."""
     double = sorted(name for name, count in Counter(names).items() if count > 1)
     if double:
-        raise ValueError(f"several cases are named {', '.join(double)}; rename their folders or prepare them apart")
+        raise UserError(f"several cases are named {', '.join(double)}; rename their folders or prepare them apart")
 
 
 def run_command(prepare: Callable[..., Path]) -> None:
-    """Run a command line; errors of the user's data become one message and exit status 1."""
+    """Run a command line; the user's errors become one message and exit status 1."""
     logging.basicConfig(format="%(levelname)s: %(message)s")
-    try:
+    with exit_with_reason():
         typer.run(prepare)
-    except (CasesFailedError, OSError, ValueError) as error:
-        sys.exit(f"error: {error}")

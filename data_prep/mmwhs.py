@@ -26,6 +26,7 @@ import numpy as np
 import typer
 from transeg.data.datalist import write_datalist
 from transeg.data.slices import CaseSlices
+from transeg.errors import UserError
 from transeg.methods.cardiac.preprocessing import HEART_CLASSES
 from transeg.methods.cardiac.volumes import CardiacVolumes
 
@@ -91,12 +92,12 @@ def choose_roles(
     """
     for share in real_fraction.values():
         if not 0 < share <= 1:
-            raise ValueError(f"--real-fraction {share:g} is no share; choose one above 0 up to 1")
+            raise UserError(f"--real-fraction {share:g} is no share; choose one above 0 up to 1")
     if not 0 <= extra <= 1:
-        raise ValueError(f"--extra {extra:g} is no share; choose one from 0 to 1")
+        raise UserError(f"--extra {extra:g} is no share; choose one from 0 to 1")
     labelled = {m: [case for case in cases if case.group == m and case.label] for m in MODALITIES}
     if not all(labelled.values()):
-        raise ValueError("a modality has no file _label.nii.gz, so nothing can be split; correct --data")
+        raise UserError("a modality has no file _label.nii.gz, so nothing can be split; correct --data")
     count = min(len(found) for found in labelled.values())
     roles: dict[str, str] = {}
     for stream, (modality, found) in enumerate(labelled.items()):
@@ -193,7 +194,7 @@ def prepare(
     print(f"wrote {path}")
     raise_failed(failed, len(cases))
     if not (lists["training_ct"] and lists["training_mr"]):
-        raise ValueError("no training volume of a modality; take more volumes or lower the shares of the other sets")
+        raise UserError("no training volume of a modality; take more volumes or lower the shares of the other sets")
     return path
 
 

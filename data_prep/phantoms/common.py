@@ -16,6 +16,7 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 from scipy.ndimage import gaussian_filter, map_coordinates
+from transeg.errors import UserError
 
 Field = Callable[[np.ndarray], np.ndarray]
 MARKER = "phantoms.json"
@@ -28,7 +29,7 @@ def triple(value: float | Sequence[float]) -> tuple[float, float, float]:
     """One number for all three axes, or one for each."""
     values = (value,) * 3 if np.isscalar(value) else tuple(value)
     if len(values) != 3 or not all(v > 0 for v in values):
-        raise ValueError(f"expected one or three positive numbers, got {value}")
+        raise UserError(f"expected one or three positive numbers, got {value}")
     return values
 
 
@@ -42,7 +43,7 @@ def grid(shape: Sequence[int], spacing: float | Sequence[float]) -> tuple[np.nda
     """
     spacing = triple(spacing)
     if len(shape) != 3 or min(shape) < 8:
-        raise ValueError(f"shape must be three sizes of at least 8 voxels, got {tuple(shape)}")
+        raise UserError(f"shape must be three sizes of at least 8 voxels, got {tuple(shape)}")
     direction = (-1.0, -1.0, 1.0)
     axes = [
         (s * d * (np.arange(n) - (n - 1) / 2)).astype(np.float32)

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 import torch
 from ignite.engine import Events
+from transeg.errors import RunError
 
 from data_prep.mmwhs import prepare
 from data_prep.phantoms.heart import heart_phantom, write_heart
@@ -33,8 +34,9 @@ def hearts(tmp_path_factory):
 
 def trained(data, folder, *overlays, epochs=4, **options):
     """Trainer at the end of a training of an iteration an epoch, and who played in each epoch on which terms."""
-    places = {"dataset_dir": str(data), "ckpt_dir": str(folder / "models"), "output_dir": str(folder / "eval")}
-    parser = parser_of(BUNDLE, "train.json", *overlays, epochs=epochs, batches_per_epoch=1, **SMALL, **places, **options)
+    places = {"dataset_dir": str(data), "run_dir": str(folder)}
+    small = {**SMALL, "epochs": epochs, "batches_per_epoch": 1}
+    parser = parser_of(BUNDLE, "train.json", *overlays, **small, **places, **options)
     parser.get_parsed_content("initialize")
     trainer, terms = parser.get_parsed_content("train#trainer"), []
     before = {key: value.clone() for key, value in trainer.network.state_dict().items()}
@@ -55,9 +57,9 @@ def test_phases_follow_one_another(hearts, tmp_path):
     assert terms == [REAL, TRANSLATION, ALL, ALL]
     assert changed == {"g_ct_to_mr", "g_mr_to_ct", "s_ct", "s_mr"}
     assert all(np.isfinite(float(value)) for value in trainer.state.output["terms"].values())
-    for folder, names in ((tmp_path / "models", ["model.pt", "train_state.pt"]), (tmp_path / "eval/panels", None)):
-        found = sorted(path.name for path in folder.iterdir())
-        assert found == (names or [f"epoch_{k:04d}.png" for k in range(1, 5)])
+    assert (tmp_path / "models/model.pt").is_file()
+    panels = sorted(path.name for path in (tmp_path / "logs/panels").iterdir())
+    assert panels == [f"epoch_{k:04d}.png" for k in range(1, 5)]
 
 
 def test_baselines(hearts, tmp_path):
@@ -66,10 +68,12 @@ def test_baselines(hearts, tmp_path):
     _, terms, _ = trained(hearts, tmp_path / "none", "baselines/no_shape.json", segmenter_epochs=1)
     assert terms == [REAL, TRANSLATION, TRANSLATION, TRANSLATION]
 
-    start = tmp_path / "none/models/model.pt"
-    _, terms, changed = trained(hearts, tmp_path / "ada", "baselines/ada.json", epochs=1, start=str(start))
-    assert (terms, changed) == ([{term for term in ALL if "segmenters" in term}], {"s_ct", "s_mr"})
-    first, last = (torch.load(path, weights_only=True) for path in (start, tmp_path / "ada/models/model.pt"))
+    with pytest.raises(RunError, match="--start"):
+        trained(hearts, tmp_path / "alone", "baselines/ada.json", epochs=1)
+    start = tmp_path / "none"
+    _, terms, _ = trained(hearts, tmp_path / "ada", "baselines/ada.json", epochs=1, start=str(start))
+    assert terms == [{term for term in ALL if "segmenters" in term}]
+    first, last = (torch.load(run / "models/model.pt", weights_only=True) for run in (start, tmp_path / "ada"))
     assert all(torch.equal(value, last[key]) for key, value in first.items() if key.startswith("g_"))
 
 
@@ -130,17 +134,18 @@ def test_the_modality_of_each_scan_is_told(hearts, tmp_path):
         assert mask.any()
 
 
-def test_s_score_is_that_of_the_judge(hearts, tmp_path):
+def test_s_score_is_that_of_the_scorer(hearts, tmp_path):
     torch.manual_seed(0)
     network = parser_of(BUNDLE, "inference.json", **SMALL).get_parsed_content("network_def")
     torch.save(network.state_dict(), tmp_path / "model.pt")
     for parameter in network.s_mr.decoder[-1].layers[-1].parameters():
         torch.nn.init.zeros_(parameter)
     network.s_mr.decoder[-1].layers[-1].bias.data[3] = 1.0  # LV everywhere
-    torch.save(network.state_dict(), tmp_path / "judge.pt")
+    (tmp_path / "scorer/models").mkdir(parents=True)
+    torch.save(network.state_dict(), tmp_path / "scorer/models/model.pt")
     configs = ["inference.json", "evaluate.json", "s_score.json"]
     options = {**SMALL, "output_dir": str(tmp_path / "out"), "run_id": "evaluating", "modality": "ct"}
-    options |= {"handlers#0#path": str(tmp_path / "model.pt"), "judge_path": str(tmp_path / "judge.pt")}
+    options |= {"handlers#0#path": str(tmp_path / "model.pt"), "scorer_run": str(tmp_path / "scorer")}
     evaluation = workflow(BUNDLE, "infer", configs, hearts, **options)
     evaluation.run()
     header, row = (tmp_path / "out/val_mean_dice_raw.csv").read_text().splitlines()

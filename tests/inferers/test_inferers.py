@@ -1,4 +1,4 @@
-"""Inference by halves or in tiles leaves no trace of the cuts."""
+"""Inference by halves or in tiles leaves no seams."""
 
 import pytest
 import torch

@@ -1,7 +1,6 @@
 """Tables and pictures for whole cases, on the grids that inference has them on."""
 
 import csv
-from concurrent.futures import ThreadPoolExecutor
 
 import nibabel as nib
 import numpy as np
@@ -13,7 +12,7 @@ from PIL import Image
 from transeg.methods.cardiac.reports import MissingRegionsd, RegionChangeReportd
 from transeg.methods.thigh.preprocessing import body_mask, thigh_preprocessing
 from transeg.methods.thigh.reports import MeasureLegsd, MuscleCompartmentd
-from transeg.transforms.reports import TrustReportd, write_rows
+from transeg.transforms.reports import TrustReportd
 
 from data_prep.phantoms import thigh_phantom
 
@@ -146,19 +145,3 @@ def test_missing_regions_are_told(caplog):
     caplog.clear()
     MissingRegionsd("pred", ("LV",))(item)
     assert not caplog.text
-
-
-def test_rows_of_another_table_are_not_mixed(tmp_path):
-    write_rows(tmp_path / "a.csv", ("case", "x"), [{"case": "1", "x": 2}])
-    with pytest.raises(ValueError, match="other columns"):
-        write_rows(tmp_path / "a.csv", ("case", "y"), [{"case": "1", "y": 2}])
-    assert rows(tmp_path / "a.csv") == [{"case": "1", "x": "2"}]
-
-
-def test_several_writers_take_turns(tmp_path):
-    def write(k):
-        write_rows(tmp_path / "a.csv", ("case", "x"), [{"case": str(k), "x": k}])
-
-    with ThreadPoolExecutor(8) as pool:
-        list(pool.map(write, range(40)))
-    assert {row["case"] for row in rows(tmp_path / "a.csv")} == {str(k) for k in range(40)}

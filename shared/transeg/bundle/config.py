@@ -5,7 +5,6 @@ from __future__ import annotations
 import inspect
 import json
 import pydoc
-import sys
 from collections.abc import Iterable, Iterator, Mapping
 from difflib import get_close_matches
 from pathlib import Path
@@ -57,8 +56,7 @@ def check_config() -> None:
         ConfigError: unknown keys, values of the wrong type or out of range, arguments that a component does not take,
             or a bundle made with another version; all of them at once.
     """
-    if Path(*sys.argv[:1]).parts[-3:] == ("monai", "bundle", "__main__.py"):
-        error_hook.install()
+    error_hook.install()
     parser = running_parser()
     root = Path(parser.get_parsed_content("bundle_root"))
     faults = key_faults(parser, root) + value_faults(parser.config, root) + argument_faults(parser)

@@ -4,10 +4,11 @@ import nibabel as nib
 import numpy as np
 import pytest
 import torch
+from transeg.errors import VolumeError
 from transeg.methods.pathogan.networks import PathoGANNet
 from transeg.methods.pathogan.synthesis import Synthesised, synthesis_output
 from transeg.transforms.brain import brain_preprocessing
-from transeg.transforms.load import LoadVolumed, VolumeError
+from transeg.transforms.load import LoadVolumed
 
 SIZE = (32, 32)
 FIRST, LAST = 12, 20  # mm above the lowest slice: slices 3 to 5 of 4 mm

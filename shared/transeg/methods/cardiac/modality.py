@@ -13,9 +13,9 @@ from monai.config import KeysCollection
 from monai.data import MetaTensor
 from monai.transforms import MapTransform
 
+from transeg.errors import VolumeError
 from transeg.transforms.centre import file_name
 from transeg.transforms.intensity import ScaleRanged, WindowRanged
-from transeg.transforms.load import VolumeError
 
 logger = logging.getLogger(__name__)
 
@@ -45,14 +45,14 @@ def detect_modality(image: MetaTensor) -> str:
     return modality
 
 
-def check_translation_direction(modality: str, to: str) -> None:
+def check_translation_direction(modality: str, target_modality: str) -> None:
     """Check that a translation knows what it begins from, and goes to the other modality.
 
     Raises:
         ValueError: "auto" or the same twice, or anything else than "ct" and "mr".
     """
-    if {modality, to} == {modality} or to not in MODALITIES:
-        raise ValueError(f'a translation from {modality!r} cannot go to {to!r}: leave "to" out')
+    if {modality, target_modality} == {modality} or target_modality not in MODALITIES:
+        raise ValueError(f"a translation from {modality!r} cannot go to {target_modality!r}: leave target_modality out")
     if modality not in MODALITIES:
         raise ValueError(f'a translation begins from one modality, not {modality!r}: set modality to "ct" or "mr"')
 

@@ -7,7 +7,6 @@ import io
 import json
 import logging
 import math
-import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -20,6 +19,7 @@ from monai.config import PathLike
 from monai.data import MetaTensor
 from nibabel import aff2axcodes
 
+from transeg.files import case_name, write_text
 from transeg.methods.pathogan.slice_scores import (
     PatientScore,
     SliceScore,
@@ -29,7 +29,6 @@ from transeg.methods.pathogan.slice_scores import (
     summarise_patients,
 )
 from transeg.transforms.intensity import foreground_mask
-from transeg.transforms.outputs import case_name
 
 logger = logging.getLogger(__name__)
 
@@ -128,13 +127,12 @@ class SliceScoreSaver:
         summary = summarise_patients(list(patients.values()))
         engine.state.metrics.update(_figures(summary))
         if idist.get_rank() == 0:
-            self.save_dir.mkdir(parents=True, exist_ok=True)
             rows = [{"case": case} | score._asdict() for case, patient in patients.items() for score in patient.slices]
-            _replace(self.save_dir / "slices.csv", _table(("case", *SliceScore._fields), rows))
+            write_text(self.save_dir / "slices.csv", _table(("case", *SliceScore._fields), rows))
             rows = [{"case": case} | _patient_row(patient) for case, patient in patients.items()]
-            _replace(self.save_dir / "patients.csv", _table(("case", *PATIENT), rows))
+            write_text(self.save_dir / "patients.csv", _table(("case", *PATIENT), rows))
             text = json.dumps(_without_nan(self.settings | asdict(summary)), indent=1) + "\n"
-            _replace(self.save_dir / "slices_summary.json", text)
+            write_text(self.save_dir / "slices_summary.json", text)
 
 
 def _patient_row(patient: PatientScore) -> dict[str, Any]:
@@ -166,10 +164,3 @@ def _without_nan(value: Any) -> Any:
     if isinstance(value, dict):
         return {name: _without_nan(part) for name, part in value.items()}
     return None if isinstance(value, float) and math.isnan(value) else value
-
-
-def _replace(path: Path, text: str) -> None:
-    """Write a whole file or none."""
-    partial = path.with_name(f".partial_{path.name}")
-    partial.write_text(text, encoding="utf-8")
-    os.replace(partial, path)

@@ -15,12 +15,13 @@ from monai.config import KeysCollection, PathLike
 from monai.networks.utils import eval_mode
 from monai.transforms import AsDiscreted, Compose, Invertd, InvertibleTransform, MapTransform
 
+from transeg.errors import VolumeError
+from transeg.files import case_name
 from transeg.methods.pathogan.slice_scores import slices_between
 from transeg.transforms.brain import brain_mask
 from transeg.transforms.centre import file_name
 from transeg.transforms.intensity import RestoreIntensityd
-from transeg.transforms.load import VolumeError
-from transeg.transforms.outputs import SaveVolumed, case_name
+from transeg.transforms.outputs import SaveVolumed
 
 logger = logging.getLogger(__name__)
 

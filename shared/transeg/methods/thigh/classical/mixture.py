@@ -14,13 +14,11 @@ from scipy.special import softmax
 from sklearn.cluster import KMeans
 from sklearn.mixture import GaussianMixture
 
+from transeg.errors import MixtureError
+
 logger = logging.getLogger(__name__)
 
 FLOOR = 1e-5  # of the variance of a component, in units of the variance of all voxels
-
-
-class MixtureError(ValueError):
-    """A scan that holds no three tissues."""
 
 
 @dataclass(frozen=True)
