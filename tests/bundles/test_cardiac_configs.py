@@ -121,7 +121,9 @@ def test_translation_in_units_of_the_other_modality(modality, to, hearts, tmp_pa
 
 
 def test_the_modality_of_each_scan_is_told(hearts, tmp_path):
-    torch.save(parser_of(BUNDLE, "inference.json", **SMALL).get_parsed_content("network_def").state_dict(), tmp_path / "m.pt")
+    torch.save(
+        parser_of(BUNDLE, "inference.json", **SMALL).get_parsed_content("network_def").state_dict(), tmp_path / "m.pt"
+    )
     masks = {}
     for modality in ("auto", "ct", "mr"):
         options = {**SMALL, "output_dir": str(tmp_path / modality), "run_id": "inferring", "modality": modality}

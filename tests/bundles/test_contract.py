@@ -46,7 +46,11 @@ def test_metadata(bundle):
     assert inputs.keys() == {"image"}
     assert outputs.keys() == {"pred"}
     image = inputs["image"]
-    assert len(image["channel_def"]) == image["num_channels"] == len(read_config(bundle, "inference.json")["recipe"]["channels"])
+    assert (
+        len(image["channel_def"])
+        == image["num_channels"]
+        == len(read_config(bundle, "inference.json")["recipe"]["channels"])
+    )
 
 
 def test_the_schema_refuses(bundle, tmp_path):
