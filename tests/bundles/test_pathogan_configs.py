@@ -114,7 +114,8 @@ def test_an_iteration_does_not_look_at_labels(overlays, prepared, tmp_path):
     """The supervised reference does: what is compared would tell."""
     states = []
     for prepare_batch in (to_device, with_full_labels):
-        _, trainer = trained(prepared(BUNDLE), tmp_path, *overlays, prepare_batch=prepare_batch)
+        folder = tmp_path / prepare_batch.__name__
+        _, trainer = trained(prepared(BUNDLE), folder, *overlays, prepare_batch=prepare_batch)
         states.append(state(trainer))
     same = [torch.equal(value, states[1][key]) for key, value in states[0].items()]
     assert all(same) == (not overlays)
@@ -158,13 +159,13 @@ def test_volumes_train_without_labels_and_segment_scans(volumes, tmp_path):  # n
     assert trainer.state.output["translation"].y_a.shape == (1, 4, 32, 32, 32)
     assert all(torch.isfinite(torch.as_tensor(v)) for v in trainer.state.output["terms"].values())
 
-    out = tmp_path / "out"
-    options = {**TINY, "output_dir": str(out), "handlers#0#path": str(tmp_path / "run/models/model.pt")}
-    configs = ["inference.json", "evaluate.json", "volumes.json"]
-    evaluation = workflow(BUNDLE, "infer", configs, volumes, run_id="evaluating", **options)
+    out, run = tmp_path / "out", tmp_path / "run"
+    options = {"output_dir": str(out)}
+    configs = ["inference.json", "evaluate.json"]
+    evaluation = workflow(run, "infer", configs, volumes, run_id="evaluating", **options)
     evaluation.run()
     assert 0 <= evaluation.evaluator.state.metrics["val_mean_dice"] <= 1
-    workflow(BUNDLE, "infer", [configs[0], configs[2]], volumes, run_id="inferring", **options).run()
+    workflow(run, "infer", configs[:1], volumes, run_id="inferring", **options).run()
     for name, affine in GRIDS.items():
         mask = nib.load(out / f"{name}_seg.nii.gz")
         assert mask.shape == SHAPE
