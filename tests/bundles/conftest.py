@@ -90,18 +90,15 @@ def write_prepared(folder: Path, recipe: Mapping[str, Any], slices: int = 6, lab
                 if split != "training" or volumes or (not domain and k < labelled):
                     item["label"] = f"labels/{name}.npy"
                 lists[name].append(item)
-    path = write_datalist(
+    return write_datalist(
         folder / "datalist.json",
         lists,
         name="squares",
         description="Squares on noise.",
-        modality=recipe["channels"],
-        labels=recipe["labels"],
+        recipe=recipe,
         preparation={},
         dimensions=len(size),
     )
-    path.write_text(json.dumps(json.loads(path.read_text()) | {"recipe": dict(recipe)}))
-    return path
 
 
 @pytest.fixture(scope="session")
