@@ -38,8 +38,8 @@ class Row(NamedTuple):
     """Overlays and the values that they change."""
 
     overlays: tuple[str, ...] = ()
-    changes: Mapping[str, Any] = {}  # noqa: RUF012 (never written)
-    in_paper: Mapping[str, Any] = {}  # noqa: RUF012
+    changes: Mapping[str, Any] = {}
+    in_paper: Mapping[str, Any] = {}
 
 
 def shares(**weights: float) -> dict[str, float]:
