@@ -25,7 +25,7 @@ from transeg.demo.steps import read_ras
 from transeg.engines.weights import load_weights
 from transeg.files import volume_stem
 from transeg.inferers.tiled import TiledInferer, tile_edges
-from transeg.methods.cardiac.panel import CUT_TITLES, orthogonal_cuts
+from transeg.methods.cardiac.panel import PLANES, orthogonal_slices
 from transeg.methods.cardiac.preprocessing import HEART_CLASSES, cardiac_preprocessing
 from transeg.metrics.seams import seam_score
 from transeg.visual.panel import panel
@@ -107,9 +107,9 @@ def tiles(image: Path, tile: int) -> dict[str, Any]:
 def draw(image: Path, files: Mapping[str, str]) -> np.ndarray:
     """Three cuts of the scan, its regions, its translation and the way back."""
     scan, mask, as_mr, again = (read_ras(path) for path in (image, files["mask"], files["mr"], files["ct"]))
-    rows = [orthogonal_cuts(scan, limits=HU), orthogonal_cuts(scan, mask, HU), orthogonal_cuts(as_mr)]
-    rows.append(orthogonal_cuts(again, limits=HU))
-    return panel(rows, CUT_TITLES, ["CT", "regions", "as MR", "MR as CT again"])
+    rows = [orthogonal_slices(scan, limits=HU), orthogonal_slices(scan, mask, HU), orthogonal_slices(as_mr)]
+    rows.append(orthogonal_slices(again, limits=HU))
+    return panel(rows, PLANES, ["CT", "regions", "as MR", "MR as CT again"])
 
 
 def main(

@@ -1,6 +1,6 @@
 """GenSeg and its baselines on cluttered MNIST: the same images, labels (1 %, only nines), updates and seeds for all.
 
-python -m data_prep.cluttered_mnist --mnist MNIST --out DATA --train-images 12000 --test-images 2000
+python -m data_prep.cluttered_mnist --data MNIST --out DATA --train-images 12000 --test-images 2000
 python -m benchmarks.cluttered_mnist --data DATA --work WORK
 """
 

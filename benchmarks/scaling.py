@@ -79,8 +79,8 @@ def write_noise(folder: Path) -> None:
     write_stack(folder / "labels.npy", [label], label.shape, label.dtype)
     items = [{"image": "images.npy", "index": k, "label": "labels.npy"} for k in range(SLICES)]
     lists = dict.fromkeys(("training", "training_absence", "validation", "validation_absence"), items)
-    names = {"modality": ["noise"] * CHANNELS, "labels": ["background", "noise"]}
-    write_datalist(folder / "datalist.json", lists, name="noise", description="Noise.", preparation={}, **names)
+    recipe = {"channels": ["noise"] * CHANNELS, "labels": ["background", "noise"]}
+    write_datalist(folder / "datalist.json", lists, name="noise", description="Noise.", recipe=recipe, preparation={})
 
 
 def measure(processes: int, batch: int, steps: int, folder: Path) -> dict[str, float]:

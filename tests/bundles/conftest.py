@@ -81,8 +81,7 @@ def write_prepared(folder: Path, channels: int, size: tuple[int, ...], slices: i
         lists,
         name="squares",
         description="Squares on noise.",
-        modality=names,
-        labels=labels,
+        recipe={"channels": names, "labels": labels},
         preparation={},
         dimensions=len(size),
     )

@@ -172,14 +172,14 @@ def _parameters(target: Any) -> set[str] | None:
 
 
 def settings() -> dict[str, Any]:
-    """Plain top-level values of the config that is being run: what a tracker logs."""
+    """What a tracker logs of the config that is being run: its literal top-level values, and the recipe of the data."""
     parser = running_parser()
-    plain = (str, int, float, bool, type(None), list)
-    values = {key: value for key, value in parser.config.items() if isinstance(value, plain) and key[:1] != "_"}
-    ignored = {"imports", "initialize", "finalize", "run", "training", "evaluating", "inferring", "players"}
-    kept = {}
-    for key in values.keys() - ignored:
-        value = parser.get_parsed_content(key) if isinstance(values[key], str) else values[key]
-        if isinstance(value, plain):
-            kept[key] = value
-    return dict(sorted(kept.items()))
+    literal = {key: value for key, value in parser.config.items() if _is_setting(value)}
+    recipe = parser.get_parsed_content("recipe") if "recipe" in parser else {}
+    return dict(sorted({**literal, **recipe}.items()))
+
+
+def _is_setting(value: Any) -> bool:
+    if isinstance(value, list):
+        return all(isinstance(part, int | float) for part in value)
+    return isinstance(value, bool | int | float) or (isinstance(value, str) and value[:1] not in ("$", "@", "%"))
