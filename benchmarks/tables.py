@@ -107,8 +107,8 @@ def thigh_phantoms() -> str:
             cells.append(f"{mean(medians):.3f}{spread}")
         body.append((source, *cells))
     note = (
-        f"Median Dice on {len(runs[0]['GMM'])} severe phantom patients unseen in training; translations: mean (range) over "
-        f"{len(result['seeds'])} seeds of {figures['updates']:,} updates. OI: original images. "
+        f"Median Dice on {len(runs[0]['GMM'])} severe phantom patients unseen in training; translations: mean (range) "
+        f"over {len(result['seeds'])} seeds of {figures['updates']:,} updates. OI: original images. "
         "G w_r,w_i: weights of the domain and identity losses. GMM needs no labels; GC and SPGC are learned from the "
         "masks of the other test patients with the paper's grid search."
     )
