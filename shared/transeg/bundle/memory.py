@@ -16,6 +16,7 @@ from torch.nn.utils import parametrize
 from torch.utils.data import default_collate
 
 from transeg.engines.player import Player
+from transeg.engines.step import Objective, Step
 from transeg.engines.tree import to_device
 
 
@@ -97,18 +98,23 @@ def free_memory(device: torch.device) -> int:
 
 
 def _activations(
-    networks: Mapping[str, nn.Module], objective: Any, players: Iterable[Player], batch: Mapping[str, Any]
+    networks: Mapping[str, nn.Module], objective: Objective, players: Sequence[Player], batch: Mapping[str, Any]
 ) -> int:
-    constant = {p.untyped_storage().data_ptr() for net in networks.values() for p in net.parameters()}
-    with saved_storages(constant) as shared, parametrize.cached():
-        translation = objective.forward(networks, batch)
-    largest = 0
+    """Bytes saved by the forward, and by the terms of the player that saves most."""
+    known = {p.untyped_storage().data_ptr() for net in networks.values() for p in net.parameters()}
+    phases: list[dict[int, int]] = []  # storages of the forward, then of each player's terms
+
+    @contextmanager
+    def phase() -> Iterator[None]:
+        with saved_storages(known.union(*phases[:1])) as found, parametrize.cached():
+            yield
+        phases.append(found)
+
+    step = Step(objective, networks, players, batch, phase)
     for player in players:
-        with saved_storages(constant | shared.keys()) as own, parametrize.cached():
-            terms = getattr(objective, player.name)(networks, translation)
-        player.total(terms)
-        largest = max(largest, sum(own.values()))
-    return sum(shared.values()) + largest
+        step.turn(player)
+    shared, *own = (sum(found.values()) for found in phases)
+    return shared + max(own)
 
 
 @contextmanager
