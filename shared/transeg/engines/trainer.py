@@ -6,7 +6,7 @@ import random
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import ignite.distributed as idist
 import numpy as np
@@ -91,7 +91,8 @@ class AlternatingTrainer(SupervisedTrainer):
         train_data_loader: yields batches as mappings of tensors.
         network: the module exchanged in federated rounds and needed for inference.
         objective, players, networks: see `Step`.
-        averages: name of an `AveragedModel` in ``networks`` to name of its source; updated after the players' steps.
+        averages: name of an `AveragedModel` in ``networks`` to name of its source; updated after the players (unlike by
+            `ignite.handlers.EMAHandler`, which ignores accumulation, the objective can use an average by its name).
         precision: None (float32), "bf16" or "fp16" (with gradient scaling; a step with infinite gradients is skipped).
         accumulation_steps: batches whose gradients are averaged for one update; the remainder of an epoch (of known
             length) makes an update of its own.
@@ -147,7 +148,7 @@ class AlternatingTrainer(SupervisedTrainer):
             train_data_loader=train_data_loader,
             network=network,
             optimizer=trains_network.optimizer,
-            loss_function=objective,
+            loss_function=objective.forward,  # unused, but MONAI wants one
             prepare_batch=prepare_batch,
             decollate=decollate,
             **kwargs,
@@ -190,7 +191,7 @@ class AlternatingTrainer(SupervisedTrainer):
                 return player
         raise ValueError(f"None of the players {names} trains network.")
 
-    def run(self) -> None:
+    def run(self) -> None:  # type: ignore[override]  # MONAI's signature, not ignite's
         """Train until the last epoch.
 
         Raises:
@@ -206,11 +207,11 @@ class AlternatingTrainer(SupervisedTrainer):
 
     # One iteration
 
-    def _iteration(self, engine: SupervisedTrainer, batchdata: Mapping[str, Any]) -> dict[str, Any]:
+    def _iteration(self, engine: SupervisedTrainer, batchdata: Mapping[str, Any]) -> Any:
         if batchdata is None:
             raise ValueError("Must provide batch data for current iteration.")
         batch = self.prepare_batch(batchdata, self.state.device, self.non_blocking, **self.to_kwargs)
-        output = {key: batch[key] for key in (CommonKeys.IMAGE, CommonKeys.LABEL) if key in batch}
+        output: dict[str, Any] = {key: batch[key] for key in (CommonKeys.IMAGE, CommonKeys.LABEL) if key in batch}
         self.state.output = output
         for module in self.networks.values():
             module.train()
@@ -218,7 +219,8 @@ class AlternatingTrainer(SupervisedTrainer):
         self.fire_event(IterationEvents.FORWARD_COMPLETED)
 
         window = self._window()
-        loss, terms, updated = torch.zeros(()), {}, False
+        loss, updated = torch.zeros(()), False
+        terms: dict[str, Tensor] = {}
         for player in self.active_players:
             values, changed = self._play(step, player, window)
             loss = loss + values.pop("total")
@@ -228,7 +230,7 @@ class AlternatingTrainer(SupervisedTrainer):
             self.grad_scaler.update()
         if window.closes:
             for name, source in self.averages.items():
-                self.networks[name].update_parameters(self.networks[source])
+                cast(AveragedModel, self.networks[name]).update_parameters(self.networks[source])
         output.update(loss=loss, terms=terms, translation=detach(step.translation))
         self.fire_event(IterationEvents.MODEL_COMPLETED)
         return IterationOutput([output]) if self.state.output is output else self.state.output  # or decollated
@@ -293,11 +295,11 @@ class AlternatingTrainer(SupervisedTrainer):
         torch.manual_seed(root)
         dataset = getattr(loader, "dataset", None)
         for transform in (getattr(dataset, "transform", None), self.prepare_batch):
-            if hasattr(transform, "set_random_state"):
-                transform.set_random_state(seed=root)
+            if set_state := getattr(transform, "set_random_state", None):
+                set_state(seed=root)
         for part in (dataset, getattr(loader, "sampler", None), getattr(loader, "batch_sampler", None)):
-            if hasattr(part, "set_epoch"):
-                part.set_epoch(epoch)
+            if set_epoch := getattr(part, "set_epoch", None):
+                set_epoch(epoch)
         self._copy_from_rank_0(tensor for module in self.networks.values() for tensor in module.state_dict().values())
         self.set_data(loader)  # an iterator kept from the last epoch would depend on earlier epochs
 
