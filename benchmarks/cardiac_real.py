@@ -23,6 +23,7 @@ from monai.bundle import ConfigParser
 from PIL import Image
 from transeg.demo.steps import read_ras
 from transeg.engines.weights import load_weights
+from transeg.files import volume_stem
 from transeg.inferers.tiled import TiledInferer, tile_edges
 from transeg.methods.cardiac.panel import PLANES, orthogonal_slices
 from transeg.methods.cardiac.preprocessing import HEART_CLASSES, cardiac_preprocessing
@@ -55,7 +56,7 @@ def infer(items: Sequence[Mapping[str, str]], modality: str, out: Path, options:
 def there_and_back(image: Path, mask: Path, out: Path, options: Sequence[object]) -> dict[str, Any]:
     """Segment a CT, translate it to MR and that to CT again, and compare on the scan's grid."""
     centre = middle(mask)
-    case = image.name.removesuffix(".gz").removesuffix(".nii")
+    case = volume_stem(image)
     seconds = infer([{"image": str(image), "case": case, "centre": centre}], "ct", out, options)
     as_mr = out / f"{case}_mr.nii.gz"
     infer([{"image": str(as_mr), "case": f"{case}_mr", "centre": centre}], "mr", out / "back", options)

@@ -28,6 +28,8 @@ from typing import Annotated, Any
 import typer
 from transeg.data.slices import CaseSlices
 from transeg.data.volumes import SEQUENCES
+from transeg.errors import UserError
+from transeg.files import volume_stem
 from transeg.methods.genseg.slices import BrainHalfSlices
 
 from data_prep.cases import Case, prepare_cases, run_command, unique_names
@@ -94,7 +96,7 @@ def _is(path: Path, kind: str, patterns: Mapping[str, str]) -> bool:
         return fnmatch(path.name.lower(), patterns[kind].lower())
     known = {alias: name for name, aliases in SEQUENCES.items() for alias in aliases}
     known |= dict.fromkeys(LABEL_NAMES, "label")
-    parts = re.split(r"[-_.]", path.name.lower().removesuffix(".gz").removesuffix(".nii"))
+    parts = re.split(r"[-_.]", volume_stem(path).lower())
     named = [known[part] for part in parts if part in known]
     return bool(named) and named[-1] == kind
 
@@ -145,7 +147,7 @@ def channels_of(text: str) -> tuple[str, ...]:
     known = {name.lower(): name for name in SEQUENCES}
     unknown = [name for name in names_of(text) if name.lower() not in known]
     if unknown or not names_of(text):
-        raise ValueError(f"--channels: unknown {', '.join(unknown) or 'empty list'}; choose from {', '.join(known)}")
+        raise UserError(f"--channels: unknown {', '.join(unknown) or 'empty list'}; choose from {', '.join(known)}")
     chosen = {known[name.lower()] for name in names_of(text)}
     return tuple(name for name in SEQUENCES if name in chosen)
 
@@ -161,7 +163,7 @@ def patterns_of(texts: Sequence[str]) -> dict[str, str]:
     for text in texts:
         kind, equals, pattern = text.partition("=")
         if not equals or kind.lower() not in known:
-            raise ValueError(f"--pattern {text}: expected NAME=PATTERN with NAME one of {', '.join(known)}")
+            raise UserError(f"--pattern {text}: expected NAME=PATTERN with NAME one of {', '.join(known)}")
         patterns[known[kind.lower()]] = pattern
     return patterns
 

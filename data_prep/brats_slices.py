@@ -22,6 +22,7 @@ from typing import Annotated, Literal
 
 import numpy as np
 import typer
+from transeg.errors import UserError
 from transeg.methods.pathogan.slices import BrainSlices
 
 from data_prep.brats import channels_of, extract_case, find_cases, patterns_of
@@ -60,7 +61,7 @@ def split_slices(lists: dict[str, list[dict]], presence: float, absence: float, 
         ValueError: a fraction outside (0, 1).
     """
     if not (0 < presence < 1 and 0 < absence < 1):
-        raise ValueError(f"--training-presence {presence:g}, --training-absence {absence:g}: must lie between 0 and 1")
+        raise UserError(f"--training-presence {presence:g}, --training-absence {absence:g}: must lie between 0 and 1")
     rng = np.random.default_rng((seed, 2))
     for suffix, share in (("", presence), ("_absence", absence)):
         items = lists["training" + suffix]
@@ -108,7 +109,7 @@ def prepare(
     options = record_options("brats_slices", locals())
     by_slice = split == "slices"
     if by_slice and test_cases:
-        raise ValueError("--test-cases selects patients, --split slices selects slices; use only one of them")
+        raise UserError("--test-cases selects patients, --split slices selects slices; use only one of them")
     names = channels_of(channels)
     extractor = BrainSlices(len(names), pixdim, size, first, last, min_tumour, zero_background)
     cases = find_cases(data, names, patterns_of(pattern or ()))

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import logging
 import os
-import sys
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -24,15 +23,12 @@ import typer
 from tqdm import tqdm
 from transeg.data.datalist import write_datalist
 from transeg.data.slices import CaseSlices, write_slices
-from transeg.transforms.load import VolumeError
+from transeg.error_hook import exit_with_reason
+from transeg.errors import CasesFailedError, UserError, reason, root_cause
 
 logger = logging.getLogger(__name__)
 
 SPLITS = ("training", "validation", "test")
-
-
-class CasesFailedError(RuntimeError):
-    """Some cases could not be prepared; the message lists each with the reason. All others were processed."""
 
 
 @dataclass(frozen=True)
@@ -120,7 +116,7 @@ def prepare_cases(
     kept, failed = write_cases(cases, extract, out, workers)
     training = [case.name for case in cases if case.name in kept and splits[case.name] == "training"]
     if not any(kept[name].presence for name in {*training, *also_training} & set(kept)):
-        raise ValueError("no slice with a lesion in the training volumes, nothing to train on" + _listed(failed))
+        raise UserError("no slice with a lesion in the training volumes, nothing to train on" + _listed(failed))
     with_label = {case.name for case in cases if case.label}
     eligible = [name for name in training if name in with_label and (graded or kept[name].presence)]
     labelled = _choose_labelled(eligible, len(training), labelled_fraction, labelled_count, labelled_cases, seed)
@@ -212,12 +208,10 @@ def _prepare_case(case: Case, extract: Callable[[Case], CaseSlices], out: Path) 
         slices = extract(case)
         presence, absence = write_slices(out, case.name, slices)
     except Exception as error:  # one bad case must not stop the others
-        while not isinstance(error, VolumeError) and error.__cause__ is not None:
-            error = error.__cause__  # monai wraps what a transform raises
-        if isinstance(error, VolumeError):
-            return str(error)
-        logger.exception("%s", case.name, exc_info=error)
-        return f"{type(error).__name__}: {error}"
+        cause = root_cause(error)
+        if not isinstance(cause, UserError):
+            logger.exception("%s", case.name, exc_info=cause)
+        return reason(cause)
     return Kept(presence, absence, slices.dropped)
 
 
@@ -228,14 +222,14 @@ def _choose_labelled(
     if names:
         unknown = sorted(set(names) - set(eligible))
         if unknown:
-            raise ValueError(
+            raise UserError(
                 f"no training volume with a lesion is named {', '.join(unknown)}; choose from: {', '.join(eligible)}"
             )
         return set(names)
     if count is None:
         count = min(len(eligible), max(1, round(fraction * volumes)))
     if not 0 <= count <= len(eligible):
-        raise ValueError(f"{count} labelled volumes requested, but {len(eligible)} training volumes show a lesion")
+        raise UserError(f"{count} labelled volumes requested, but {len(eligible)} training volumes show a lesion")
     return set(np.random.default_rng((seed, 1)).permutation(eligible)[:count].tolist())
 
 
@@ -265,15 +259,11 @@ def unique_names(names: Iterable[str]) -> None:
     """Raise ValueError if two cases share a name, as their stacks would overwrite each other."""
     double = sorted(name for name, count in Counter(names).items() if count > 1)
     if double:
-        raise ValueError(
-            f"several cases are named {', '.join(double)}; rename their folders or prepare them separately"
-        )
+        raise UserError(f"several cases are named {', '.join(double)}; rename their folders or prepare them separately")
 
 
 def run_command(prepare: Callable[..., Path]) -> None:
     """Run a command; data errors become a one-line message and exit status 1."""
     logging.basicConfig(format="%(levelname)s: %(message)s")
-    try:
+    with exit_with_reason():
         typer.run(prepare)
-    except (CasesFailedError, OSError, ValueError) as error:
-        sys.exit(f"error: {error}")

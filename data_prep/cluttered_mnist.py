@@ -27,6 +27,7 @@ import numpy as np
 import typer
 from tqdm import tqdm
 from transeg.data.datalist import write_datalist, write_stack
+from transeg.errors import UserError
 
 from data_prep.cases import run_command
 from data_prep.options import Data, LabelledCount, LabelledFraction, Out, Seed
@@ -87,7 +88,7 @@ def read_idx(folder: Path, kind: str) -> np.ndarray:
             raise ValueError("not an IDX file of bytes")
         return np.frombuffer(content, np.uint8, offset=4 + 4 * axes).reshape(shape)
     except (OSError, EOFError, ValueError, struct.error, zlib.error) as error:
-        raise ValueError(f"{path}: damaged ({error}); download it again") from error
+        raise UserError(f"{path}: damaged ({error}); download it again") from error
 
 
 def read_folds(folder: Path, train_images: int, test_images: int, seed: int) -> dict[str, Fold]:
@@ -99,7 +100,7 @@ def read_folds(folder: Path, train_images: int, test_images: int, seed: int) -> 
 
     def fold(digits: np.ndarray, names: np.ndarray, wanted: int, option: str) -> Fold:
         if not 0 < wanted <= len(digits):
-            raise ValueError(f"{option} must lie between 1 and {len(digits)}, not {wanted}")
+            raise UserError(f"{option} must lie between 1 and {len(digits)}, not {wanted}")
         return Fold(digits, names, wanted)
 
     return {
@@ -197,7 +198,7 @@ def choose_labelled(names: np.ndarray, count: int, digit: int, seed: int) -> set
     """
     eligible = np.flatnonzero(names == digit) if digit >= 0 else np.arange(len(names))
     if not 0 < count <= len(eligible):
-        raise ValueError(
+        raise UserError(
             f"{count} labelled images requested, but {len(eligible)} of {len(names)} training images are eligible; "
             f"choose another --labelled-count, more --train-images, or --labelled-digit -1 to label any digit"
         )

@@ -29,7 +29,8 @@ import typer
 from monai.transforms import Compose, Orientationd
 from scipy import ndimage
 from transeg.data.slices import CaseSlices
-from transeg.transforms.load import LoadVolumed, VolumeError
+from transeg.errors import UserError, VolumeError
+from transeg.transforms.load import LoadVolumed
 
 from data_prep.cases import Case, prepare_cases, run_command, unique_names
 from data_prep.options import (
@@ -173,9 +174,9 @@ def fold_cases(cases: list[Case], fold: int, seed: int) -> list[str]:
         ValueError: an unknown fold, or fewer cases than folds.
     """
     if not 0 <= fold < FOLDS:
-        raise ValueError(f"--fold {fold}: choose from 0 to {FOLDS - 1}")
+        raise UserError(f"--fold {fold}: choose from 0 to {FOLDS - 1}")
     if len(cases) < FOLDS:
-        raise ValueError(f"{len(cases)} volumes are too few for {FOLDS} folds; add volumes")
+        raise UserError(f"{len(cases)} volumes are too few for {FOLDS} folds; add volumes")
     names = sorted(case.name for case in cases)
     return np.random.default_rng((seed, 2)).permutation(names)[fold::FOLDS].tolist()
 

@@ -26,6 +26,7 @@ import numpy as np
 import typer
 from transeg.data.datalist import write_datalist
 from transeg.data.slices import CaseSlices
+from transeg.errors import UserError
 from transeg.methods.cardiac.modality import HU_RANGE, MODALITIES, PERCENTILES
 from transeg.methods.cardiac.preprocessing import HEART_CLASSES
 from transeg.methods.cardiac.volumes import CardiacVolumes
@@ -92,12 +93,12 @@ def choose_roles(
     """
     for fraction in real_fraction.values():
         if not 0 < fraction <= 1:
-            raise ValueError(f"--real-fraction {fraction:g} is out of range: above 0, at most 1")
+            raise UserError(f"--real-fraction {fraction:g} is out of range: above 0, at most 1")
     if not 0 <= extra <= 1:
-        raise ValueError(f"--extra {extra:g} is out of range: 0 to 1")
+        raise UserError(f"--extra {extra:g} is out of range: 0 to 1")
     labelled = {m: [case for case in cases if case.group == m and case.label] for m in MODALITIES}
     if not all(labelled.values()):
-        raise ValueError("a modality has no label file (_label.nii.gz); check --data")
+        raise UserError("a modality has no label file (_label.nii.gz); check --data")
     count = min(len(found) for found in labelled.values())
     roles: dict[str, str] = {}
     for stream, (modality, found) in enumerate(labelled.items()):
@@ -205,7 +206,7 @@ def prepare(
     print(f"wrote {path}")
     raise_failed(failed, len(cases))
     if not (lists["training_ct"] and lists["training_mr"]):
-        raise ValueError("a modality has no training volume; add volumes or reduce validation and test")
+        raise UserError("a modality has no training volume; add volumes or reduce validation and test")
     return path
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
+from transeg.errors import UserError
 
 from data_prep.cases import Case
 
@@ -41,11 +42,11 @@ def split_patients(
     patients = {case.name: case.patient or case.name for case in cases}
     unknown = sorted(set(chosen) - set(patients))
     if unknown:
-        raise ValueError(f"no case named {', '.join(unknown)}; the cases are: {', '.join(sorted(patients))}")
+        raise UserError(f"no case named {', '.join(unknown)}; the cases are: {', '.join(sorted(patients))}")
     splits = {patients[name]: split for name, split in chosen.items()}
     torn = sorted(name for name, split in chosen.items() if splits[patients[name]] != split)
     if torn or set(validation_cases) & set(test_cases):
-        raise ValueError(f"{', '.join(torn) or 'a case'}: the same patient is in both validation and test; choose one")
+        raise UserError(f"{', '.join(torn) or 'a case'}: the same patient is in both validation and test; choose one")
     order = [patient for patient in _spread(cases, seed) if patient not in splits]
     for split, amount, names in (("test", test, test_cases), ("validation", validation, validation_cases)):
         if not names and amount:
@@ -53,7 +54,7 @@ def split_patients(
             splits |= dict.fromkeys(order[:count], split)
             order = order[count:]
     if not order:
-        raise ValueError(f"{len(splits)} patient(s) in total and none left for training; reduce validation and test")
+        raise UserError(f"{len(splits)} patient(s) in total and none left for training; reduce validation and test")
     return {name: splits.get(patient, "training") for name, patient in patients.items()}
 
 

@@ -26,6 +26,8 @@ from typing import Annotated
 import typer
 from transeg.data.slices import CaseSlices
 from transeg.data.volumes import NOT_IMAGES
+from transeg.errors import UserError
+from transeg.files import volume_stem
 from transeg.methods.thigh.slices import ThighSlices
 
 from data_prep.cases import Case, prepare_cases, run_command, unique_names
@@ -68,7 +70,7 @@ def find_cases(folder: Path, grades: Mapping[str, tuple[str, str]] | None = None
     """
     cases = []
     for path in sorted(path for path in folder.rglob("*.nii*") if not path.name.startswith(".")):
-        name = path.name.removesuffix(".gz").removesuffix(".nii")
+        name = volume_stem(path)
         if name.rpartition("_")[2].lower() in NOT_IMAGES:
             continue
         above = [part.lower() for part in path.relative_to(folder).parts[:-1] if part.lower() in GRADES]
@@ -100,8 +102,8 @@ def read_grades(path: Path) -> dict[str, tuple[str, str]]:
     for line, row in enumerate(rows, start=2):
         case, grade = (row.get("case") or "").strip(), (row.get("grade") or "").strip().lower()
         if not case or grade not in GRADES:
-            raise ValueError(f"{path}, line {line}: expected a case and a grade ({', '.join(GRADES)}), got {row}")
-        grades[case.removesuffix(".gz").removesuffix(".nii")] = grade, (row.get("patient") or "").strip()
+            raise UserError(f"{path}, line {line}: expected a case and a grade ({', '.join(GRADES)}), got {row}")
+        grades[volume_stem(case)] = grade, (row.get("patient") or "").strip()
     return grades
 
 
@@ -125,7 +127,7 @@ def split_cases(
     """
     pool = [case for case in cases if case.group in grades]
     if not pool:
-        raise ValueError(f"no scan of grade {' or '.join(grades)} to evaluate on; change --test-grades")
+        raise UserError(f"no scan of grade {' or '.join(grades)} to evaluate on; change --test-grades")
     if transductive:
         splits = dict.fromkeys((case.name for case in pool), "test")
     else:
@@ -143,7 +145,7 @@ def _extract(case: Case, hard: Sequence[str], extractor: ThighSlices) -> CaseSli
 def _grades_of(text: str, option: str) -> tuple[str, ...]:
     unknown = [name for name in names_of(text) if name not in GRADES]
     if unknown or not names_of(text):
-        raise ValueError(f"{option}: unknown {', '.join(unknown) or 'empty list'}; choose from {', '.join(GRADES)}")
+        raise UserError(f"{option}: unknown {', '.join(unknown) or 'empty list'}; choose from {', '.join(GRADES)}")
     return tuple(names_of(text))
 
 

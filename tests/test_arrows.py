@@ -18,7 +18,7 @@ ALLOWED = {
     "data": {"transforms"},
     "engines": {"networks"},
     "inferers": {"engines", "networks"},
-    "bundle": {"data", "engines", "method", "transforms"},
+    "bundle": {"data", "engines", "method", "methods", "transforms"},  # make reads the source that lies in a method
     "demo": {"bundle", "data", "method", "metrics", "networks", "visual"},
     "method": {"methods"},  # the registry looks into the folder, and names none of them
     "methods": set(),

@@ -1,40 +1,83 @@
+"""A run that fails ends with the reason; whoever calls it from Python gets an exception."""
+
+import json
 import os
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+import typer
+from monai.bundle import create_workflow
 from transeg import error_hook
-from transeg.error_hook import root_cause
+from transeg.cli import app
+from transeg.error_hook import exit_with_reason
+from transeg.errors import BatchError, DataError, UserError, root_cause
+from typer.testing import CliRunner
 
 ROOT = Path(__file__).parents[1]
+CONFIGS = ROOT / "bundles/brain_mri_genseg_segmentation/configs"
+
+
+@pytest.fixture
+def scans(tmp_path):
+    """A folder with one scan, which cannot be read."""
+    folder = tmp_path / "scans"
+    folder.mkdir()
+    (folder / "half.nii.gz").write_bytes(b"half")
+    return folder
+
+
+def run(tmp_path, dataset_dir, *then):
+    overlay = tmp_path / "overlay.json"
+    overlay.write_text(json.dumps({"+initialize": [{"_target_": "transeg.error_hook.install"}, *then]}))
+    files = f"['{CONFIGS / 'inference.json'}','{overlay}']"
+    command = [sys.executable, "-m", "monai.bundle", "run", "inferring", "--config_file", files]
+    command += ["--bundle_root", CONFIGS.parent, "--dataset_dir", dataset_dir, "--output_dir", tmp_path / "out"]
+    env = {**os.environ, "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(map(str, command), cwd=ROOT, env=env, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    return done.stderr
 
 
 def test_the_last_line_of_monais_command_names_the_fault(tmp_path):
-    config = ROOT / "bundles/brain_mri_genseg_segmentation/configs/inference.json"
-    command = [sys.executable, "-m", "monai.bundle", "run", "inferring", "--config_file", str(config)]
-    command += ["--dataset_dir", str(tmp_path / "nothing"), "--output_dir", str(tmp_path / "out")]
-    env = {**os.environ, "OMP_NUM_THREADS": "1"}
-    done = subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, check=False)
-    assert done.returncode == 1
-    assert done.stderr.splitlines()[-1].startswith(f"FileNotFoundError: {tmp_path / 'nothing'}: no such folder")
+    stderr = run(tmp_path, tmp_path / "nothing")
+    assert stderr.splitlines()[-1].startswith(f"error: {tmp_path / 'nothing'}: no such folder")
+    assert "Traceback" not in stderr
 
 
-def fail_as_monai_does():
-    try:
-        try:
-            raise OSError("low")
-        except OSError as error:
-            raise ValueError("ours") from error
-    except ValueError as error:
-        exec("raise RuntimeError('wrapped') from error", {"__name__": "monai.bundle.x", "error": error})
+def test_a_batch_ends_with_its_failures(tmp_path, scans):
+    stderr = run(tmp_path, scans)
+    head, line = stderr.splitlines()[-2:]
+    assert head == "error: 1 of 1 cases failed; the remaining cases were processed:"
+    assert line.startswith(f"  half: {scans / 'half.nii.gz'}: cannot be read")
+    assert "Traceback" not in stderr
 
 
-def test_only_the_wrappers_of_monai_are_looked_through():
-    with pytest.raises(RuntimeError, match="wrapped") as caught:
-        fail_as_monai_does()
-    assert str(root_cause(caught.value)) == "ours"
-    assert str(root_cause(caught.value.__cause__)) == "ours"
+def test_an_unexpected_error_keeps_its_traceback(tmp_path, scans):
+    stderr = run(tmp_path, scans, "$__import__('json').loads('{')")
+    assert "Traceback" in stderr
+    assert "Failed to evaluate" in stderr
+    assert stderr.splitlines()[-1].startswith("json.decoder.JSONDecodeError: Expecting property name")
+
+
+def test_a_caller_gets_an_exception(tmp_path, scans):
+    hook = sys.excepthook
+    for dataset_dir, kind in ((scans, BatchError), (tmp_path / "nothing", DataError)):
+        workflow = create_workflow(
+            config_file=str(CONFIGS / "inference.json"),
+            workflow_type="infer",
+            bundle_root=str(CONFIGS.parent),
+            dataset_dir=str(dataset_dir),
+            output_dir=str(tmp_path / "out"),
+            run_id="inferring",
+            logging_file=False,
+        )
+        error_hook.install()
+        with pytest.raises(Exception) as error:  # noqa: PT011 (MONAI's wrapper)
+            workflow.run()
+        assert type(root_cause(error.value)) is kind
+    assert sys.excepthook is hook
 
 
 def test_other_programs_keep_their_hook(monkeypatch):
@@ -46,3 +89,25 @@ def test_other_programs_keep_their_hook(monkeypatch):
     monkeypatch.setattr(sys, "argv", ["/lib/monai/bundle/__main__.py"])
     error_hook.install()
     assert sys.excepthook is not sys.__excepthook__
+
+
+@pytest.mark.parametrize("error", [UserError("--size 0: too small"), OSError("--size 0: too small")])
+def test_a_command_ends_with_one_sentence(error):
+    with pytest.raises(SystemExit, match=r"^error: --size 0: too small$"), exit_with_reason():
+        raise error
+
+
+def test_a_bug_is_not_hidden():
+    with pytest.raises(KeyError), exit_with_reason():
+        raise KeyError("a")
+    with pytest.raises(typer.Exit), exit_with_reason():
+        raise typer.Exit(3)
+
+
+def test_every_command_of_transeg_ends_so(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for command in (["package"], ["package", "nothing"], ["label", "--studies", "nothing"]):
+        result = CliRunner().invoke(app, command)
+        assert result.exit_code == 1
+        assert result.output.startswith("error: ")
+        assert result.output.count("\n") == 1

@@ -19,6 +19,8 @@ from typing import Annotated
 import numpy as np
 import typer
 from tqdm import trange
+from transeg.error_hook import exit_with_reason
+from transeg.errors import UserError
 
 from data_prep.options import Out, names_of
 from data_prep.phantoms.brain import brain_phantom, write_brain
@@ -149,12 +151,9 @@ def heart(
 def _write(
     kind: str, out: Path, cases: int, overwrite: bool, make: Callable[[Path, int], str], options: dict[str, object]
 ) -> None:
-    try:
-        with staged_folder(out, overwrite) as folder:
-            groups = Counter(make(folder, case) for case in trange(cases, desc=f"{kind} phantoms"))
-            write_marker(folder, kind=kind, cases=cases, **options)
-    except (OSError, ValueError) as error:
-        raise SystemExit(f"error: {error}") from error
+    with exit_with_reason(), staged_folder(out, overwrite) as folder:
+        groups = Counter(make(folder, case) for case in trange(cases, desc=f"{kind} phantoms"))
+        write_marker(folder, kind=kind, cases=cases, **options)
     print(f"wrote {cases} {kind} phantoms to {out}: " + ", ".join(f"{n} {name}" for name, n in sorted(groups.items())))
 
 
@@ -162,7 +161,7 @@ def _numbers(text: str, kind: type) -> tuple:
     try:
         values = tuple(kind(part) for part in text.split(","))
     except ValueError:
-        raise ValueError(f"'{text}' is not a comma-separated list of numbers") from None
+        raise UserError(f"'{text}' is not a comma-separated list of numbers") from None
     return values * 3 if len(values) == 1 else values
 
 

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from transeg.errors import UserError
 
 from data_prep.phantoms.brain_anatomy import draw_head, draw_tumour
 from data_prep.phantoms.brain_tissue import NOISES, draw_tissue
@@ -63,9 +64,9 @@ def brain_phantom(
         ValueError: an option out of range.
     """
     if not 0 <= difficulty <= 1:
-        raise ValueError(f"difficulty must lie in [0, 1], got {difficulty}")
+        raise UserError(f"difficulty must lie in [0, 1], got {difficulty}")
     if grade not in (None, "HGG", "LGG", "healthy"):
-        raise ValueError(f"grade must be HGG, LGG or healthy, got {grade}")
+        raise UserError(f"grade must be HGG, LGG or healthy, got {grade}")
     rng = np.random.default_rng(seed)
     drawn = "HGG" if rng.random() < 0.74 else "LGG"
     grade = grade or drawn

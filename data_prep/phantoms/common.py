@@ -16,6 +16,7 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 from scipy.ndimage import gaussian_filter, map_coordinates
+from transeg.errors import UserError
 
 Field = Callable[[np.ndarray], np.ndarray]
 Vector = Sequence[float] | np.ndarray
@@ -33,7 +34,7 @@ def triple(value: float | Sequence[float]) -> tuple[float, float, float]:
     """
     values = np.repeat(value, 3) if np.ndim(value) == 0 else np.asarray(value)
     if values.shape != (3,) or not (values > 0).all():
-        raise ValueError(f"expected one or three positive numbers, got {value}")
+        raise UserError(f"expected one or three positive numbers, got {value}")
     x, y, z = values.tolist()
     return x, y, z
 
@@ -48,7 +49,7 @@ def grid(shape: Sequence[int], spacing: float | Sequence[float]) -> tuple[np.nda
     """
     spacing = triple(spacing)
     if len(shape) != 3 or min(shape) < 8:
-        raise ValueError(f"shape must be three sizes of at least 8 voxels, got {tuple(shape)}")
+        raise UserError(f"shape must be three sizes of at least 8 voxels, got {tuple(shape)}")
     direction = (-1.0, -1.0, 1.0)
     axes = [
         (s * d * (np.arange(n) - (n - 1) / 2)).astype(np.float32)

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 from scipy.ndimage import gaussian_filter
+from transeg.errors import UserError
 
 from data_prep.phantoms.common import complex_noise, noise_field, rotate, save, triple
 from data_prep.phantoms.heart_anatomy import Heart, draw_chest, draw_heart
@@ -66,7 +67,7 @@ def heart_phantom(
         ValueError: an option out of range.
     """
     if modality not in MODALITIES or not 0 <= difficulty <= 1:
-        raise ValueError(f"modality must be ct or mr and difficulty lie in [0, 1], got {modality} and {difficulty}")
+        raise UserError(f"modality must be ct or mr and difficulty lie in [0, 1], got {modality} and {difficulty}")
     rng = np.random.default_rng((*np.atleast_1d(seed).tolist(), MODALITIES.index(modality)))
     heart = draw_heart(rng)
     chest = draw_chest(rng, heart)
@@ -88,7 +89,7 @@ def _scan_grid(
     The heart is near the middle of the field of view; MR slices are tilted.
     """
     if len(shape) != 3 or min(shape) < 8:
-        raise ValueError(f"shape must be three sizes of at least 8 voxels, got {tuple(shape)}")
+        raise UserError(f"shape must be three sizes of at least 8 voxels, got {tuple(shape)}")
     mr = modality == "mr"
     steps = np.array(triple(spacing)) * rng.uniform(0.95, 1.1)
     steps *= rng.uniform(0.9, 1.1, 3) if mr else np.array([1, 1, rng.uniform(0.9, 1.15)])

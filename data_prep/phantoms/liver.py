@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 from scipy.ndimage import gaussian_filter
+from transeg.errors import UserError
 
 from data_prep.phantoms.common import Field, ellipsoid, grid, mix, noise_field, rotate, save, soft
 
@@ -68,7 +69,7 @@ def liver_phantom(
         ValueError: an option out of range.
     """
     if not 0 <= difficulty <= 1:
-        raise ValueError(f"difficulty must lie in [0, 1], got {difficulty}")
+        raise UserError(f"difficulty must lie in [0, 1], got {difficulty}")
     rng = np.random.default_rng(seed)
     drawn = rng.random() < 6 / 7
     with_lesions = bool(drawn if with_lesions is None else with_lesions)

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 from scipy.ndimage import gaussian_filter
+from transeg.errors import UserError
 
 from data_prep.phantoms.common import complex_noise, grid, noise_field, save
 from data_prep.phantoms.thigh_anatomy import Leg, draw_legs
@@ -62,9 +63,9 @@ def thigh_phantom(
         ValueError: an option out of range.
     """
     if grade not in GRADES:
-        raise ValueError(f"grade must be one of {', '.join(GRADES)}, got {grade}")
+        raise UserError(f"grade must be one of {', '.join(GRADES)}, got {grade}")
     if legs not in FIELD_OF_VIEW or not 0 <= difficulty <= 1:
-        raise ValueError(f"legs must be 1 or 2 and difficulty lie in [0, 1], got {legs} and {difficulty}")
+        raise UserError(f"legs must be 1 or 2 and difficulty lie in [0, 1], got {legs} and {difficulty}")
     rng = np.random.default_rng(seed)
     points, affine = grid(shape, spacing)
     steps = np.abs(np.diag(affine)[:3])

@@ -2,16 +2,32 @@
 
 from __future__ import annotations
 
-import typer
+from typing import Annotated, Any
 
+import typer
+from typer.core import TyperGroup
+
+import transeg
 from transeg.bundle.label import label
 from transeg.bundle.make import make
 from transeg.bundle.package import package
 from transeg.bundle.preflight import preflight
 from transeg.bundle.verify import verify
 from transeg.demo.command import demo
+from transeg.error_hook import exit_with_reason
 
-app = typer.Typer(no_args_is_help=True, add_completion=False, help="Translate to segment: MONAI bundles.")
+
+class _Commands(TyperGroup):
+    """Print the user's errors as one sentence."""
+
+    def invoke(self, ctx: Any) -> Any:
+        with exit_with_reason():
+            return super().invoke(ctx)
+
+
+app = typer.Typer(
+    cls=_Commands, no_args_is_help=True, add_completion=False, help="Translate to segment: MONAI bundles."
+)
 app.command()(demo)
 app.command()(label)
 app.command()(make)
@@ -20,8 +36,18 @@ app.command()(verify)
 app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})(preflight)
 
 
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"transeg {transeg.__version__}")
+        raise typer.Exit
+
+
 @app.callback()
-def main() -> None:
+def main(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version.")
+    ] = False,
+) -> None:
     """Commands beside `python -m monai.bundle`."""
 
 

@@ -1,40 +1,49 @@
-"""The end of a command that fails: what went wrong, and not MONAI's "Failed to evaluate ..." around it.
+"""How a command ends that fails: the last lines on the console are the reason.
 
-MONAI wraps every error of a config's parts, so the message that names the file and what to do would stand in the
-middle of a long traceback. Under ``python -m monai.bundle`` it is said again as the last line, of which MONAI Label
-shows twenty.
+MONAI wraps every error of a config ("Failed to evaluate ..."), which buries the message that names the file and the
+remedy in a long traceback; MONAI Label shows only the last twenty lines.
 """
 
 from __future__ import annotations
 
 import sys
 import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
+
+from transeg.errors import UserError, root_cause
 
 _COMMAND = ("monai", "bundle", "__main__.py")
 
 
-def root_cause(error: BaseException) -> BaseException:
-    """The first error in a chain of causes that was not raised by MONAI."""
-    while error.__cause__ is not None and _raised_in(error).startswith("monai."):
-        error = error.__cause__
-    return error
+def install() -> None:
+    """Set an excepthook that ends `python -m monai.bundle` with the reason; elsewhere do nothing.
 
-
-def _raised_in(error: BaseException) -> str:
-    frames = list(traceback.walk_tb(error.__traceback__))
-    return frames[-1][0].f_globals.get("__name__", "") if frames else ""
+    A `UserError` is printed as ``error: <message>``. Any other error keeps its traceback; its root cause follows.
+    """
+    if Path(*sys.argv[:1]).parts[-3:] == _COMMAND and sys.excepthook is sys.__excepthook__:
+        sys.excepthook = _hook
 
 
 def _hook(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
-    sys.__excepthook__(kind, error, trace)
     cause = root_cause(error)
+    if isinstance(cause, UserError):
+        print(f"error: {cause}", file=sys.stderr)
+        return
+    sys.__excepthook__(kind, error, trace)
     if cause is not error:
         print("", *traceback.format_exception_only(cause), sep="\n", end="", file=sys.stderr)
 
 
-def install() -> None:
-    """End failing commands so, if this is MONAI's command line and nobody else sees to its errors."""
-    if Path(*sys.argv[:1]).parts[-3:] == _COMMAND and sys.excepthook is sys.__excepthook__:
-        sys.excepthook = _hook
+@contextmanager
+def exit_with_reason() -> Iterator[None]:
+    """End a command with ``error: <message>`` and status 1 on a `UserError` or an OSError."""
+    try:
+        yield
+    except Exception as error:
+        cause = root_cause(error)
+        if not isinstance(cause, UserError | OSError):
+            raise
+        sys.exit(f"error: {cause}")

@@ -40,20 +40,20 @@ class CasesFailedError(UserError):
     """Cases failed during data preparation; the message lists each with the reason. All others were processed."""
 
 
-class ReleaseError(UserError):
-    """A bundle cannot be packaged."""
-
-
-class LabelError(UserError):
-    """The MONAI Label server cannot be started."""
-
-
 class ConfigError(UserError):
     """A config, or a value that was set in it, cannot be used."""
 
 
 class RunError(UserError):
     """A training run cannot begin, or would overwrite another one."""
+
+
+class ReleaseError(UserError):
+    """A bundle cannot be packaged."""
+
+
+class LabelError(UserError):
+    """The MONAI Label server cannot be started."""
 
 
 def root_cause(error: BaseException) -> BaseException:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Hashable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -95,6 +95,6 @@ def file_name(volume: Any) -> str:
     return str(getattr(volume, "meta", {}).get("filename_or_obj", "volume"))
 
 
-def case_name(item: Mapping[Any, Any], key: str) -> str:
+def case_name(item: Mapping[Any, Any], key: Hashable) -> str:
     """The item's "case", else the stem of the file that the volume `key` comes from."""
     return item["case"] if "case" in item else volume_stem(file_name(item[key]))

@@ -48,9 +48,9 @@ class Method:
     bundle: str
     summary: str
     lists: Mapping[str, str | None]
-    panel: str
-    phantoms: str
-    prepare: tuple[str, ...]
+    panel: str | None = None
+    phantoms: str | None = None
+    prepare: tuple[str, ...] = ()
     demo: Demo | None = None
     optional: frozenset[str] = frozenset()
 

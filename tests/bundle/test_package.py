@@ -7,8 +7,8 @@ import shutil
 import zipfile
 
 import pytest
-from transeg.bundle.archive import ReleaseError
 from transeg.bundle.package import PACKAGE, build, flatten, needed_modules
+from transeg.errors import ReleaseError
 from typer.testing import CliRunner
 
 

@@ -47,7 +47,7 @@ def test_a_training_that_loses_a_process_goes_on_with_any_number(copy, slices, t
     assert "Signal 9 (SIGKILL)" in dead.stderr  # torchrun's account of the root cause
     state = torch.load(ckpt / "train_state.pt", weights_only=True)
     assert (state["epoch"], state["iteration"]) == (1, 3)
-    assert not list(ckpt.glob("*.tmp"))
+    assert not list(ckpt.glob(".partial_*"))
 
     # a single process finds the checkpoint of two, and the same score on the whole validation set as they on shares
     alone = workflow(copy, "train", ["train.json"], slices, **SMALL, **places, resume=True)
@@ -81,7 +81,7 @@ def test_processes_share_the_scans_and_their_failures(copy, volumes, tmp_path): 
     out = tmp_path / "out"
     done = torchrun("inferring", copy, ["inference.json"], volumes, output_dir=out)
     assert done.returncode == 1
-    assert done.stderr.count("1 of 4 cases failed, the others are done") == 1
+    assert done.stderr.count("1 of 4 cases failed; the remaining cases were processed") == 1
     assert "broken.nii.gz" in done.stderr
     assert {path.name for path in out.glob("*.nii.gz")} == {f"{item['case']}_seg.nii.gz" for item in items[:3]}
 

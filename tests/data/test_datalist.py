@@ -3,7 +3,8 @@ import json
 import numpy as np
 import pytest
 from monai.data import load_decathlon_datalist
-from transeg.data.datalist import DatalistError, read_datalist, write_datalist, write_stack
+from transeg.data.datalist import read_datalist, write_datalist, write_stack
+from transeg.errors import DatalistError
 
 
 def write(folder, **lists):

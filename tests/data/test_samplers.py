@@ -96,7 +96,7 @@ def test_ranks_share_the_batches_that_one_process_draws(weights, monkeypatch):
         assert [len(part) for part in parts] == [3, 3]
         assert sorted(batch) == sorted(parts[0] + parts[1])
         assert [i for i, _ in parts[0][:2]] == [batch[0][0], batch[2][0]]  # the labelled ones, to one and the other
-    with pytest.raises(ValueError, match="batch of 5 cannot be shared equally by 2 processes"):
+    with pytest.raises(ValueError, match="batch of 5 cannot be split equally across 2 processes"):
         UnpairedBatchSampler(dataset(), 5)
 
 

@@ -6,12 +6,13 @@ import nibabel as nib
 import numpy as np
 import pytest
 from transeg.data.datasets import SliceDataset, UnpairedDataset
-from transeg.data.studies import StudiesError, StudySlices, studies_without_label
+from transeg.data.studies import StudySlices, studies_without_label
+from transeg.errors import StudiesError
 from transeg.methods.genseg.slices import BrainHalfSlices
 from transeg.transforms.slices import LoadSliced
 
 AFFINE = np.diag([-2.0, -2.0, 2.0, 1.0])
-CUT = BrainHalfSlices(channels=2, size=(32, 32))
+EXTRACTOR = BrainHalfSlices(channels=2, size=(32, 32))
 
 
 def write_study(folder, name, label=True):
@@ -47,7 +48,7 @@ def folder(tmp_path):
 
 def test_both_domains_with_and_without_labels(folder):
     root, data = folder
-    studies = StudySlices(data, CUT, predict, root / "slices")
+    studies = StudySlices(data, EXTRACTOR, predict, root / "slices")
     dataset = UnpairedDataset(data, [], LoadSliced(), studies)
     kinds = {(item["case"], "label" in item, item["z"], item["side"]) for item in dataset.data}
     assert kinds == {(case, case != "b", z, "left") for case in ("a", "b", "b.1") for z in (3, 4, 5)}
@@ -65,16 +66,16 @@ def test_both_domains_with_and_without_labels(folder):
 
 def test_without_weights_or_absence_domain_only_labels_count(folder):
     root, data = folder
-    studies = StudySlices(data[:1], CUT, lambda items: None, root / "slices")
+    studies = StudySlices(data[:1], EXTRACTOR, lambda items: None, root / "slices")
     dataset = UnpairedDataset(data[:1], None, LoadSliced(), studies)
     assert {item["case"] for item in dataset.data} == {"a"}
     assert dataset.absence is None
     assert {item["case"] for item in SliceDataset(data[1:], LoadSliced(), studies).data} == {"b.1"}
 
 
-def test_slices_need_no_cutting():
+def test_slices_are_used_as_they_are():
     items = [{"image": "a.npy", "index": 0}]
-    studies = StudySlices(items, CUT, predict, "nowhere")
+    studies = StudySlices(items, EXTRACTOR, predict, "nowhere")
     assert UnpairedDataset(items, items, LoadSliced(), studies).data is items
     assert SliceDataset(items, LoadSliced(), studies).data is items
     assert SliceDataset([], LoadSliced(), studies).data == []
@@ -84,16 +85,16 @@ def test_a_bad_study_is_left_out_and_named(folder, caplog):
     root, data = folder
     (root / "a.nii.gz").write_bytes((root / "a.nii.gz").read_bytes()[:500])
     with caplog.at_level(logging.ERROR):
-        presence, _ = StudySlices(data, CUT, predict, root / "slices").training()
+        presence, _ = StudySlices(data, EXTRACTOR, predict, root / "slices").training()
     assert {item["case"] for item in presence} == {"b", "b.1"}
     assert "a failed" in caplog.text
-    with pytest.raises(StudiesError, match="none of the 1 labelled studies can be read"):
-        StudySlices(data[:1], CUT, predict, root / "slices").training()
+    with pytest.raises(StudiesError, match="none of the 1 labelled studies is readable"):
+        StudySlices(data[:1], EXTRACTOR, predict, root / "slices").training()
 
 
 def test_no_label_at_all_is_told(tmp_path):
     with pytest.raises(StudiesError, match="in MONAI Label submit a label"):
-        UnpairedDataset([], [], LoadSliced(), StudySlices([], CUT, predict, tmp_path))
+        UnpairedDataset([], [], LoadSliced(), StudySlices([], EXTRACTOR, predict, tmp_path))
 
 
 def test_studies_are_not_looked_for_where_labels_lie_beside_images(folder):

@@ -9,13 +9,13 @@ from monai.engines import SupervisedEvaluator
 from monai.handlers import MeanDice, from_engine
 from torch.utils.data import DataLoader
 from transeg.data.volumes import (
-    BatchError,
     GuardedIteration,
     ReportFailures,
     VolumeDataset,
     check_writable,
     find_volumes,
 )
+from transeg.errors import BatchError, DataError, UserError
 
 CHANNELS = ("FLAIR", "T1c", "T1", "T2")
 
@@ -85,15 +85,15 @@ def test_a_datalist_comes_first(tmp_path):
 
 
 def test_nothing_found(tmp_path):
-    with pytest.raises(FileNotFoundError, match="no NIfTI volumes"):
+    with pytest.raises(DataError, match="no NIfTI volumes"):
         find_volumes(tmp_path, CHANNELS)
-    with pytest.raises(FileNotFoundError, match="no such folder"):
+    with pytest.raises(DataError, match="no such folder"):
         find_volumes(tmp_path / "gone", CHANNELS)
 
 
 def test_names_must_differ():
     assert [item["case"] for item in VolumeDataset(["/x/a.nii.gz", ["/x/b.nii", "/x/c.nii"]], dict).items] == ["a", "b"]
-    with pytest.raises(ValueError, match="case name a;"):
+    with pytest.raises(ValueError, match="duplicate case name a;"):
         VolumeDataset(["/x/a.nii.gz", "/y/a.nii.gz"], dict)
     with pytest.raises(ValueError, match="empty"):
         VolumeDataset([], dict)
@@ -138,7 +138,7 @@ def test_the_others_are_done_and_the_failures_listed():
         evaluator.run()
     assert written == ["1", "3", "5"]
     assert str(error.value).splitlines() == [
-        "3 of 6 cases failed, the others are done:",
+        "3 of 6 cases failed; the remaining cases were processed:",
         "  2: OSError: disk full",
         "  9: RuntimeError: out of memory",
         "  unread: ValueError: cannot be read",
@@ -167,5 +167,5 @@ def test_writable(tmp_path):
     check_writable(tmp_path / "new" / "folder")
     (tmp_path / "file").touch()
     for folder in (tmp_path / "file", tmp_path / "file" / "below"):
-        with pytest.raises(OSError, match="cannot write to the output folder"):
+        with pytest.raises(UserError, match="cannot write to the output folder"):
             check_writable(folder)

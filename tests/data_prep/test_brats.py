@@ -9,11 +9,12 @@ import pytest
 from transeg.data.datalist import read_datalist
 from transeg.data.datasets import UnpairedDataset
 from transeg.data.samplers import UnpairedBatchSampler
+from transeg.errors import CasesFailedError
 from transeg.transforms.brain import brain_preprocessing
 from transeg.transforms.slices import LoadSliced
 
 from data_prep.brats import find_cases, prepare
-from data_prep.cases import CasesFailedError, run_command
+from data_prep.cases import run_command
 
 AFFINE = np.diag([-2.0, -2.0, 2.0, 1.0])
 SMALL = {"pixdim": 2.0, "size": (32, 32), "validation": 0, "test": 1}

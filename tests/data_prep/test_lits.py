@@ -6,9 +6,8 @@ import nibabel as nib
 import numpy as np
 import pytest
 from transeg.data.datalist import read_datalist
-from transeg.transforms.load import VolumeError
+from transeg.errors import CasesFailedError, VolumeError
 
-from data_prep.cases import CasesFailedError
 from data_prep.lits import find_cases, fold_cases, lesion_width, liver_slices, prepare, weigh_by_position
 
 

@@ -8,12 +8,12 @@ from transeg.data.datalist import read_datalist
 from transeg.data.datasets import SliceDataset
 from transeg.data.samplers import UnpairedBatchSampler
 from transeg.data.volumes import find_volumes
+from transeg.errors import CasesFailedError
 from transeg.methods.cardiac.datasets import TwoModalityDataset
 from transeg.methods.cardiac.preprocessing import cardiac_preprocessing
 from transeg.transforms.slices import LoadSliced
 from typer.testing import CliRunner
 
-from data_prep.cases import CasesFailedError
 from data_prep.mmwhs import choose_roles, find_cases, prepare
 from data_prep.phantoms.__main__ import app
 

@@ -8,11 +8,11 @@ from transeg.data.datalist import read_datalist
 from transeg.data.datasets import UnpairedDataset
 from transeg.data.samplers import UnpairedBatchSampler
 from transeg.data.volumes import find_volumes
+from transeg.errors import CasesFailedError
 from transeg.methods.thigh.preprocessing import thigh_preprocessing
 from transeg.transforms.slices import LoadSliced
 from typer.testing import CliRunner
 
-from data_prep.cases import CasesFailedError
 from data_prep.phantoms.__main__ import app
 from data_prep.thigh import find_cases, prepare, read_grades
 

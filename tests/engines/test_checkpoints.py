@@ -88,7 +88,7 @@ def test_without_resume_an_old_file_is_not_read(tmp_path):
 def test_a_half_written_draft_does_no_harm(tmp_path):
     path = tmp_path / "state.pt"
     toy.make_trainer(1, handlers=[TrainingState(path)]).run()
-    (tmp_path / "state.pt.tmp").write_bytes(path.read_bytes()[:500])
+    (tmp_path / ".partial_state.pt").write_bytes(path.read_bytes()[:500])
     trainer = toy.make_trainer(2, handlers=[TrainingState(path, resume=True)])
     trainer.run()
     assert load(path)["epoch"] == 2

@@ -9,9 +9,9 @@ import pytest
 import torch
 from monai.data import MetaTensor
 from monai.transforms import Invertd
+from transeg.errors import VolumeError
 from transeg.transforms.brain import NormaliseBraind, brain_mask, brain_preprocessing
 from transeg.transforms.intensity import RestoreIntensityd, foreground_mask
-from transeg.transforms.load import VolumeError
 
 
 def rotation(degrees):

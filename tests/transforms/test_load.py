@@ -6,7 +6,9 @@ import re
 import nibabel as nib
 import numpy as np
 import pytest
-from transeg.transforms.load import LoadVolumed, VolumeError
+from monai.transforms import SaveImage
+from transeg.errors import VolumeError
+from transeg.transforms.load import LoadVolumed
 
 AFFINE = np.diag([2.0, 2.0, 3.0, 1.0])
 
@@ -48,20 +50,20 @@ def test_truncated_file(tmp_path, keep):
     save(path, (20, 20, 20))
     content = path.read_bytes()
     path.write_bytes(content[: int(len(content) * keep)])
-    assert str(path) in refused("cannot be read, truncated", str(path))
+    assert str(path) in refused("cannot be read .truncated", str(path))
 
 
 def test_truncated_without_compression(tmp_path):
     path = tmp_path / "a.nii"
     save(path)
     path.write_bytes(path.read_bytes()[:-8])
-    refused("cannot be read, truncated", str(path))
+    refused("cannot be read .truncated", str(path))
 
 
 def test_no_nifti_at_all(tmp_path):
     path = tmp_path / "a.nii.gz"
     path.write_bytes(gzip.compress(b"hello"))
-    refused("no NIfTI file", str(path))
+    refused("not a NIfTI file", str(path))
 
 
 @pytest.mark.parametrize(
@@ -83,7 +85,7 @@ def test_more_than_one_number_a_voxel(tmp_path, dtype, message):
     dtype = np.dtype([(c, np.uint8) for c in "RGB"]) if dtype == "rgb" else dtype
     path = tmp_path / "a.nii.gz"
     nib.save(nib.Nifti1Image(np.zeros((6, 5, 4), dtype), AFFINE), path)
-    assert str(path) in refused(f"{message}.*grey", str(path))
+    assert str(path) in refused(f"{message}.*scalar", str(path))
 
 
 def test_wrong_number_of_files(tmp_path):
@@ -148,6 +150,13 @@ def test_the_affine_is_that_of_the_file_when_pixdim_contradicts_it(tmp_path):
     np.testing.assert_array_equal(expected, AFFINE)
     volume = LoadVolumed("image")({"image": tmp_path / "a.nii.gz"})["image"]
     np.testing.assert_array_equal(volume.affine.numpy(), expected)
+    SaveImage(tmp_path, output_postfix="pred", separate_folder=False, resample=True, print_log=False)(volume)
+    np.testing.assert_array_equal(nib.load(tmp_path / "a_pred.nii.gz").affine, expected)
+
+
+def test_a_file_without_an_image(tmp_path):
+    nib.save(nib.gifti.GiftiImage(), tmp_path / "a.gii")
+    refused("cannot be read .*GiftiImage is no image", str(tmp_path / "a.gii"))
 
 
 def test_unknown_labels(tmp_path):

@@ -89,6 +89,6 @@ def test_bad_stacks_are_named(stacks, tmp_path):
     with pytest.raises(ValueError, match=r"label\.npy: 3 axes instead of 4"):
         LoadSliced()({"image": files["label"], "index": 0})
     whole = (tmp_path / "image.npy").read_bytes()
-    (tmp_path / "cut.npy").write_bytes(whole[: len(whole) // 2])
-    with pytest.raises(ValueError, match=r"cut\.npy: not a whole \.npy file"):
-        LoadSliced()({"image": str(tmp_path / "cut.npy"), "index": 0})
+    (tmp_path / "truncated.npy").write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(ValueError, match=r"truncated\.npy: not a whole \.npy file"):
+        LoadSliced()({"image": str(tmp_path / "truncated.npy"), "index": 0})

@@ -24,10 +24,6 @@ CONTENTS = ("LICENSE", "configs/**/*", "docs/**/*", "models/model.pt")
 LEFT_BY_RUNS = {"data", "eval", "__pycache__"}
 
 
-class ReleaseError(ValueError):
-    """A bundle cannot be packaged: the message names the file, the fault and what to do."""
-
-
 def manifest(files: Mapping[str, bytes]) -> bytes:
     """JSON {"files": {path: {"sha256": ..., "size": bytes}}} of all files but the manifest itself."""
     entries = {

@@ -136,7 +136,8 @@ def _data(datalist: Path) -> str:
     fields = json.loads(content)
     counts = ", ".join(f"{key} {len(value)}" for key, value in fields.items() if isinstance(value, list))
     digest = hashlib.sha256(content).hexdigest()
-    return f"{fields.get('name', 'Data')}: {fields.get('description', '')}\n\n`{datalist.name}`, SHA-256 `{digest}`: {counts}."
+    named = f"{fields.get('name', 'Data')}: {fields.get('description', '')}"
+    return f"{named}\n\n`{datalist.name}`, SHA-256 `{digest}`: {counts}."
 
 
 def _rows(values: Mapping[str, Any]) -> str:

@@ -111,13 +111,14 @@ def _dangling(config: dict) -> Iterator[tuple[str, str]]:
 
 def _weights() -> list[str]:
     from transeg.engines.weights import WeightsLoader
+    from transeg.errors import root_cause
 
     parser = ConfigParser()
     try:
         parser.read_config("configs/inference.json")
         network = parser.get_parsed_content("network_def")
     except Exception as error:  # whatever the bundle's own code raises is the problem to tell
-        return [f"configs/inference.json: network_def cannot be made ({_first_line(error.__cause__ or error)})"]
+        return [f"configs/inference.json: network_def cannot be made ({_first_line(root_cause(error))})"]
     try:
         WeightsLoader("models/model.pt", network)(Engine(lambda *_: None))
     except ValueError as error:

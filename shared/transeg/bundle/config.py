@@ -5,7 +5,6 @@ from __future__ import annotations
 import inspect
 import json
 import pydoc
-import sys
 from collections.abc import Iterable, Iterator, Mapping
 from difflib import get_close_matches
 from pathlib import Path
@@ -57,8 +56,7 @@ def check_config() -> None:
         ConfigError: unknown keys, values of the wrong type or out of range, arguments that a component does not take,
             or a bundle made with another version; all of them at once.
     """
-    if Path(*sys.argv[:1]).parts[-3:] == ("monai", "bundle", "__main__.py"):
-        error_hook.install()
+    error_hook.install()
     parser = running_parser()
     root = Path(parser.get_parsed_content("bundle_root"))
     faults = key_faults(parser, root) + value_faults(parser.config, root) + argument_faults(parser)
@@ -174,14 +172,14 @@ def _parameters(target: Any) -> set[str] | None:
 
 
 def settings() -> dict[str, Any]:
-    """Plain top-level values of the config that is being run: what a tracker logs."""
+    """What a tracker logs of the config that is being run: its literal top-level values, and the recipe of the data."""
     parser = running_parser()
-    plain = (str, int, float, bool, type(None), list)
-    values = {key: value for key, value in parser.config.items() if isinstance(value, plain) and key[:1] != "_"}
-    ignored = {"imports", "initialize", "finalize", "run", "training", "evaluating", "inferring", "players"}
-    kept = {}
-    for key in values.keys() - ignored:
-        value = parser.get_parsed_content(key) if isinstance(values[key], str) else values[key]
-        if isinstance(value, plain):
-            kept[key] = value
-    return dict(sorted(kept.items()))
+    literal = {key: value for key, value in parser.config.items() if _is_setting(value)}
+    recipe = parser.get_parsed_content("recipe") if "recipe" in parser else {}
+    return dict(sorted({**literal, **recipe}.items()))
+
+
+def _is_setting(value: Any) -> bool:
+    if isinstance(value, list):
+        return all(isinstance(part, int | float) for part in value)
+    return isinstance(value, bool | int | float) or (isinstance(value, str) and value[:1] not in ("$", "@", "%"))

@@ -15,18 +15,14 @@ from typing import Annotated
 
 import typer
 
-from transeg.bundle.archive import ReleaseError
 from transeg.bundle.package import bundle_files, bundle_folder
+from transeg.errors import LabelError
 
 HOST = "127.0.0.1"
 INSTALL = "pip install -c constraints.txt -e '.[label]' && pip install --no-deps monailabel==0.8.5 pydicom-seg==0.4.1"
 WEIGHTS = "models/model.pt"
 STAND_IN = Path(__file__).parent / "without_torchvision"
 PATIENCE = 10  # seconds until what does not end is killed
-
-
-class LabelError(RuntimeError):
-    """The server cannot be started: the message says why and what to do."""
 
 
 def label(
@@ -38,16 +34,12 @@ def label(
     ),
 ) -> None:
     """Serve bundles with MONAI Label: infer, label and train from 3D Slicer, OHIF or any of its clients."""
-    try:
-        folders = [_folder(name) for name in bundle] if bundle else sorted(Path("bundles").glob("*_segmentation"))
-        count = _check(studies, folders, port)
-        bundles = {folder.resolve().name: bundle_files(folder.resolve()) for folder in folders}
-        root = _add_app(app)
-        for name, files in bundles.items():
-            _add(files, root / "model" / name)
-    except (LabelError, ReleaseError, FileNotFoundError) as error:
-        typer.echo(f"error: {error}", err=True)
-        raise typer.Exit(1) from error
+    folders = [_folder(name) for name in bundle] if bundle else sorted(Path("bundles").glob("*_segmentation"))
+    count = _check(studies, folders, port)
+    bundles = {folder.resolve().name: bundle_files(folder.resolve()) for folder in folders}
+    root = _add_app(app)
+    for name, files in bundles.items():
+        _add(files, root / "model" / name)
     typer.echo(f"http://{HOST}:{port}/ with {', '.join(bundles)} for {count} studies in {studies}; Ctrl+C ends it")
     raise typer.Exit(_serve(_command(root, studies, list(bundles), port)))
 

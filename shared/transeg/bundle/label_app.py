@@ -6,7 +6,7 @@ from fastapi import Request
 from fastapi.responses import JSONResponse
 from monailabel.app import app
 
-from transeg.transforms.load import VolumeError
+from transeg.errors import VolumeError
 
 
 @app.exception_handler(VolumeError)

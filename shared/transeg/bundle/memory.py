@@ -17,6 +17,7 @@ from torch.utils.data import default_collate
 
 from transeg.engines.player import Player
 from transeg.engines.tree import to_device
+from transeg.errors import reason, root_cause
 
 
 @dataclass
@@ -75,9 +76,7 @@ def training_memory(files: str | Sequence[str], settings: Mapping[str, Any]) -> 
     try:
         step = step_memory(train)
     except Exception as error:  # whatever the bundle's own code raises is the problem to tell
-        while error.__cause__ is not None:
-            error = error.__cause__
-        return "", [f"a training step on the first sample fails ({type(error).__name__}: {error})"]
+        return "", [f"a training step on the first sample fails ({reason(root_cause(error))})"]
     free = free_memory(device)
     parts = f"weights {_mib(step.weights)}, gradients and optimisers {_mib(step.training)}"
     sentence = (

@@ -14,7 +14,9 @@ import typer
 from monai.bundle import ConfigParser
 
 import transeg
-from transeg.bundle.archive import CONTENTS, MANIFEST, ReleaseError, json_bytes, manifest, zip_bytes
+from transeg.bundle.archive import CONTENTS, MANIFEST, json_bytes, manifest, zip_bytes
+from transeg.errors import ReleaseError
+from transeg.files import atomic, write_text
 
 PACKAGE = Path(transeg.__file__).parent
 
@@ -27,17 +29,9 @@ def package(
     """Write NAME_vX.Y.Z.zip of each bundle, its SHA-256 beside it, and the index model_info.json."""
     bundles = bundles or sorted(path.parents[1] for path in Path("bundles").glob("*/configs/metadata.json"))
     if not bundles:
-        typer.echo("No bundles/*/configs/metadata.json here; name the folders of the bundles.", err=True)
-        raise typer.Exit(1)
-    failed = False
+        raise ReleaseError("no bundles/*/configs/metadata.json here; name the folders of the bundles")
     for bundle in bundles:
-        try:
-            typer.echo(build(bundle, out, url))
-        except ReleaseError as error:
-            typer.echo(str(error), err=True)
-            failed = True
-    if failed:
-        raise typer.Exit(1)
+        typer.echo(build(bundle, out, url))
 
 
 def build(bundle: Path, out: Path, url: str = "") -> Path:
@@ -69,15 +63,15 @@ def build(bundle: Path, out: Path, url: str = "") -> Path:
 
     release = f"{bundle.name}_v{version}"
     data = zip_bytes({f"{bundle.name}/{path}": content for path, content in files.items()})
-    out.mkdir(parents=True, exist_ok=True)
     target = out / f"{release}.zip"
-    target.write_bytes(data)
-    target.with_name(target.name + ".sha256").write_text(f"{hashlib.sha256(data).hexdigest()}  {target.name}\n")
+    with atomic(target) as partial:
+        partial.write_bytes(data)
+    write_text(target.with_name(target.name + ".sha256"), f"{hashlib.sha256(data).hexdigest()}  {target.name}\n")
     index = out / "model_info.json"
     entries = json.loads(index.read_text()) if index.is_file() else {}
     source = f"{url.rstrip('/')}/{target.name}" if url else target.name
     entries[release] = {"checksum": hashlib.sha1(data).hexdigest(), "source": source}  # MONAI's index has SHA-1
-    index.write_bytes(json_bytes(dict(sorted(entries.items()))))
+    write_text(index, json_bytes(dict(sorted(entries.items()))).decode())
     return target
 
 

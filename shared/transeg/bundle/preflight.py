@@ -18,7 +18,8 @@ from monai.bundle import ComponentLocator, ConfigComponent, ConfigParser, Refere
 
 from transeg.bundle.check import STANDALONE, config_files, config_problems
 from transeg.bundle.memory import training_memory
-from transeg.data.datalist import DatalistError, read_datalist
+from transeg.data.datalist import read_datalist
+from transeg.errors import DatalistError
 
 LISTS = {"training": "validation", "training_absence": "validation_absence"}
 RUN_OPTIONS = {"args_file", "config_file", "final_id", "init_id", "logging_file", "meta_file", "run_id", "tracking"}

@@ -313,12 +313,15 @@ class RunFolder:
 
 
 def shared_facts(config: Mapping[str, Any]) -> list[str]:
-    """Keys that training and inference must share: the network and, directly or not, what it refers to."""
+    """Keys that training and inference must share: the network and, directly or not, what it refers to.
+
+    Not the recipe, which inference reads from its own config.
+    """
     found: list[str] = []
     waiting = ["network_def"]
     while waiting:
         key = waiting.pop()
-        if key in config and key not in found:
+        if key in config and key not in (*found, "recipe"):
             found.append(key)
             waiting += [reference.split("::")[0] for reference in references({"": config[key]})]
     return found

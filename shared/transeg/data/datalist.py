@@ -1,9 +1,9 @@
-"""Datalists in MONAI's Decathlon form and the stacks of slices that they point into.
+"""Datalists in MONAI's Decathlon format and the stacks of slices that they refer to.
 
 A prepared folder holds `datalist.json` and stacks `images/<case>.npy` (N, C, X, Y) and `labels/<case>.npy`
-(N, X, Y), or (1, C, X, Y, Z) and (1, X, Y, Z) of whole volumes. An item addresses one slice (or the volume):
-{"image": "images/a.npy", "label": "labels/a.npy", "index": 17, "case": "a"}; an item without a label has no "label"
-key. Paths are relative to the datalist.
+(N, X, Y), or (1, C, X, Y, Z) and (1, X, Y, Z) for whole volumes. An item refers to one slice (or volume):
+{"image": "images/a.npy", "label": "labels/a.npy", "index": 17, "case": "a"}; unlabelled items have no "label" key.
+Paths are relative to the datalist.
 """
 
 from __future__ import annotations
@@ -19,34 +19,32 @@ import numpy as np
 from monai.config import PathLike
 from monai.data import load_decathlon_datalist
 
-FILES = ("image", "label", "mask")  # fields that name files
+from transeg.errors import DatalistError
+from transeg.files import atomic
 
-
-class DatalistError(ValueError):
-    """A datalist cannot be used: the message names the file, the entry and what to do."""
+FILES = ("image", "label", "mask")  # fields that hold file names
 
 
 def read_datalist(path: PathLike, key: str, optional: bool = False) -> list[dict[str, Any]]:
-    """Read one list of a datalist and check that every file it names exists.
+    """Read one list of a datalist and check that its files exist.
 
     Args:
-        path: the JSON file.
+        path: JSON file.
         key: name of the list, such as "training" or "training_absence".
-        optional: without a datalist return an empty list.
+        optional: return an empty list if there is no datalist.
 
     Returns:
         Items with absolute paths (relative to the working directory if `path` is); may be empty.
 
     Raises:
-        DatalistError: no such datalist, not JSON, no such list, or an entry whose file does not exist.
+        DatalistError: missing datalist, invalid JSON, unknown list, or missing file.
     """
     path = Path(path)
     if optional and not path.exists():
         return []
     if not path.is_file():
         raise DatalistError(
-            f"{path}: no such datalist; make one with the command of data_prep that the model card "
-            "names, or set the path to yours"
+            f"{path}: no such datalist; make one with the data_prep command in the model card, or set the path to yours"
         )
     try:
         content = json.loads(path.read_text())
@@ -56,7 +54,7 @@ def read_datalist(path: PathLike, key: str, optional: bool = False) -> list[dict
     if key not in lists:
         available = ", ".join(f"{name} ({len(value)})" for name, value in lists.items()) or "none"
         raise DatalistError(f'{path}: no list "{key}"; available: {available}')
-    if not lists[key]:  # monai's reader looks at the first item
+    if not lists[key]:  # MONAI's reader needs a first item
         return []
     items = load_list(path, content, key)
     seen: set[str] = set()
@@ -74,15 +72,15 @@ def read_datalist(path: PathLike, key: str, optional: bool = False) -> list[dict
 
 
 def load_list(path: PathLike, content: Mapping[str, Any], key: str) -> list[dict[str, Any]]:
-    """Items of a list with the paths of their files; other fields as they are written.
+    """Items of a list with resolved file paths and all other fields unchanged.
 
-    MONAI's reader makes a path of any text for which something of that name lies beside the datalist, of "ct" where
-    there is a folder ct.
+    MONAI's reader turns any string into a path if a file or folder of that name lies next to the datalist, such as the
+    modality "ct" next to a folder ct.
 
     Args:
         path: the datalist.
-        content: what it holds.
-        key: of a list that is not empty.
+        content: its content.
+        key: name of a non-empty list.
     """
     items = load_decathlon_datalist(path, data_list_key=key)
     return [
@@ -107,20 +105,23 @@ def write_datalist(
     preparation: Mapping[str, Any],
     dimensions: int = 2,
 ) -> Path:
-    """Write a datalist with the usual Decathlon fields, whole or not at all.
+    """Write a datalist with the usual Decathlon fields, atomically.
 
     Args:
-        path: the JSON file; its folder is made.
-        lists: items by the name of the list.
-        name: name of the data set.
+        path: JSON file; its folder is created if needed.
+        lists: items by name of the list.
+        name: name of the dataset.
         description: one sentence.
-        recipe: what training and inference have to know of the preparation: "channels" (names in order) and "labels"
-            (names by value, background first), and with them the method, the grid and the rules of the method.
-        preparation: options, seed and counts, to know later how the data came about.
-        dimensions: of an item's image, 2 or 3.
+        recipe: what training and inference must know about the preparation: "channels" (names in order), "labels"
+            (names by value, background first), and the method with its grid and rules, see `transeg.data.recipe`.
+        preparation: options, seed and counts of the preparation.
+        dimensions: spatial dimensions of an item's image, 2 or 3.
+
+    Returns:
+        Path of the datalist.
     """
     path = Path(path)
-    counts = Counter()
+    counts: Counter[str] = Counter()
     for key, items in lists.items():
         split, _, kind = key.partition("_")
         counts[split] += len(items) if kind != "absence" and not kind.endswith("volumes") else 0
@@ -135,37 +136,31 @@ def write_datalist(
         "recipe": dict(recipe),
         "preparation": dict(preparation),
     }
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(path.name + ".part")
-    with partial.open("w") as file:
-        file.write(json.dumps(fields, indent=1).removesuffix("\n}"))  # a line for each item keeps long lists readable
+    with atomic(path) as partial, partial.open("w") as file:
+        file.write(json.dumps(fields, indent=1).removesuffix("\n}"))  # one line per item keeps long lists readable
         for key, items in lists.items():
             file.write(f",\n {json.dumps(key)}: [")
             file.write(",".join(f"\n  {json.dumps(item)}" for item in items))
             file.write("\n ]")
         file.write("\n}\n")
-    partial.replace(path)
     return path
 
 
 def write_stack(path: PathLike, chunks: Iterable[np.ndarray], shape: Sequence[int], dtype: np.typing.DTypeLike) -> None:
-    """Write an array file from consecutive parts of its first axis, in bounded memory, whole or not at all.
+    """Write a .npy file from consecutive chunks of its first axis, in bounded memory, atomically.
 
     Args:
-        path: the .npy file; its folder is made.
-        chunks: arrays (n, *shape[1:]) whose lengths add up to shape[0].
-        shape: shape of the whole.
-        dtype: type to store.
+        path: .npy file; its folder is created if needed.
+        chunks: arrays (n, *shape[1:]) whose lengths sum to shape[0].
+        shape: shape of the whole array.
+        dtype: stored type.
 
     Raises:
         ValueError: the chunks do not fill the shape.
     """
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(path.name + ".part")
     shape, filled = tuple(shape), 0
-    try:
-        with partial.open("wb") as file:  # not through a memory map, whose pages would stay resident
+    with atomic(path) as partial:
+        with partial.open("wb") as file:  # a memory map's pages would stay resident
             descr = np.lib.format.dtype_to_descr(np.dtype(dtype))
             header = {"descr": descr, "fortran_order": False, "shape": shape}
             np.lib.format.write_array_header_1_0(file, header)
@@ -176,6 +171,3 @@ def write_stack(path: PathLike, chunks: Iterable[np.ndarray], shape: Sequence[in
                 filled += len(chunk)
         if filled != shape[0]:
             raise ValueError(f"{path}: {filled} slices given for a stack of {shape[0]}")
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)

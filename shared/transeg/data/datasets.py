@@ -1,4 +1,4 @@
-"""Pairs of slices that do not belong together: one with the lesion, one without."""
+"""Datasets of unpaired slices, one with the lesion and one without, and of single slices."""
 
 from __future__ import annotations
 
@@ -10,28 +10,28 @@ import monai
 from torch.utils.data import Dataset
 
 from transeg.data.studies import StudySlices, are_studies
+from transeg.errors import DataError
 
 
 class UnpairedDataset(Dataset):
-    """Presence slices, each with an unrelated absence slice.
+    """Presence slices, each paired with an unrelated absence slice.
 
-    An index is i or a pair (i, j), presence and absence; i alone stands for (i, i modulo the number of absence
-    slices). `UnpairedBatchSampler` draws the pairs. `transform` is applied to either item on its own, so random
-    transforms draw twice.
+    Indexed by i or by a pair (i, j) of presence and absence; i alone means (i, i mod number of absence slices).
+    `UnpairedBatchSampler` draws the pairs. `transform` is applied to the two items separately, with its own random
+    numbers for each.
 
     Args:
         data: presence items, see `transeg.data.datalist`.
-        absence: absence items, or None for training without that domain.
-        transform: from an item to a dict with "image" (C, X, Y), "label" (1, X, Y) and "labelled", such as a
-            Compose that begins with `LoadSliced`.
-        studies: makes the items of both domains where `data` are whole studies, as MONAI Label gives them.
+        absence: absence items, or None to train without that domain.
+        transform: item -> dict with "image" (C, X, Y), "label" (1, X, Y) and "labelled", such as a Compose that starts
+            with `LoadSliced`.
+        studies: provides the items of both domains if `data` are whole studies, as from MONAI Label.
 
     Returns:
-        For each index "image" (C, X, Y), "label" (1, X, Y), "labelled" bool and, with that domain,
-        "absence" (C, X, Y).
+        Per index: "image" (C, X, Y), "label" (1, X, Y), "labelled" (bool) and, with that domain, "absence" (C, X, Y).
 
     Raises:
-        ValueError: an empty list.
+        DataError: no presence slice or, with that domain, no absence slice.
     """
 
     def __init__(
@@ -45,15 +45,14 @@ class UnpairedDataset(Dataset):
             data, found = studies.training()
             absence = None if absence is None else found
         if not data:
-            raise ValueError(
-                "no presence slice: the list of slices with the lesion is empty; check the datalist and, if the list "
-                "was cut to the labelled slices, prepare the data with a larger labelled fraction"
+            raise DataError(
+                "no presence slice: the list of slices with the lesion is empty; check the datalist or, if only "
+                "labelled slices are used, prepare the data with a larger labelled fraction"
             )
         if absence is not None and not absence:
-            raise ValueError(
-                "no absence slice: the list of slices without the lesion is empty, so nothing shows what healthy looks "
-                "like; prepare more volumes or lower the area that a slice must show, or train without the absence "
-                "domain (absence: null; segmentation only)"
+            raise DataError(
+                "no absence slice: the list of lesion-free slices is empty; prepare more volumes, lower the minimum "
+                "area per slice, or train without the absence domain (absence: null; segmentation only)"
             )
         self.data = data
         self.absence = absence
@@ -72,15 +71,15 @@ class UnpairedDataset(Dataset):
 
 
 class SliceDataset(monai.data.Dataset):
-    """Single slices, for validation; several processes share them.
+    """Single slices for validation, split across processes.
 
     Args:
         data: items, see `transeg.data.datalist`.
         transform: as for `UnpairedDataset`.
-        studies: makes the items where there are whole studies instead, as MONAI Label gives them.
+        studies: provides the items if `data` are whole studies, as from MONAI Label.
 
     Raises:
-        ValueError: fewer items than processes; one without any would not take part in what they compute together.
+        DataError: fewer items than processes; a process without items could not join collective operations.
     """
 
     def __init__(
@@ -95,8 +94,7 @@ class SliceDataset(monai.data.Dataset):
 def _own_share(items: Sequence[Any]) -> Sequence[Any]:
     count = idist.get_world_size()
     if len(items) < count and count > 1:
-        raise ValueError(
-            f"{len(items)} items cannot be shared by {count} processes; validate on more slices, or train with fewer "
-            f"processes"
+        raise DataError(
+            f"{len(items)} items cannot be split across {count} processes; validate on more slices or use fewer"
         )
     return items[idist.get_rank() :: count] if count > 1 else items

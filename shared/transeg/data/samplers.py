@@ -1,7 +1,7 @@
-"""Batches of presence and absence slices, drawn apart from each other.
+"""Batches of presence and absence slices, drawn independently.
 
-Source: Vorontsov et al., section 4.2 "Data batches": n diseased and n unpaired healthy slices in a batch; an epoch
-ends when every diseased slice was given once. Section 4.5: healthy slices drawn with replacement by weight.
+Source: Vorontsov et al., section 4.2 "Data batches": n diseased and n unpaired healthy slices per batch; an epoch ends
+when every diseased slice has been used once. Section 4.5: weighted sampling of healthy slices with replacement.
 """
 
 from __future__ import annotations
@@ -13,40 +13,42 @@ import ignite.distributed as idist
 import numpy as np
 from torch.utils.data import Sampler
 
-PRESENCE, LABELLED, ABSENCE = range(3)  # independent streams of random numbers
+from transeg.errors import UserError
+
+PRESENCE, LABELLED, ABSENCE = range(3)  # independent random streams
 
 
 class UnpairedData(Protocol):
-    """What the sampler needs of a data set, such as `UnpairedDataset`: items of two domains."""
+    """What the sampler needs of a dataset such as `UnpairedDataset`: items of two domains."""
 
     data: Sequence[Mapping[str, Any]]
     absence: Sequence[Mapping[str, Any]] | None
 
     def __len__(self) -> int:
-        """Number of items of the first domain."""
+        """Number of presence items."""
 
 
 class UnpairedBatchSampler(Sampler[list]):
-    """Batch sampler for `UnpairedDataset`: lists of pairs (i, j), or of i where there is no absence domain.
+    """Batch sampler for `UnpairedDataset`: lists of pairs (i, j), or of i without an absence domain.
 
-    Where the domains are two modalities, the one with more volumes stands in place of presence, the other of absence.
+    If the domains are two modalities, the one with more volumes takes the role of presence.
 
-    Everything is a pure function of the seed and the epoch (`set_epoch`), so a run that resumes draws what it would
-    have drawn. Several processes share each batch, row by row in turn; their number does not change it. Every batch is
-    full: the last one of an epoch is filled from a further permutation, as are batches larger than the data set.
+    Batches are a pure function of seed and epoch (`set_epoch`), so a resumed run draws the same ones. Each batch is
+    split round-robin across processes and does not depend on their number. Every batch is full: the last one of an
+    epoch continues into another permutation, as do batches larger than the dataset.
 
     Args:
-        dataset: where to draw from.
-        batch_size: n, presence slices (and as many absence slices) in a batch, over all processes.
-        batches_per_epoch: length of an epoch; an epoch then goes on in the permutation where the last one ended.
-            By default as many as show every presence slice at least once.
-        labelled_per_batch: k of the n presence slices are drawn from the labelled ones, in permutations of their own;
-            0 leaves the labelled ones at their natural rate.
-        seed: any non-negative number.
+        dataset: dataset to draw from.
+        batch_size: n, number of presence slices (and of absence slices) per batch, over all processes.
+        batches_per_epoch: length of an epoch, which then continues the previous one's permutation. Default: as many
+            batches as cover every presence slice.
+        labelled_per_batch: k, number of the n presence slices drawn from the labelled ones, in separate permutations;
+            0 draws labelled slices at their natural rate.
+        seed: non-negative random seed.
 
     Raises:
-        ValueError: no labelled slice although k > 0, k > n, k = n without `batches_per_epoch`, or a number of
-            processes that does not divide n.
+        UserError: k > 0 without labelled slices, k > n, k = n without `batches_per_epoch`, n not divisible by the
+            number of processes, or invalid weights.
     """
 
     def __init__(
@@ -58,24 +60,24 @@ class UnpairedBatchSampler(Sampler[list]):
         seed: int = 0,
     ) -> None:
         if batch_size < 1 or not 0 <= labelled_per_batch <= batch_size:
-            raise ValueError(
+            raise UserError(
                 f"labelled_per_batch ({labelled_per_batch}) must lie between 0 and batch_size ({batch_size} >= 1)"
             )
         if labelled_per_batch == batch_size and batches_per_epoch is None:
-            raise ValueError(
-                f"labelled_per_batch equals batch_size ({batch_size}): unlabelled slices are never seen and an epoch "
+            raise UserError(
+                f"labelled_per_batch equals batch_size ({batch_size}): unlabelled slices are never used and an epoch "
                 f"has no natural end; set batches_per_epoch or lower labelled_per_batch"
             )
         if batch_size % idist.get_world_size():
-            raise ValueError(
-                f"a batch of {batch_size} cannot be shared equally by {idist.get_world_size()} processes; set "
+            raise UserError(
+                f"a batch of {batch_size} cannot be split equally across {idist.get_world_size()} processes; set "
                 f"batch_size to a multiple of their number"
             )
         self.labelled = [i for i, item in enumerate(dataset.data) if "label" in item]
         if labelled_per_batch and not self.labelled:
-            raise ValueError(
-                f"no labelled volume: none of the {len(dataset)} presence slices has a label, but "
-                f"{labelled_per_batch} in every batch must; prepare the data with a larger labelled fraction, or set "
+            raise UserError(
+                f"no labelled volume: none of the {len(dataset)} presence slices has a label, but every batch needs "
+                f"{labelled_per_batch}; prepare the data with a larger labelled fraction, or set "
                 f"labelled_per_batch to 0"
             )
         self.dataset = dataset
@@ -87,18 +89,18 @@ class UnpairedBatchSampler(Sampler[list]):
         self.weights = _weights(dataset)
 
     def set_epoch(self, epoch: int) -> None:
-        """Choose the epoch that the next iteration draws; epochs count from 0."""
+        """Set the epoch (from 0) of the next iteration."""
         self.epoch = epoch
 
     def __len__(self) -> int:
-        """Batches in an epoch."""
+        """Batches per epoch."""
         if self.batches_per_epoch is not None:
             return self.batches_per_epoch
         return -(-len(self.dataset) // (self.batch_size - self.labelled_per_batch))
 
     def __iter__(self) -> Iterator[list]:
         k, absence = self.labelled_per_batch, self.dataset.absence
-        # a natural epoch begins with a fresh permutation, so that it holds every slice
+        # a natural epoch starts a new permutation, so that it covers every slice
         free = self._draw(PRESENCE, len(self.dataset), self.batch_size - k, fresh=self.batches_per_epoch is None)
         chosen = self._draw(LABELLED, len(self.labelled), k)
         presence = np.concatenate([np.asarray(self.labelled, dtype=int)[chosen], free], axis=1).tolist()
@@ -117,26 +119,26 @@ class UnpairedBatchSampler(Sampler[list]):
         return batch[idist.get_rank() :: idist.get_world_size()]
 
     def _draw(self, stream: int, population: int, per_batch: int, fresh: bool = False) -> np.ndarray:
-        """This epoch's part (batches, per_batch) of an endless row of permutations."""
+        """This epoch's part (batches, per_batch) of an endless sequence of permutations."""
         count = len(self) * per_batch
         if count == 0:
             return np.empty((len(self), 0), dtype=int)
         stride = -(-count // population) * population if fresh else count
         start = self.epoch * stride
         first, last = start // population, (start + count - 1) // population
-        row = np.concatenate(
+        sequence = np.concatenate(
             [np.random.default_rng((self.seed, stream, n)).permutation(population) for n in range(first, last + 1)]
         )
         offset = start - first * population
-        return row[offset : offset + count].reshape(len(self), per_batch)
+        return sequence[offset : offset + count].reshape(len(self), per_batch)
 
 
 def _weights(dataset: UnpairedData) -> np.ndarray | None:
-    """Probabilities of the absence slices, or None where no item carries a weight."""
+    """Probabilities of the absence slices, or None if no item has a weight."""
     items = dataset.absence or ()
     if not any("weight" in item for item in items):
         return None
     weights = np.array([item.get("weight", 0.0) for item in items], dtype=float)
     if not (np.isfinite(weights).all() and (weights >= 0).all() and weights.sum() > 0):
-        raise ValueError("the weights of the absence slices must be finite, not negative and not all zero")
+        raise UserError("the weights of the absence slices must be finite, non-negative and not all zero")
     return weights / weights.sum()

@@ -1,4 +1,4 @@
-"""The slices of one case: in memory, and as stacks with the items that address them."""
+"""Slices of one case: in memory, and as stacks with the items that refer to them."""
 
 from __future__ import annotations
 
@@ -11,28 +11,35 @@ from transeg.data.datalist import write_stack
 
 
 class CaseSlices(NamedTuple):
-    """What is kept of one case, and how much is not."""
+    """Slices kept of one case, and counts of those dropped."""
 
     images: np.ndarray  # (N, C, X, Y)
-    labels: np.ndarray | None  # (N, X, Y) 0 or 1; None where the case has no label
-    fields: list[dict[str, Any]]  # for each slice what its item says beside the file names, such as {"z": 60}
-    dropped: dict[str, int]  # reason -> slices
-    present: bool | None = None  # whether the case shows the disease; None: each slice on its own, by its label
+    labels: np.ndarray | None  # (N, X, Y), 0 or 1; None if the case has no label
+    fields: list[dict[str, Any]]  # per slice, further fields of its item, such as {"z": 60}
+    dropped: dict[str, int]  # reason -> number of slices
+    present: bool | None = None  # whether the case shows the disease; None: decided per slice by its label
 
 
 def write_slices(folder: Path, case: str, slices: CaseSlices) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
     """Write `images/<case>.npy` (float16) and `labels/<case>.npy` (uint8).
 
     Returns:
-        Items of the slices with the disease and of those without, paths relative to the folder, none with a "label".
+        Items of slices with the disease and of those without, paths relative to the folder, without "label".
     """
     if len(slices.fields):
         for kind, stack, dtype in (("images", slices.images, np.float16), ("labels", slices.labels, np.uint8)):
             if stack is not None:
                 write_stack(folder / kind / f"{case}.npy", [stack], stack.shape, dtype)
-    presence, absence = [], []
+    presence: list[dict[str, Any]] = []
+    absence: list[dict[str, Any]] = []
     for index, fields in enumerate(slices.fields):
         item = {"image": f"images/{case}.npy", "index": index, "case": case, **fields}
-        present = slices.labels[index].any() if slices.present is None else slices.present
-        (presence if present else absence).append(item)
+        (presence if _is_present(slices, index) else absence).append(item)
     return presence, absence
+
+
+def _is_present(slices: CaseSlices, index: int) -> bool:
+    if slices.present is not None:
+        return slices.present
+    assert slices.labels is not None, "a case without a label must say whether it shows the disease"
+    return bool(slices.labels[index].any())

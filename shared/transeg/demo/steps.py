@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
-import logging
+import shutil
 import subprocess
 import sys
 import time
@@ -14,9 +14,10 @@ from typing import Any
 
 import nibabel as nib
 import numpy as np
-import typer
 from rich.console import Console
 from rich.table import Table
+
+from transeg.errors import UserError
 
 console = Console()
 
@@ -31,8 +32,7 @@ def run(*arguments: object) -> None:
     command = [sys.executable, *map(str, arguments)]
     console.print(" ".join(["python", *command[1:]]), style="dim", highlight=False, soft_wrap=True)
     if subprocess.run(command, check=False).returncode != 0:
-        logging.getLogger(__name__).error("the command above failed")
-        raise typer.Exit(1)
+        raise UserError("the command above failed")
 
 
 def bundle_arguments(name: str, files: Sequence[Path], *options: object) -> list[str]:
@@ -44,6 +44,14 @@ def bundle_arguments(name: str, files: Sequence[Path], *options: object) -> list
 def run_bundle(name: str, configs: Path, files: Sequence[str], *options: object) -> None:
     """`python -m monai.bundle run NAME` with files of a bundle's configs."""
     run(*bundle_arguments(name, [configs / file for file in files], *options))
+
+
+def train(configs: Path, files: Sequence[str], run_dir: Path, *options: object) -> None:
+    """`python -m monai.bundle run training` into a run folder; an interrupted one is resumed."""
+    resume = (run_dir / "train_state.pt").is_file()
+    if not resume:  # what ended before its first epoch leaves nothing to go on with
+        shutil.rmtree(run_dir, ignore_errors=True)
+    run_bundle("training", configs, files, "--run_dir", run_dir, *options, *(["--resume", True] if resume else []))
 
 
 def read_scores(path: Path) -> list[float]:
@@ -64,7 +72,7 @@ def conclude(
     """Show the table of Dice by patient and write it with the settings to `demo.json`.
 
     Args:
-        out: folder of the demo, with `demo.png` and models/model.pt.
+        out: folder of the demo, with `demo.png` and the run folder `run`.
         dices: name to Dice of each patient, in the order of the rows.
         settings: of the demo.
         start: `time.monotonic()` at its start.
@@ -76,4 +84,4 @@ def conclude(
     console.print(table)
     minutes = (time.monotonic() - start) / 60
     (out / "demo.json").write_text(json.dumps({"dice": dices, **settings, "minutes": minutes}, indent=2) + "\n")
-    console.print(f"Picture: {out / 'demo.png'}   Weights: {out / 'models' / 'model.pt'}   ({minutes:.1f} minutes)")
+    console.print(f"Picture: {out / 'demo.png'}   Run folder: {out / 'run'}   ({minutes:.1f} minutes)")

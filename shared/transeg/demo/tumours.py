@@ -42,14 +42,12 @@ def dice_above_threshold(chosen: Volumes, tested: Volumes) -> list[float]:
     return [dice(image > threshold, label) for image, label in zip(*tested, strict=True)]
 
 
-def segment_and_draw(
-    configs: Path, data: Path, out: Path, choose_slice: Callable[[np.ndarray, str], int] | None = None
-) -> None:
+def segment_and_draw(data: Path, out: Path, choose_slice: Callable[[np.ndarray, str], int] | None = None) -> None:
     """Write masks, probabilities and translations of the test patients with the trained weights, and `demo.png`."""
     say("Segmenting them: masks, probabilities and healthy translations on the scans' own grid")
     options = ["--dataset_dir", data, "--output_dir", out / "masks", "--save_probability", True]
-    options += ["--save_translation", True, "--handlers#0#path", out / "models" / "model.pt"]
-    run_bundle("inferring", configs, ["inference.json"], *options)
+    options += ["--save_translation", True]
+    run_bundle("inferring", out / "run" / "configs", ["inference.json"], *options)
     items = read_datalist(data / "datalist.json", "test_volumes")
     Image.fromarray(draw(items, out / "masks", choose_slice=choose_slice)).save(out / "demo.png")
 

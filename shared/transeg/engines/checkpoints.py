@@ -15,6 +15,7 @@ from monai.handlers import ValidationHandler
 
 from transeg.engines.trainer import AlternatingTrainer
 from transeg.engines.weights import save_atomically
+from transeg.errors import DataError
 
 logger = logging.getLogger(__name__)
 
@@ -89,7 +90,7 @@ class TrainingState:
         resume: at the start, go on from ``path`` if it exists.
 
     Raises:
-        ValueError: while starting, when the file cannot be read or does not fit the trainer.
+        DataError: while starting, when the file cannot be read or does not fit the trainer.
     """
 
     def __init__(self, path: str | os.PathLike, interval: int = 1, resume: bool = False) -> None:
@@ -113,7 +114,7 @@ class TrainingState:
             return
         found = idist.all_reduce(int(self.path.exists()))
         if found not in (0, idist.get_world_size()):
-            raise ValueError(
+            raise DataError(
                 f"{self.path} exists on {found} of {idist.get_world_size()} ranks; put it where all see it."
             )
         if found:
@@ -123,13 +124,13 @@ class TrainingState:
         try:
             state = torch.load(self.path, map_location="cpu", weights_only=True)
         except Exception as error:
-            raise ValueError(
+            raise DataError(
                 f"{self.path} cannot be read as a training state ({error}); remove it to begin anew."
             ) from error
         try:
             load_training_state(engine, state)
         except (ValueError, RuntimeError, KeyError, TypeError, AttributeError) as error:
-            raise ValueError(
+            raise DataError(
                 f"{self.path} does not fit this training: {error}. Use the configuration it was made with, "
                 "or remove it to begin anew."
             ) from error

@@ -12,6 +12,8 @@ from ignite.engine import Engine
 from monai.config import PathLike
 from monai.handlers import MetricsSaver
 
+from transeg.files import write_text
+
 logger = logging.getLogger(__name__)
 
 SUMMARY = ("mean", "std", "median", "25percentile", "75percentile", "min", "max")
@@ -51,4 +53,4 @@ class ScoreSaver(MetricsSaver):
 
         header, _, rows = path.read_text().partition("\n")
         header = re.sub(r"(?<=,)class(\d+)(?=,)", name, header)
-        path.write_text("\n".join([header, re.sub(r"^class(\d+)(?=,)", name, rows, flags=re.MULTILINE)]))
+        write_text(path, "\n".join([header, re.sub(r"^class(\d+)(?=,)", name, rows, flags=re.MULTILINE)]))

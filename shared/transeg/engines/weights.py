@@ -13,6 +13,8 @@ from ignite.engine import Engine, Events
 from monai.engines import Evaluator
 from torch import nn
 
+from transeg.errors import DataError
+from transeg.files import atomic
 from transeg.networks.spectral import plain_state_dict
 
 logger = logging.getLogger(__name__)
@@ -24,17 +26,12 @@ def save_atomically(value: Any, path: Path) -> None:
     Raises:
         TypeError: ``value`` holds more than tensors and plain Python, so that it could not be read back safely.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    draft = path.with_name(path.name + ".tmp")
-    with open(draft, "wb") as file:
-        torch.save(value, file)
-        file.flush()
-        os.fsync(file.fileno())
-    unsafe = torch.serialization.get_unsafe_globals_in_checkpoint(draft)
-    if unsafe:
-        draft.unlink()
-        raise TypeError(f"{path} would hold objects that cannot be loaded safely: {sorted(unsafe)}.")
-    os.replace(draft, path)
+    with atomic(path, sync=True) as partial:
+        with partial.open("wb") as file:
+            torch.save(value, file)
+        unsafe = torch.serialization.get_unsafe_globals_in_checkpoint(partial)
+        if unsafe:
+            raise TypeError(f"{path} would hold objects that cannot be loaded safely: {sorted(unsafe)}.")
 
 
 class BestModelSaver:
@@ -83,7 +80,7 @@ class WeightsLoader:
         network: the network without spectral norm.
 
     Raises:
-        ValueError: when the run starts, if the file is missing, cannot be read safely, or is of another network.
+        DataError: when the run starts, if the file is missing, cannot be read safely, or is of another network.
     """
 
     def __init__(self, path: str | os.PathLike, network: nn.Module) -> None:
@@ -102,19 +99,19 @@ def load_weights(network: nn.Module, path: Path) -> None:
     """Load a plain state dict, as `BestModelSaver` writes it, into a network with or without spectral norm.
 
     Raises:
-        ValueError: the file is missing, cannot be read safely, or is of another network.
+        DataError: the file is missing, cannot be read safely, or is of another network.
     """
     if not path.is_file():
-        raise ValueError(f"{path}: no such file; train first, download the bundle's weights, or set the path.")
+        raise DataError(f"{path}: no such file; train first, download the bundle's weights, or set the path.")
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:
-        raise ValueError(f"{path} cannot be read as weights ({error}); copy or download it again.") from error
+        raise DataError(f"{path} cannot be read as weights ({error}); copy or download it again.") from error
     try:
         network.load_state_dict(state)
     except (RuntimeError, TypeError, AttributeError) as error:
         first = " ".join(str(error).split())[:300]
-        raise ValueError(
+        raise DataError(
             f"{path} holds the weights of another network ({first}); set channels, width and levels to those that it "
             "was trained with."
         ) from error

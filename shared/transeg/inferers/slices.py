@@ -1,4 +1,4 @@
-"""Predictions for the slices of a study, before a training run."""
+"""Predictions for slices of unlabelled studies, before a training run."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ from transeg.engines.weights import load_weights
 
 
 class SliceProbabilities:
-    """Probability of the lesion in slices, by the weights that inference uses.
+    """Probability of the lesion in slices, predicted with the inference weights.
+
+    Called with N items; returns (N, X, Y), or None if there are no weights.
 
     Args:
-        network: one of their form, with or without spectral norm; stays as it is.
-        path: the weights, see `transeg.engines.weights.load_weights`.
-        transform: from an item to a dict with "image" (C, X, Y).
-        probability: from images and the network's output for them to probabilities (B, K, X, Y), of which the first
-            counts; default the sigmoid of the output.
-        batch_size: slices in one call of the network.
-
-    Called with N items it returns (N, X, Y), or None where no weights are there.
+        network: network of the weights' architecture, with or without spectral norm; left unchanged.
+        path: weights, see `transeg.engines.weights.load_weights`.
+        transform: item -> dict with "image" (C, X, Y).
+        probability: (images, network output) -> probabilities (B, K, X, Y), of which the first channel is used;
+            default sigmoid of the output.
+        batch_size: slices per forward pass.
     """
 
     def __init__(
@@ -48,7 +48,7 @@ class SliceProbabilities:
 
     @torch.inference_mode()
     def __call__(self, items: Sequence[Mapping[str, Any]]) -> np.ndarray | None:
-        """Run the network on the items' slices."""
+        """Predict the items' slices."""
         if not self.path.is_file():
             return None
         device = next(self.network.parameters()).device

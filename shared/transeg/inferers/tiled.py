@@ -1,8 +1,9 @@
-"""Inference on whole volumes: by halves of slices, in tiles without seams, by modality; on slices before a training."""
+"""Inference on whole volumes in tiles without seams."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import torch
 from monai.data import MetaTensor
@@ -13,27 +14,28 @@ from transeg.networks.tiling import convolutions_in_tiles
 
 
 class TiledInferer(Inferer):
-    """Run a network on a whole volume, in one pass, or with its convolutions in tiles where that takes too much memory.
+    """Run a network on a whole volume, in one pass or, if too large, with its convolutions computed in tiles.
 
-    Both give the same values, see `convolutions_in_tiles`; `seam_score` looks for traces at `tile_edges`. The tiled way
-    keeps the maps of the network in the memory of the host, about 7 of full width and size for a `UNet`.
+    Both give the same values, see `convolutions_in_tiles`; `seam_score` looks for seams at `tile_edges`. In tiles, the
+    feature maps stay in host memory (for a `UNet`, about 7 of full width and resolution). MONAI's
+    `SlidingWindowInferer` runs the whole network per tile, with other normalisation statistics in each.
+
+    Called as `inferer(volume, network)` with a module or a bound method of one: (B, C, *S) -> (B, K, *S).
 
     Args:
-        tile: side of a tile in voxels, even.
-        most_voxels: of a volume that is computed in one pass.
-
-    Called as `inferer(volume, network)`, the network a module or a method of one: (B, C, *S) -> (B, K, *S).
+        tile: even side of a tile in voxels.
+        most_voxels: largest volume that is computed in one pass.
     """
 
     def __init__(self, tile: int = 96, most_voxels: int = 2**22) -> None:
         super().__init__()
         self.tile, self.most_voxels = tile, most_voxels
 
-    def __call__(self, inputs: torch.Tensor, network, *args, **kwargs):
+    def __call__(self, inputs: torch.Tensor, network: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
         """Run the network.
 
         Raises:
-            TypeError: a volume to be tiled, but neither a module nor a method of one.
+            TypeError: tiles are needed, but `network` is neither a module nor a bound method of one.
         """
         if inputs[0, 0].numel() <= self.most_voxels:
             return network(inputs, *args, **kwargs)
@@ -47,5 +49,5 @@ class TiledInferer(Inferer):
 
 
 def tile_edges(size: Sequence[int], tile: int) -> list[list[int]]:
-    """Where the tiles of a volume of this size begin, the first left out, along each axis."""
+    """Start of each tile but the first along each axis of a volume."""
     return [list(range(tile, n, tile)) for n in size]

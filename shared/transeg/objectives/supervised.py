@@ -20,10 +20,6 @@ class Prediction:
     seg: Tensor | None = None
     y: Tensor | None = None
     labelled: Tensor | None = None
-    x_pp: Tensor | None = None  # reconstructions
-    x_aa: Tensor | None = None
-    student: Tensor | None = None  # logits of presence, then absence images
-    teacher: Tensor | None = None
 
 
 class SegmentationObjective:

@@ -1,4 +1,4 @@
-"""Slices of one size with what matters in the middle."""
+"""Crop to a fixed size around a foreground or a point."""
 
 from __future__ import annotations
 
@@ -11,26 +11,26 @@ from monai.config import KeysCollection
 from monai.data import MetaTensor
 from monai.transforms import CropForeground, CropForegroundd
 
-from transeg.transforms.load import VolumeError
+from transeg.errors import VolumeError
+from transeg.files import file_name
 
 logger = logging.getLogger(__name__)
 
 
 class _CentreForeground(CropForeground):
-    """Crop or pad the first axes to `size` around the middle of the foreground's bounding box; other axes keep their
-    extent."""
+    """Crop or pad the first axes to `size`, centred on the foreground's bounding box; other axes stay as they are."""
 
     def __init__(self, size: Sequence[int], select_fn: Callable, name: str) -> None:
         super().__init__(select_fn)
         self.size, self.name = tuple(size), name
 
     def compute_bounding_box(self, img: torch.Tensor) -> tuple[np.ndarray, np.ndarray]:
-        """Return the first corner of the box and the corner behind its last voxel; both may lie outside."""
+        """Return start (inclusive) and end (exclusive) of the box, which may extend beyond the image."""
         mask = np.asarray(self.select_fn(img))[0]
         if not mask.any():
-            raise VolumeError(f"{file_name(img)}: no {self.name} (no voxel of it is found); check the image")
+            raise VolumeError(f"{file_name(img)}: {self.name} not found (empty mask); check the image")
         if mask.mean() > 0.99:
-            logger.warning("%s: no zero background, so all of it counts as %s", file_name(img), self.name)
+            logger.warning("%s: no zero background, so the whole image counts as %s", file_name(img), self.name)
         start, end = np.zeros(mask.ndim, dtype=int), np.array(mask.shape)
         for axis, length in enumerate(self.size):
             along = np.flatnonzero(mask.any(axis=tuple(a for a in range(mask.ndim) if a != axis)))
@@ -39,7 +39,7 @@ class _CentreForeground(CropForeground):
             if along[0] < start[axis] or along[-1] >= end[axis]:
                 logger.warning(
                     "%s: the %s spans %d voxels along axis %d, more than the slice size %d; "
-                    "the rest is cut off and counted as background",
+                    "the excess is cropped and treated as background",
                     file_name(img), self.name, along[-1] - along[0] + 1, axis, length,
                 )  # fmt: skip
         return start, end
@@ -52,10 +52,13 @@ class CentreForegroundd(CropForegroundd):
 
     Args:
         keys: volumes (C, X, Y, Z).
-        source_key: the volume whose foreground is meant.
+        source_key: volume that defines the foreground.
         size: (X, Y) or (X, Y, Z) in voxels.
-        select_fn: (C, X, Y, Z) -> bool (1, X, Y, Z), the foreground.
-        name: of the foreground, for messages.
+        select_fn: foreground, (C, X, Y, Z) -> bool (1, X, Y, Z).
+        name: what messages call the foreground.
+
+    Raises:
+        VolumeError: the foreground is empty.
     """
 
     def __init__(
@@ -66,20 +69,22 @@ class CentreForegroundd(CropForegroundd):
 
 
 class _CropAtCentre(CropForeground):
-    """Crop or pad to `size` around the point (mm) that the meta data of the volume hold under `name`."""
+    """Crop or pad to `size` around the point (mm) stored under `name` in the metadata."""
 
     def __init__(self, size: Sequence[int], name: str) -> None:
         super().__init__()
         self.size, self.name = np.array(size), name
 
     def compute_bounding_box(self, img: torch.Tensor) -> tuple[np.ndarray, np.ndarray]:
-        """Return the first corner of the box and the corner behind its last voxel; both may lie outside."""
-        to_voxel = np.linalg.inv(np.asarray(img.affine, dtype=np.float64))
-        voxel = to_voxel[:3, :3] @ np.asarray(img.meta[self.name], dtype=np.float64) + to_voxel[:3, 3]
+        """Return start (inclusive) and end (exclusive) of the box, which may extend beyond the image."""
+        assert isinstance(img, MetaTensor)  # the point is in its metadata
+        point = np.array(img.meta[self.name], dtype=np.float64)
+        to_voxel = np.linalg.inv(img.affine.double().numpy())
+        voxel = to_voxel[:3, :3] @ point + to_voxel[:3, 3]
         start = np.floor(voxel + 1 - self.size / 2).astype(int)
         if (start >= img.shape[1:]).any() or (start + self.size <= 0).any():
-            point = ", ".join(f"{float(value):.0f}" for value in img.meta[self.name])
-            raise VolumeError(f"{file_name(img)}: nothing of the image lies around ({point}) mm; correct the centre")
+            at = ", ".join(f"{value:.0f}" for value in point)
+            raise VolumeError(f"{file_name(img)}: nothing of the image lies around ({at}) mm; correct the centre")
         return start, start + self.size
 
 
@@ -87,20 +92,15 @@ class CropAtCentred(CropForegroundd):
     """Crop or pad all axes of all keys to `size` around a point in mm; pads with 0. Invertible.
 
     Args:
-        keys: volumes (C, X, Y, Z) of one grid.
-        source_key: the volume whose meta data hold the point.
-        size: (X, Y, Z) in voxels; the point is within half a voxel of the middle of the box.
-        name: of the point (3,) in the meta data, world coordinates.
+        keys: volumes (C, X, Y, Z) on one grid.
+        source_key: volume whose metadata hold the point.
+        size: (X, Y, Z) in voxels; the point is within half a voxel of the centre of the box.
+        name: metadata key of the point (3,), in world coordinates.
 
     Raises:
-        VolumeError: the box lies outside of the image.
+        VolumeError: the box lies outside the image.
     """
 
     def __init__(self, keys: KeysCollection, source_key: str, size: Sequence[int], name: str) -> None:
         super().__init__(keys, source_key, start_coord_key=None, end_coord_key=None)
         self.cropper = _CropAtCentre(size, name)
-
-
-def file_name(image: torch.Tensor) -> str:
-    """File that a volume came from, for messages."""
-    return str(image.meta.get("filename_or_obj", "volume")) if isinstance(image, MetaTensor) else "volume"

@@ -1,42 +1,42 @@
-"""From the units of a scan to those of a network, and back."""
+"""Intensity normalisation and its inverse."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping
 from typing import Any
 
 import torch
 from monai.config import KeysCollection
+from monai.data import MetaTensor
 from monai.transforms import MapTransform
+from monai.transforms.utils_pytorch_numpy_unification import percentile
 
-from transeg.transforms.centre import file_name
-from transeg.transforms.load import VolumeError
+from transeg.errors import VolumeError
+from transeg.files import file_name
 
 
 class ScaleRanged(MapTransform):
-    """Map the `lower` to `upper` percentiles of each volume to 0 to 1 and cut off what lies beyond.
+    """Map the `lower` and `upper` percentiles of each channel to 0 and 1 and clip.
 
-    One rule for all scans, whatever their grade of disease, so that intensities of two domains can be compared. Not
-    undone by `Invertd`, which must leave masks alone; `RestoreIntensityd` undoes it (what was cut off stays so).
+    The same rule for all scans, whatever their disease grade, keeps the intensities of two domains comparable. MONAI's
+    `ScaleIntensityRangePercentilesd` accepts constant channels and does not record the scale, which the inverse needs.
+    `Invertd` does not undo this (it must not touch masks); `RestoreIntensityd` does, except for clipping.
 
     Raises:
-        VolumeError: constant intensity.
+        VolumeError: a channel of constant intensity.
     """
 
     def __init__(self, keys: KeysCollection, lower: float = 0.0, upper: float = 99.5) -> None:
         super().__init__(keys)
-        self.shares = torch.tensor([lower / 100, upper / 100], dtype=torch.float64)
+        self.percentiles = (lower, upper)
 
-    def __call__(self, data: Mapping[str, Any]) -> dict[str, Any]:
-        """Scale (C, X, Y, Z), channels apart, and note offset and scale (C,) in the meta data."""
+    def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
+        """Scale (C, X, Y, Z) per channel; record offset and scale (C,) in the metadata."""
         item = dict(data)
         for key in self.key_iterator(item):
             image = item[key]
-            voxels = image.as_tensor().double().flatten(1).sort(dim=1).values
-            # torch.quantile refuses large volumes
-            position = self.shares * (voxels.shape[1] - 1)
-            below, above = voxels[:, position.floor().long()], voxels[:, position.ceil().long()]
-            low, high = (below + (above - below) * position.frac()).unbind(dim=1)
+            voxels = image.as_tensor().double().flatten(1)
+            low, high = torch.as_tensor(percentile(voxels, self.percentiles, dim=1))
             constant = torch.nonzero(high <= low).flatten().tolist()
             if constant:
                 raise VolumeError(f"{file_name(image)}: channel(s) {constant} of constant intensity; replace the file")
@@ -46,31 +46,31 @@ class ScaleRanged(MapTransform):
 
 
 class WindowRanged(MapTransform):
-    """Map the intensities `low` to `high`, in the units of the file, to 0 to 1 and cut off what lies beyond.
+    """Map intensities from [`low`, `high`], in the file's units, to [0, 1] and clip.
 
-    For CT, whose units (HU) are the same in every scan; undone as `ScaleRanged` is.
+    For CT, whose units (HU) are absolute. MONAI's `ScaleIntensityRanged` does not record the scale, which
+    `RestoreIntensityd` needs.
     """
 
     def __init__(self, keys: KeysCollection, low: float, high: float) -> None:
         super().__init__(keys)
         self.low, self.high = low, high
 
-    def __call__(self, data: Mapping[str, Any]) -> dict[str, Any]:
-        """Scale (C, X, Y, Z) and note offset and scale (C,) in the meta data."""
+    def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
+        """Scale (C, X, Y, Z); record offset and scale (C,) in the metadata."""
         item = dict(data)
         for key in self.key_iterator(item):
             image = item[key]
             item[key] = ((image - self.low) / (self.high - self.low)).clamp(0, 1)
-            record_scale(
-                item[key], torch.full((len(image),), self.low), torch.full((len(image),), self.high - self.low)
-            )
+            offset, scale = (torch.full((len(image),), value) for value in (self.low, self.high - self.low))
+            record_scale(item[key], offset, scale)
         return item
 
 
 class SignedRanged(MapTransform):
-    """Map [0, 1] to [-1, 1], the range of tanh, and keep the noted scale right."""
+    """Map [0, 1] to [-1, 1], the range of tanh, and update the recorded scale."""
 
-    def __call__(self, data: Mapping[str, Any]) -> dict[str, Any]:
+    def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
         """Map (C, X, Y, Z)."""
         item = dict(data)
         for key in self.key_iterator(item):
@@ -81,30 +81,30 @@ class SignedRanged(MapTransform):
 
 
 def record_scale(
-    image: torch.Tensor, offset: torch.Tensor, scale: torch.Tensor, background: torch.Tensor | None = None
+    image: MetaTensor, offset: torch.Tensor, scale: torch.Tensor, background: torch.Tensor | None = None
 ) -> None:
-    """Note in the meta data that value * scale + offset (C,) is the intensity in the file.
+    """Record in the metadata that the file's intensity is value * scale + offset.
 
     Args:
-        image: a MetaTensor (C, X, Y, Z).
-        offset: intensity of the value 0.
-        scale: intensity of a difference of 1.
-        background: value (C,) of the background, whose intensity is 0 whatever offset and scale say; default there is
-            no background.
+        image: normalised volume (C, X, Y, Z).
+        offset: (C,), intensity of the value 0.
+        scale: (C,), intensity per unit of value.
+        background: (C,), value of the background, whose intensity is 0 regardless of offset and scale; default no
+            background.
     """
     image.meta.update(intensity_offset=offset.cpu(), intensity_scale=scale.cpu())
     if background is not None:
         image.meta["intensity_background"] = background.cpu()
 
 
-def foreground_mask(image: torch.Tensor, tolerance: float = 0.0) -> torch.Tensor:
-    """Voxels that differ in any channel from the background noted in the meta data: (C, X, Y, Z) -> (1, X, Y, Z).
+def foreground_mask(image: MetaTensor, tolerance: float = 0.0) -> torch.Tensor:
+    """Voxels that differ in any channel from the recorded background: (C, X, Y, Z) -> bool (1, X, Y, Z).
 
-    All voxels where none is noted.
+    All voxels if no background is recorded.
 
     Args:
-        image: normalised, such as a scan, or what a network made of it.
-        tolerance: difference that still is background; a network does not hit a value exactly.
+        image: normalised scan, or a network's output for it.
+        tolerance: largest difference that counts as background; network outputs are not exact.
     """
     if "intensity_background" not in image.meta:
         return torch.ones_like(image[:1], dtype=torch.bool)
@@ -113,14 +113,13 @@ def foreground_mask(image: torch.Tensor, tolerance: float = 0.0) -> torch.Tensor
 
 
 class RestoreIntensityd(MapTransform):
-    """Give a normalised volume (such as a translation) the intensity units of its source image again.
+    """Map normalised volumes (such as translations) back to intensity units.
 
     Args:
         keys: volumes (C, X, Y, Z) on the preprocessed grid.
-        source_key: the preprocessed image, whose meta data hold the scale; the volumes become 0 in its background, if
-            it has one.
-        limits: intensities of the values -1 and 1, for volumes of another modality than the source. Its scale and
-            background are then not looked at.
+        source_key: preprocessed image whose metadata hold the scale; its background, if any, becomes 0.
+        limits: intensities of the values -1 and 1, for volumes of a modality other than the source's; its scale and
+            background are then ignored.
     """
 
     def __init__(
@@ -129,7 +128,7 @@ class RestoreIntensityd(MapTransform):
         super().__init__(keys)
         self.source_key, self.limits = source_key, limits
 
-    def __call__(self, data: Mapping[str, Any]) -> dict[str, Any]:
+    def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
         """Return value * scale + offset."""
         item = dict(data)
         source = item[self.source_key]
@@ -144,5 +143,5 @@ class RestoreIntensityd(MapTransform):
 
 
 def per_channel(values: torch.Tensor, image: torch.Tensor) -> torch.Tensor:
-    """Values (C,) in a shape that broadcasts over an image (C, ...)."""
+    """Reshape values (C,) to broadcast over an image (C, ...)."""
     return values.reshape(-1, *[1] * (image.ndim - 1)).to(image.device, torch.float32)

@@ -1,10 +1,9 @@
-"""What inference writes: masks, probabilities and translations on the grid of the input."""
+"""Outputs of inference: masks, probabilities and translations on the input grid."""
 
 from __future__ import annotations
 
 import logging
-import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,56 +22,41 @@ from monai.transforms import (
     ShiftIntensityd,
 )
 
+from transeg.files import atomic, case_name
 from transeg.transforms.intensity import RestoreIntensityd
 
 logger = logging.getLogger(__name__)
 
 
 def write_nifti(path: PathLike, volume: torch.Tensor, affine: torch.Tensor, dtype: DtypeLike = np.float32) -> None:
-    """Write a volume (C, X, Y, Z), several channels as a 4D file with the channels last.
-
-    It gets its name only when it is whole, so a file that is there is complete.
-    """
-    path = Path(path)
+    """Write a volume (C, X, Y, Z) atomically; several channels become a 4D file, channels last."""
     array = volume.detach().cpu().numpy().astype(dtype)
     image = nib.Nifti1Image(array[0] if len(array) == 1 else np.moveaxis(array, 0, -1), None)
     image.header.set_xyzt_units("mm")
     image.set_sform(np.asarray(affine), code=1)
     image.set_qform(np.asarray(affine), code=1)
-    partial = path.with_name(f".partial_{path.name}")
-    try:
+    with atomic(path) as partial:
         nib.save(image, partial)
-        os.replace(partial, path)
-    finally:
-        partial.unlink(missing_ok=True)
-
-
-def case_name(data: Mapping[Any, Any], key: str) -> str:
-    """Name of an item: its "case", or that of the file that the volume under `key` came from."""
-    source = Path(data[key].meta.get("filename_or_obj", "volume")).name
-    return data.get("case", source.removesuffix(".gz").removesuffix(".nii"))
 
 
 class SaveVolumed(SaveImaged):
-    """Save volumes as `<output_dir>/<case>_<postfix>.nii.gz`, with the affine that they carry.
+    """Save volumes as `<output_dir>/<case>_<postfix>.nii.gz` with their own affine, see `case_name`.
 
-    The case is the item's "case", or the name of the file that the volume came from. A `SaveImaged` by name only
-    (MONAI Label leaves those out): MONAI's writer fails on volumes of one slice.
+    A subclass of `SaveImaged` only so that MONAI Label skips it; MONAI's writer fails on single-slice volumes.
 
     Args:
-        keys: volumes (C, X, Y, Z); several channels are written last, as a 4D file.
-        output_dir: folder, made when needed.
-        postfix: last part of the file name.
+        keys: volumes (C, X, Y, Z); several channels become a 4D file, channels last.
+        output_dir: folder, created if needed.
+        postfix: end of the file name.
         dtype: voxel type of the file.
     """
 
     def __init__(self, keys: KeysCollection, output_dir: PathLike, postfix: str, dtype: DtypeLike = np.float32) -> None:
-        super().__init__(keys, output_dir=output_dir)
+        super().__init__(keys, output_dir=str(output_dir))
         self.output_dir, self.postfix, self.dtype = Path(output_dir), postfix, dtype
 
-    def __call__(self, data: Mapping[str, Any]) -> dict[str, Any]:
-        """Write the volumes; the item is returned as it is."""
-        self.output_dir.mkdir(parents=True, exist_ok=True)
+    def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
+        """Write the volumes and return the item unchanged."""
         for key in self.key_iterator(data):
             path = self.output_dir / f"{case_name(data, key)}_{self.postfix}.nii.gz"
             write_nifti(path, data[key].as_tensor(), data[key].affine, self.dtype)
@@ -81,15 +65,15 @@ class SaveVolumed(SaveImaged):
 
 
 class Translated(MapTransform):
-    """Translate preprocessed volumes: item["translation"] (C, X, Y, Z), healthy or of another modality.
+    """Translate preprocessed volumes (C, X, Y, Z) to the healthy domain or to another modality.
 
     Args:
-        keys: the preprocessed image.
-        network: has a method `image -> image`.
-        inferer: monai inferer, called as `inferer(batch, network.translate, *arguments)`.
-        method: name of that method, such as "inpaint" of PathoGAN.
-        output_key: where the result goes.
-        arguments: further ones of the method, such as the modality that `CardiacNet` translates to.
+        keys: preprocessed images.
+        network: network with a method `image -> image`.
+        inferer: MONAI inferer, called as `inferer(batch, network.translate, *arguments)`.
+        method: name of the method.
+        output_key: key of the result.
+        arguments: further arguments of the method, such as the target modality.
     """
 
     def __init__(
@@ -105,8 +89,8 @@ class Translated(MapTransform):
         self.network, self.inferer, self.method, self.output_key = network, inferer, method, output_key
         self.arguments = tuple(arguments)
 
-    def __call__(self, data: Mapping[str, Any]) -> dict[str, Any]:
-        """Return a copy of the item with the translation in normalised units."""
+    def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
+        """Return a copy of the item with the translation in normalised intensities."""
         item = dict(data)
         for key in self.key_iterator(item):
             with eval_mode(self.network):
@@ -127,15 +111,24 @@ def translation_output(
     fill_value: float = 0.0,
     precomputed_key: str | None = None,
 ) -> Compose:
-    """Make the transform that writes a translation on the input's grid and in units of intensity.
+    """Compose: translate, restore the input's grid and intensity units, and save.
 
-    Arguments as for `Translated`, `monai.transforms.Invertd`, `SaveVolumed` and `RestoreIntensityd`: without `limits`
-    the units are those of the input. Voxels that the preprocessing masked are then 0.
+    Other arguments as for `Translated`, `monai.transforms.Invertd`, `SaveVolumed` and `RestoreIntensityd`. Without
+    `limits`, the units are those of the input and voxels masked by the preprocessing become 0.
 
     Args:
-        fill_value: intensity of the voxels that the preprocessing cut off, such as that of air.
-        precomputed_key: key under which `Translated` put the translation before, so that it is not made again.
+        network: see `Translated`; unused with `precomputed_key`, as are `inferer`, `method` and `arguments`.
+        inferer: see `Translated`.
+        preprocessing: transform to invert.
+        output_dir: see `SaveVolumed`.
+        method: see `Translated`.
+        postfix: see `SaveVolumed`; also the key of the translation.
+        arguments: see `Translated`.
+        limits: see `RestoreIntensityd`.
+        fill_value: intensity of voxels outside the preprocessing's crop, such as that of air.
+        precomputed_key: key of an existing translation.
     """
+    translate: list[MapTransform]
     if precomputed_key is None:
         translate = [Translated("image", network, inferer, method, postfix, arguments)]
     else:

@@ -1,80 +1,51 @@
-"""Tables and pictures that inference writes beside the volumes: trust in a translation, its regions, muscle of legs."""
+"""Plausibility report of a translation, written next to the volumes."""
 
 from __future__ import annotations
 
-import csv
 import logging
-import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from filelock import FileLock
 from monai.config import KeysCollection, PathLike
 from monai.transforms import MapTransform
 from PIL import Image
 
+from transeg.errors import UserError
+from transeg.files import case_name, write_rows
 from transeg.metrics.trust import TrustLimits, trust_report
-from transeg.transforms.outputs import case_name
 from transeg.visual.trust import change_parts, trust_panel
 
 logger = logging.getLogger(__name__)
 
 
-def write_rows(path: PathLike, fields: Sequence[str], rows: Sequence[Mapping[str, Any]], key: str = "case") -> None:
-    """Add rows to a CSV file, in place of earlier rows of the same `key`; whole or not at all.
-
-    Several processes may write to one file: a lock file beside it makes them take turns.
-
-    Raises:
-        ValueError: the file there has other columns.
-    """
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(path.with_name(f".{path.name}.lock")):
-        kept = _other_rows(path, fields, {str(row[key]) for row in rows}, key)
-        partial = path.with_name(f".partial_{path.name}")
-        with partial.open("w", newline="") as file:
-            writer = csv.DictWriter(file, fields)
-            writer.writeheader()
-            writer.writerows([*kept, *rows])
-        os.replace(partial, path)
-
-
-def _other_rows(path: Path, fields: Sequence[str], replaced: set[str], key: str) -> list[dict[str, str]]:
-    if not path.is_file():
-        return []
-    with path.open(newline="") as file:
-        reader = csv.DictReader(file)
-        if list(reader.fieldnames or ()) != list(fields):
-            raise ValueError(f"{path}: has other columns than {', '.join(fields)}; move the file away")
-        return [row for row in reader if row[key] not in replaced]
-
-
 def format_value(value: Any) -> Any:
-    """A float in four significant digits; anything else as it is."""
+    """Round a float to four significant digits; return other values unchanged."""
     return f"{value:.4g}" if isinstance(value, float) else value
 
 
 class TrustReportd(MapTransform):
-    """Write `trust.csv`, one row for each case, and `<case>_trust.png`; warn of cases that are flagged.
+    """Write `trust.csv` (one row per case) and `<case>_trust.png`; warn about flagged cases.
 
-    On the preprocessed grid (RAS), before anything is inverted.
+    Use on the preprocessed grid (RAS), before inversion.
 
     Args:
-        keys: the translation (C, X, Y, Z).
-        output_dir: folder, made when needed.
-        source_key: the preprocessed image.
-        mask_key: segmentation of the translation (1, X, Y, Z), if there is one.
-        source_mask_key: that of the source.
-        region_key: where changes are plausible (1, X, Y, Z), such as by `MuscleCompartmentd`; default the body.
-        foreground: (C, X, Y, Z) -> bool (1, X, Y, Z), such as `brain_mask`; default `silhouette` of the channel.
-        sign: of the changes that the method allows: -1, +1 or None.
-        channel: which one is looked at.
-        tolerance: change that counts, as a share of the source's range of intensities.
-        limits: from where on to flag, as the fields of `TrustLimits`.
+        keys: translation (C, X, Y, Z).
+        output_dir: folder, created if needed.
+        source_key: preprocessed image.
+        mask_key: segmentation of the translation (1, X, Y, Z), if any.
+        source_mask_key: segmentation of the source, if any.
+        region_key: region of plausible change (1, X, Y, Z); default the body.
+        foreground: (C, X, Y, Z) -> bool (1, X, Y, Z), such as `brain_mask`; default the channel's `silhouette`.
+        sign: sign of the changes that the method can make: -1, +1 or None (either).
+        channel: channel to assess.
+        tolerance: smallest change that counts, as a fraction of the source's intensity range.
+        limits: thresholds for flagging, fields of `TrustLimits`.
+
+    Raises:
+        UserError: only one of `mask_key` and `source_mask_key`.
     """
 
     def __init__(
@@ -92,15 +63,17 @@ class TrustReportd(MapTransform):
         limits: Mapping[str, float] | None = None,
     ) -> None:
         super().__init__(keys)
-        if (mask_key is None) != (source_mask_key is None):
-            raise ValueError("mask_key and source_mask_key are compared with one another: give both or none")
+        self.mask_keys: dict[str, str] = {}
+        if mask_key is not None and source_mask_key is not None:
+            self.mask_keys = {"source_mask": source_mask_key, "translation_mask": mask_key}
+        elif mask_key is not None or source_mask_key is not None:
+            raise UserError("mask_key and source_mask_key are compared with one another: give both or neither")
         self.output_dir, self.source_key = Path(output_dir), source_key
-        self.mask_keys = {"source_mask": source_mask_key, "translation_mask": mask_key} if mask_key else {}
         self.region_key, self.foreground, self.sign, self.channel = region_key, foreground, sign, channel
         self.tolerance, self.limits = tolerance, TrustLimits(**limits or {})
 
-    def __call__(self, data: Mapping[str, Any]) -> dict[str, Any]:
-        """Write row and picture; the item is returned as it is."""
+    def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
+        """Write row and figure and return the item unchanged."""
         source = data[self.source_key]
         volume = channel_array(source, self.channel)
         case = case_name(data, self.source_key)
@@ -123,13 +96,13 @@ class TrustReportd(MapTransform):
             row = {"case": case} | {name: format_value(value) for name, value in values.items()}
             write_rows(self.output_dir / "trust.csv", list(row), [row])
             parts = change_parts(volume, translation, **masks, sign=self.sign, tolerance=self.tolerance)
-            picture = trust_panel(volume, translation, parts, caption=case)
-            Image.fromarray(picture).save(self.output_dir / f"{case}_trust.png")
+            figure = trust_panel(volume, translation, parts, caption=case)
+            Image.fromarray(figure).save(self.output_dir / f"{case}_trust.png")
             if report.flagged:
                 logger.warning("%s: %s", case, report.sentence)
         return dict(data)
 
 
 def channel_array(volume: torch.Tensor, channel: int = 0) -> np.ndarray:
-    """One channel of a volume (C, X, Y, Z) as an array (X, Y, Z)."""
+    """Channel of a volume (C, X, Y, Z) as an array (X, Y, Z)."""
     return torch.as_tensor(volume)[channel].detach().cpu().numpy()

@@ -1,9 +1,9 @@
-"""Reading of single slices from memory-mapped stacks."""
+"""Load single slices from memory-mapped stacks."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping
 from functools import lru_cache
 from typing import Any
 
@@ -13,22 +13,24 @@ from monai.config import KeysCollection
 from monai.transforms import MapTransform
 from monai.utils import ensure_tuple
 
+from transeg.errors import DataError
+
 
 class LoadSliced(MapTransform):
-    """Load the slice "index" of the stacks that an item names.
+    """Load slice "index" of an item's stacks.
 
-    Images come from stacks (N, C, X, Y) as float32 (C, X, Y), uint8 scaled by 1/255; labels from stacks (N, X, Y) as
-    float32 (1, X, Y) of 0 and 1 (label > 0). A missing label becomes zeros, and "labelled" tells whether the
-    (first) label was there. Plain tensors: slices need no affine. A stack of whole volumes has one more axis.
+    Images (N, C, X, Y) become float32 (C, X, Y), uint8 scaled by 1/255; labels (N, X, Y) become float32 (1, X, Y),
+    binarised (label > 0). A missing label becomes zeros; "labelled" says whether the first label was present. Plain
+    tensors, since slices need no affine. Stacks of whole volumes have one more axis. MONAI's readers load whole files.
 
     Args:
         keys: images.
         label_keys: labels, of the size of the first image.
         spatial_dims: 2 for slices, 3 for volumes.
-        classes: keep the values of the labels instead of 0 and 1.
+        classes: keep label values instead of binarising.
 
     Raises:
-        ValueError: a file that is no stack of the expected form, or an index beyond its end.
+        DataError: not a stack of the expected shape, or index out of range.
     """
 
     def __init__(
@@ -41,8 +43,8 @@ class LoadSliced(MapTransform):
         super().__init__(keys)
         self.label_keys, self.spatial_dims, self.classes = ensure_tuple(label_keys), spatial_dims, classes
 
-    def __call__(self, data: Mapping[str, Any]) -> dict[str, Any]:
-        """Return a copy of the item with tensors in place of file names."""
+    def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
+        """Return a copy of the item with tensors instead of file names."""
         item = dict(data)
         index = item["index"]
         for key in self.keys:
@@ -63,16 +65,16 @@ class LoadSliced(MapTransform):
 def _slice(path: str, index: int, ndim: int) -> np.ndarray:
     stack = _open(path, os.stat(path).st_mtime_ns)
     if stack.ndim != ndim:
-        raise ValueError(f"{path}: {stack.ndim} axes instead of {ndim}; prepare the data again")
+        raise DataError(f"{path}: {stack.ndim} axes instead of {ndim}; prepare the data again")
     if not 0 <= index < len(stack):
-        raise ValueError(f"{path}: no slice {index}, the stack holds {len(stack)}; prepare the data again")
+        raise DataError(f"{path}: no slice {index}, the stack holds {len(stack)}; prepare the data again")
     return stack[index]
 
 
-@lru_cache(maxsize=256)  # each open map holds a file descriptor
+@lru_cache(maxsize=256)  # each open memory map holds a file descriptor
 def _open(path: str, modified: int) -> np.ndarray:
-    """Map a stack; `modified` makes a rewritten file a new entry."""
+    """Memory-map a stack; `modified` invalidates the entry of a rewritten file."""
     try:
         return np.load(path, mmap_mode="r").view(np.ndarray)
     except ValueError as error:
-        raise ValueError(f"{path}: not a whole .npy file ({error}); prepare the data again") from error
+        raise DataError(f"{path}: not a whole .npy file ({error}); prepare the data again") from error

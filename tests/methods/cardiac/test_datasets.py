@@ -6,7 +6,7 @@ import pytest
 import torch
 from transeg.data.datasets import SliceDataset
 from transeg.data.samplers import UnpairedBatchSampler
-from transeg.data.studies import StudiesError
+from transeg.errors import StudiesError
 from transeg.methods.cardiac.datasets import TwoModalityDataset, TwoModalityStudies
 from transeg.methods.cardiac.volumes import CardiacVolumes
 from transeg.transforms.slices import LoadSliced

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import torch
 from monai.data import MetaTensor
+from transeg.errors import VolumeError
 from transeg.methods.cardiac.modality import ScaleModalityd, check_translation_direction, detect_modality
-from transeg.transforms.load import VolumeError
 
 from data_prep.phantoms import heart_phantom
 

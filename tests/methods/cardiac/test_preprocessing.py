@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 import torch
 from monai.transforms import Invertd
+from transeg.errors import VolumeError
 from transeg.methods.cardiac.preprocessing import HEART_CLASSES, cardiac_preprocessing, find_heart
 from transeg.transforms.intensity import RestoreIntensityd
-from transeg.transforms.load import VolumeError
 
 from data_prep.phantoms import heart_phantom
 

@@ -1,5 +1,3 @@
-"""Inference by halves leaves no trace of the cut."""
-
 import pytest
 import torch
 from torch import nn

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 import torch
 from monai.transforms import Invertd
+from transeg.errors import VolumeError
 from transeg.methods.thigh.preprocessing import body_mask, thigh_preprocessing
 from transeg.transforms.intensity import RestoreIntensityd
-from transeg.transforms.load import VolumeError
 
 from data_prep.phantoms import thigh_phantom
 

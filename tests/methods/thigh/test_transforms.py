@@ -5,6 +5,7 @@ import pytest
 import torch
 from monai.data import MetaTensor
 from monai.transforms import Compose
+from transeg.errors import VolumeError
 from transeg.methods.thigh.classical.intensity import count_intensities, learn_intensity
 from transeg.methods.thigh.classical.mixture import fit_mixture
 from transeg.methods.thigh.classical.shape_prior import crop_legs, save_atlas
@@ -13,7 +14,6 @@ from transeg.methods.thigh.legs import split_legs
 from transeg.methods.thigh.transforms import SegmentGraphCutd, SegmentMixtured
 from transeg.metrics.overlap import dice
 from transeg.metrics.silhouette import silhouette
-from transeg.transforms.load import VolumeError
 
 from tests.methods.thigh.classical.thighs import thighs
 

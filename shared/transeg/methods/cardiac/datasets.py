@@ -11,7 +11,8 @@ from monai.config import PathLike
 from torch.utils.data import Dataset
 
 from transeg.data.datalist import read_datalist
-from transeg.data.studies import StudiesError, StudySlices, are_studies
+from transeg.data.studies import StudySlices, are_studies
+from transeg.errors import StudiesError
 from transeg.methods.cardiac.modality import MODALITIES
 from transeg.methods.cardiac.volumes import CardiacVolumes
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -13,13 +12,15 @@ from PIL import Image
 
 from transeg.bundle.package import bundle_folder
 from transeg.data.datalist import read_datalist
-from transeg.demo.steps import conclude, read_ras, read_scores, run, run_bundle, say
+from transeg.data.recipe import bundle_recipe
+from transeg.demo.steps import conclude, read_ras, read_scores, run, run_bundle, say, train
 from transeg.demo.tumours import save_untrained
 from transeg.methods.cardiac.panel import region_overlay
 from transeg.methods.cardiac.preprocessing import HEART_LABELS
 from transeg.visual.panel import Tile, panel
 from transeg.visual.tiles import grey, upright, window
 
+WEIGHTS = Path("models", "model.pt")
 NAME = "cardiac_ct_mr_segmentation"
 METHOD = "CT and MR together"
 TITLES = ("scan", "translation", "regions", "reference")
@@ -31,41 +32,38 @@ def cardiac_demo(out: Path, cases: int, epochs: int, seed: int) -> None:
     """Make heart phantoms, train with few MR, evaluate on MR of held-out patients, translate and draw both."""
     start = time.monotonic()
     configs = bundle_folder(NAME) / "configs"
-    raw, data, models = out / "raw", out / "data", out / "models"
+    raw, data, run_dir = out / "raw", out / "data", out / "run"
     if not (data / "datalist.json").is_file():
         say("Making phantom patients: CT and MR of different hearts, in the layout of MM-WHS")
         run("-m", "data_prep.phantoms", "heart", "--out", raw, "--cases", cases, "--seed", seed, "--overwrite")
         say("Cropping the hearts; labels of two MR scans are known, those of CT all")
-        settings = json.loads((configs / "inference.json").read_text())
-        grid = ["--pixdim", settings["pixdim"], "--size", *settings["image_size"], "--seed", seed]
+        recipe = bundle_recipe(configs.parent)
+        grid = ["--pixdim", recipe["pixdim"], "--size", *recipe["image_size"], "--seed", seed]
         few = ["--real-fraction", f"{2 / (cases - 4):.3f}", "--fraction-of", "mr"]
         split = ["--validation", 2, "--test", 2]
         run("-m", "data_prep.mmwhs", "--data", raw, "--out", data, *grid, *few, *split)
-    save_untrained(configs, models / "untrained.pt", seed)
+    save_untrained(configs, out / "untrained.pt", seed)
 
-    length = ["--dataset_dir", data, "--epochs", epochs, "--seed", seed, "--resume", True]  # an interrupted one goes on
-    alone = models / "real_only"
+    alone = out / "run_real_only"
+    length = ["--dataset_dir", data, "--epochs", epochs, "--seed", seed]
     say("Training the segmenters on real volumes alone, to compare with")
-    folders = ["--ckpt_dir", alone, "--output_dir", alone / "training"]
-    run_bundle("training", configs, ["train.json", "baselines/real_only.json"], *folders, *length)
+    train(configs, ["train.json", "baselines/real_only.json"], alone, *length)
     say("Training: segmenters, then translators, then all of them together")
-    folders = ["--ckpt_dir", models, "--output_dir", out / "training"]
-    run_bundle("training", configs, ["train.json"], *folders, *length)
+    train(configs, ["train.json"], run_dir, *length)
 
     say("Evaluating on the MR of held-out patients")
-    weights = {"untrained": models / "untrained.pt", "MR alone": alone / "model.pt", METHOD: models / "model.pt"}
-    dices = {}
+    weights = {"untrained": out / "untrained.pt", "MR alone": alone / WEIGHTS, METHOD: run_dir / WEIGHTS}
+    trained, dices = run_dir / "configs", {}
     for name, path in weights.items():
         folder = out / "scores" / name.replace(" ", "_")
         options = ["--dataset_dir", data, "--output_dir", folder, "--modality", "mr", "--handlers#0#path", path]
-        run_bundle("evaluating", configs, ["inference.json", "evaluate.json"], *options)
+        run_bundle("evaluating", trained, ["inference.json", "evaluate.json"], *options)
         dices[name] = read_scores(folder / "val_mean_dice_raw.csv")
 
     say("Segmenting and translating them on the scans' own grid: CT in HU, and what the translation moved")
     options = ["--dataset_dir", data, "--output_dir", out / "masks", "--save_mask", True]
     for modality in OTHER:
-        arguments = [*options, "--modality", modality, "--handlers#0#path", models / "model.pt"]
-        run_bundle("inferring", configs, ["inference.json", "translate.json"], *arguments)
+        run_bundle("inferring", trained, ["inference.json", "translate.json"], *options, "--modality", modality)
     items = {modality: read_datalist(data / "datalist.json", f"test_{modality}_volumes") for modality in OTHER}
     Image.fromarray(draw(items, out / "masks")).save(out / "demo.png")
     conclude(out, dices, {"epochs": epochs, "cases": cases, "seed": seed}, start, METHOD)

@@ -13,9 +13,9 @@ from monai.config import KeysCollection
 from monai.data import MetaTensor
 from monai.transforms import MapTransform
 
+from transeg.errors import VolumeError
 from transeg.transforms.centre import file_name
 from transeg.transforms.intensity import ScaleRanged, WindowRanged
-from transeg.transforms.load import VolumeError
 
 logger = logging.getLogger(__name__)
 

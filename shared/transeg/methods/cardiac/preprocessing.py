@@ -22,10 +22,11 @@ from monai.utils import ensure_tuple
 from numpy.typing import ArrayLike
 from scipy.ndimage import distance_transform_edt, gaussian_filter
 
+from transeg.errors import VolumeError
 from transeg.methods.cardiac.modality import ScaleModalityd
 from transeg.transforms.centre import CropAtCentred, file_name
 from transeg.transforms.intensity import SignedRanged
-from transeg.transforms.load import LoadVolumed, VolumeError
+from transeg.transforms.load import LoadVolumed
 from transeg.transforms.spacing import ResampleVolumed
 
 logger = logging.getLogger(__name__)

@@ -11,9 +11,9 @@ import numpy as np
 from monai.config import KeysCollection, PathLike
 from monai.transforms import MapTransform
 
+from transeg.files import case_name, write_rows
 from transeg.methods.cardiac.regions import RegionChange, region_changes
-from transeg.transforms.outputs import case_name
-from transeg.transforms.reports import channel_array, format_value, write_rows
+from transeg.transforms.reports import channel_array, format_value
 
 logger = logging.getLogger(__name__)
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from transeg.bundle.package import bundle_folder
 from transeg.data.datalist import read_datalist
-from transeg.demo.steps import conclude, read_scores, run, run_bundle, say
+from transeg.demo.steps import conclude, read_scores, run, run_bundle, say, train
 from transeg.demo.tumours import dice_above_threshold, make_phantoms, save_untrained, segment_and_draw
 from transeg.transforms.brain import brain_preprocessing
 
@@ -22,30 +22,28 @@ def brain_demo(out: Path, cases: int, epochs: int, seed: int, labelled: float = 
     start = time.monotonic()
     bundle = bundle_folder(NAME)
     configs = bundle / "configs"
-    raw, data, models, scores = out / "raw", out / "data", out / "models", out / "scores"
+    raw, data, run_dir = out / "raw", out / "data", out / "run"
     if not (data / "datalist.json").is_file():
         make_phantoms(raw, cases, seed)
         say("Cutting half-slices with (P) and without (A) tumour")
         options = ["--labelled-fraction", labelled, "--seed", seed, "--min-brain", MIN_BRAIN]
         run("-m", "data_prep.brats", "--data", raw, "--out", data, *options)
-    save_untrained(configs, models / "untrained.pt", seed)
+    save_untrained(configs, out / "untrained.pt", seed)
 
     say("Training: translation between P and A, segmentation where there are labels")
-    folders = ["--dataset_dir", data, "--ckpt_dir", models, "--output_dir", out / "training"]
     length = ["--epochs", epochs, "--batches_per_epoch", 50, "--seed", seed]
-    files = ["train.json", "averaged.json"]
-    run_bundle("training", configs, files, *folders, *length, "--resume", True)  # an interrupted demo goes on
+    train(configs, ["train.json", "averaged.json"], run_dir, "--dataset_dir", data, *length)
 
     say("Evaluating on held-out patients")
     dices = {}
-    for name, weights in (("untrained", "untrained.pt"), ("GenSeg", "model.pt")):
-        folder = scores / weights.removesuffix(".pt")
-        options = ["--dataset_dir", data, "--output_dir", folder, "--handlers#0#path", models / weights]
-        run_bundle("evaluating", configs, ["inference.json", "evaluate.json"], *options)
+    for name, weights in (("untrained", out / "untrained.pt"), ("GenSeg", run_dir / "models" / "model.pt")):
+        folder = out / "scores" / name
+        options = ["--dataset_dir", data, "--output_dir", folder, "--handlers#0#path", weights]
+        run_bundle("evaluating", run_dir / "configs", ["inference.json", "evaluate.json"], *options)
         dices[name] = read_scores(folder / "val_mean_dice_raw.csv")
     dices = {"untrained": dices["untrained"], "threshold on FLAIR": threshold_dice(data), "GenSeg": dices["GenSeg"]}
 
-    segment_and_draw(configs, data, out)
+    segment_and_draw(data, out)
     settings = {"epochs": epochs, "cases": cases, "labelled": labelled, "seed": seed}
     conclude(out, dices, settings, start, "GenSeg")
 

@@ -13,7 +13,7 @@ import numpy as np
 
 from transeg.bundle.package import bundle_folder
 from transeg.data.datalist import read_datalist
-from transeg.demo.steps import conclude, run, run_bundle, say
+from transeg.demo.steps import conclude, run, run_bundle, say, train
 from transeg.demo.tumours import dice_above_threshold, make_phantoms, save_untrained, segment_and_draw
 from transeg.methods.pathogan.slice_scores import slices_between
 from transeg.visual.volumes import widest_slice
@@ -26,30 +26,29 @@ def pathogan_demo(out: Path, cases: int, epochs: int, seed: int) -> None:
     """Make brain phantoms, train PathoGAN without any mask, evaluate it on held-out patients and draw what it sees."""
     start = time.monotonic()
     configs = bundle_folder(NAME) / "configs"
-    raw, data, models = out / "raw", out / "data", out / "models"
+    raw, data, run_dir = out / "raw", out / "data", out / "run"
     if not (data / "datalist.json").is_file():
         make_phantoms(raw, cases, seed)
         say("Cutting slices with tumour and without")
         run("-m", "data_prep.brats_slices", "--data", raw, "--out", data, "--seed", seed)
     thresholded = threshold_dice(data)
-    save_untrained(configs, models / "untrained.pt", seed)
+    save_untrained(configs, out / "untrained.pt", seed)
 
     say("Training: of each slice is known whether it shows a tumour, no mask is used")
-    folders = ["--dataset_dir", data, "--ckpt_dir", models, "--output_dir", out / "training"]
     length = ["--epochs", epochs, "--batches_per_epoch", 50, "--seed", seed]
-    run_bundle("training", configs, ["train.json"], *folders, *length, "--resume", True)  # an interrupted one goes on
+    train(configs, ["train.json"], run_dir, "--dataset_dir", data, *length)
 
     say("Evaluating on the tumour slices of held-out patients")
     found = {}
-    for name, weights in (("untrained", "untrained.pt"), (METHOD, "model.pt")):
-        folder = out / "scores" / weights.removesuffix(".pt")
-        options = ["--dataset_dir", data, "--output_dir", folder, "--handlers#0#path", models / weights]
-        run_bundle("evaluating", configs, ["inference.json", "evaluate.json"], *options)
+    for name, weights in (("untrained", out / "untrained.pt"), (METHOD, run_dir / "models" / "model.pt")):
+        folder = out / "scores" / name
+        options = ["--dataset_dir", data, "--output_dir", folder, "--handlers#0#path", weights]
+        run_bundle("evaluating", run_dir / "configs", ["inference.json", "evaluate.json"], *options)
         found[name] = read_patients(folder / "patients.csv")
     found = {"untrained": found["untrained"], "threshold on FLAIR": thresholded, METHOD: found[METHOD]}
 
     options = json.loads((data / "datalist.json").read_text())["preparation"]["options"]
-    segment_and_draw(configs, data, out, partial(_widest, heights=(options["first"], options["last"])))
+    segment_and_draw(data, out, partial(_widest, heights=(options["first"], options["last"])))
     dices = {name: [by_case[case] for case in thresholded] for name, by_case in found.items()}
     conclude(out, dices, {"epochs": epochs, "cases": cases, "seed": seed}, start, METHOD)
 

@@ -10,7 +10,7 @@ from PIL import Image
 
 from transeg.bundle.package import bundle_folder
 from transeg.data.datalist import read_datalist
-from transeg.demo.steps import conclude, read_ras, read_scores, run, run_bundle, say
+from transeg.demo.steps import conclude, read_ras, read_scores, run, run_bundle, say, train
 from transeg.visual.panel import panel
 from transeg.visual.volumes import VOLUME_TITLES, volume_row
 
@@ -22,7 +22,7 @@ def thigh_demo(out: Path, cases: int, epochs: int, seed: int) -> None:
     """Make thigh phantoms, train the translation, segment held-out severe patients and draw what changed."""
     start = time.monotonic()
     configs = bundle_folder(NAME) / "configs"
-    raw, data, models = out / "raw", out / "data", out / "models"
+    raw, data, run_dir = out / "raw", out / "data", out / "run"
     if not (data / "datalist.json").is_file():
         say("Making phantom patients: healthy, minor, moderate and severe infiltration")
         run("-m", "data_prep.phantoms", "thigh", "--out", raw, "--cases", cases, "--seed", seed, "--overwrite")
@@ -30,22 +30,22 @@ def thigh_demo(out: Path, cases: int, epochs: int, seed: int) -> None:
         run("-m", "data_prep.thigh", "--data", raw, "--out", data, "--seed", seed)
 
     say("Training: translation between hard and easy, no mask is used")
-    folders = ["--dataset_dir", data, "--ckpt_dir", models, "--output_dir", out / "training"]
     length = ["--epochs", epochs, "--batches_per_epoch", 50, "--val_interval", epochs, "--seed", seed]
-    run_bundle("training", configs, ["train.json"], *folders, *length, "--resume", True)  # an interrupted one goes on
+    train(configs, ["train.json"], run_dir, "--dataset_dir", data, *length)
 
     say("Evaluating on held-out severe patients")
     dices = {}
-    weights = ["--dataset_dir", data, "--handlers#0#path", models / "model.pt"]
+    trained = run_dir / "configs"
     for name, overlays in {"GMM of the scans": ["baselines/original.json"], METHOD: []}.items():
         folder = out / "scores" / name.replace(" ", "_")
         files = ["inference.json", "evaluate.json", *overlays]
-        run_bundle("evaluating", configs, files, *weights, "--output_dir", folder)
+        run_bundle("evaluating", trained, files, "--dataset_dir", data, "--output_dir", folder)
         dices[name] = read_scores(folder / "val_mean_dice_raw.csv")
 
     say("Segmenting them: masks, muscle volume and fat fraction of each leg, trust in each translation")
     masks = out / "masks"
-    run_bundle("inferring", configs, ["inference.json"], *weights, "--output_dir", masks, "--save_translation", True)
+    options = ["--dataset_dir", data, "--output_dir", masks, "--save_translation", True]
+    run_bundle("inferring", trained, ["inference.json"], *options)
     items = read_datalist(data / "datalist.json", "test_volumes")
     Image.fromarray(draw(items, masks)).save(out / "demo.png")
     conclude(out, dices, {"epochs": epochs, "cases": cases, "seed": seed}, start, METHOD)

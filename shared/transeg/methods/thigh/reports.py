@@ -12,12 +12,12 @@ from monai.config import KeysCollection, PathLike
 from monai.data import MetaTensor
 from monai.transforms import MapTransform, Orientation
 
+from transeg.files import case_name, write_rows
 from transeg.methods.thigh.compartment import muscle_compartment
 from transeg.methods.thigh.legs import LegMuscle, measure_legs, share_under_skin
 from transeg.metrics.silhouette import silhouette
 from transeg.transforms.load import LoadVolumed
-from transeg.transforms.outputs import case_name
-from transeg.transforms.reports import channel_array, format_value, write_rows
+from transeg.transforms.reports import channel_array, format_value
 
 MAX_UNDER_SKIN = 0.15  # plausible fraction of a muscle mask just below the skin, where fat is expected
 

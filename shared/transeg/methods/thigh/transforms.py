@@ -14,13 +14,13 @@ from monai.data.utils import affine_to_spacing
 from monai.transforms import MapTransform
 from monai.utils import ensure_tuple_rep
 
+from transeg.errors import VolumeError
 from transeg.methods.thigh.classical.intensity import IntensityModel
 from transeg.methods.thigh.classical.mixture import fit_mixture, segment_mixture
 from transeg.methods.thigh.classical.shape_prior import Leg, crop_legs, load_atlas, scan_shape_map
 from transeg.methods.thigh.classical.spgc import CutParameters, segment_cut
 from transeg.methods.thigh.legs import split_legs
 from transeg.metrics.silhouette import silhouette
-from transeg.transforms.load import VolumeError
 
 
 class SegmentMixtured(MapTransform):

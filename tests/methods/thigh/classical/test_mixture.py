@@ -4,7 +4,8 @@ import sys
 
 import numpy as np
 import pytest
-from transeg.methods.thigh.classical.mixture import MixtureError, TissueMixture, fit_mixture, segment_mixture
+from transeg.errors import MixtureError
+from transeg.methods.thigh.classical.mixture import TissueMixture, fit_mixture, segment_mixture
 from transeg.metrics.overlap import dice
 from transeg.metrics.silhouette import silhouette
 

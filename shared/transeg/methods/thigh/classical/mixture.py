@@ -15,13 +15,11 @@ from scipy.special import softmax
 from sklearn.cluster import KMeans
 from sklearn.mixture import GaussianMixture
 
+from transeg.errors import MixtureError
+
 logger = logging.getLogger(__name__)
 
 FLOOR = 1e-5  # minimum variance of a component, relative to the variance of all voxels
-
-
-class MixtureError(ValueError):
-    """An image without three tissues of different intensity."""
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,1 @@
+"""A toy: supervised segmentation of slices with the lesion."""
