@@ -85,7 +85,7 @@ def read_idx(folder: Path, kind: str) -> np.ndarray:
         zero, kind_of_value, axes = struct.unpack(">HBB", content[:4])
         shape = struct.unpack(f">{axes}I", content[4 : 4 + 4 * axes])
         if (zero, kind_of_value) != (0, 8):
-            raise ValueError("not an IDX file of bytes")
+            raise UserError("not an IDX file of bytes")
         return np.frombuffer(content, np.uint8, offset=4 + 4 * axes).reshape(shape)
     except (OSError, EOFError, ValueError, struct.error, zlib.error) as error:
         raise UserError(f"{path}: damaged ({error}); download it again") from error

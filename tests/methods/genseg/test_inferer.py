@@ -1,3 +1,5 @@
+"""Inference by halves leaves no trace of the cut."""
+
 import pytest
 import torch
 from torch import nn
