@@ -265,7 +265,8 @@ def trainer_of(task: Mapping, folder: Path, iterations: int) -> AlternatingTrain
         write_stack(folder / f"{key}_label.npy", [labels], labels.shape, np.uint8)
         names = {"image": f"{key}.npy", "label": f"{key}_label.npy"}
         lists[key] = [{**names, "index": k, "case": key} for k in range(2 * n)]
-    about = {"name": "random", "description": "random", "recipe": {"channels": ["x"] * channels, "labels": ["a", "b"]}}
+    recipe = {"method": "genseg", "channels": ["x"] * channels, "labels": ["a", "b"]}
+    about = {"name": "random", "description": "random", "recipe": recipe}
     write_datalist(folder / "datalist.json", lists, **about, preparation={})
     parser = ConfigParser()
     overlay = "paper.json" if channels == 4 else "data_cluttered_mnist.json"

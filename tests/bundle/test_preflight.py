@@ -32,7 +32,7 @@ def prepared(folder, channels=4, slices=3, size=(60, 120), **lists):
         image = np.zeros((2, channels, *size), np.float16)
         write_stack(folder / f"{name}.npy", [image] * 2, (4, channels, *size), "f2")
         full[name] = [{"image": f"{name}.npy", "index": k, "case": name} for k in range(slices)]
-    recipe = {"channels": ["a"] * channels, "labels": ["background", "tumour"]}
+    recipe = {"method": "genseg", "channels": ["FLAIR", "T1c", "T1", "T2"], "labels": ["background", "tumour"]}
     about = {"name": "zeros", "description": "Zeros.", "recipe": recipe, "preparation": {}}
     write_datalist(folder / "datalist.json", full | lists, **about)
     return folder

@@ -76,7 +76,7 @@ def write_prepared(folder: Path, channels: int, size: tuple[int, ...], slices: i
                 lists[name].append(item)
     names = [f"channel {c}" for c in range(channels)]
     labels = ["background", "square"]
-    return write_datalist(
+    path = write_datalist(
         folder / "datalist.json",
         lists,
         name="squares",
@@ -85,6 +85,10 @@ def write_prepared(folder: Path, channels: int, size: tuple[int, ...], slices: i
         preparation={},
         dimensions=len(size),
     )
+    content = json.loads(path.read_text())
+    del content["recipe"]  # shared by the methods: each assumes the recipe of its bundle
+    path.write_text(json.dumps(content))
+    return path
 
 
 @pytest.fixture(scope="session")
