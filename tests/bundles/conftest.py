@@ -90,7 +90,13 @@ def write_prepared(folder: Path, recipe: Mapping[str, Any], slices: int = 6, lab
                 if split != "training" or volumes or (not domain and k < labelled):
                     item["label"] = f"labels/{name}.npy"
                 lists[name].append(item)
+<<<<<<< HEAD
     return write_datalist(
+=======
+    names = [f"channel {c}" for c in range(channels)]
+    labels = ["background", "square"]
+    path = write_datalist(
+>>>>>>> m2
         folder / "datalist.json",
         lists,
         name="squares",
@@ -99,6 +105,10 @@ def write_prepared(folder: Path, recipe: Mapping[str, Any], slices: int = 6, lab
         preparation={},
         dimensions=len(size),
     )
+    content = json.loads(path.read_text())
+    del content["recipe"]  # shared by the methods: each assumes the recipe of its bundle
+    path.write_text(json.dumps(content))
+    return path
 
 
 @pytest.fixture(scope="session")
