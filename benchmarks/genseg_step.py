@@ -241,7 +241,6 @@ def trainer_of(task: Task, folder: Path, iterations: int) -> AlternatingTrainer:
         write_stack(folder / f"{key}_label.npy", [labels], labels.shape, np.uint8)
         names = {"image": f"{key}.npy", "label": f"{key}_label.npy"}
         lists[key] = [{**names, "index": k, "case": key} for k in range(2 * n)]
-<<<<<<< HEAD
     write_datalist(
         folder / "datalist.json",
         lists,
@@ -250,11 +249,6 @@ def trainer_of(task: Task, folder: Path, iterations: int) -> AlternatingTrainer:
         recipe={"channels": ["x"] * channels, "labels": ["a", "b"]},
         preparation={},
     )
-=======
-    recipe = {"method": "genseg", "channels": ["x"] * channels, "labels": ["a", "b"]}
-    about = {"name": "random", "description": "random", "recipe": recipe}
-    write_datalist(folder / "datalist.json", lists, **about, preparation={})
->>>>>>> m2
     parser = ConfigParser()
     overlay = "paper.json" if channels == 4 else "data_cluttered_mnist.json"
     parser.read_config([str(CONFIGS / name) for name in ("train.json", overlay, "no_validation.json")])

@@ -32,8 +32,7 @@ def scans(tmp_path):
 def run(tmp_path, dataset_dir, *then):
     overlay = tmp_path / "overlay.json"
     stats = {"_target_": "StatsHandler", "iteration_log": False}  # logs every error of the run
-    install = {"_target_": "transeg.error_hook.install"}
-    overlay.write_text(json.dumps({"+handlers": [stats], "+initialize": [install, *then]}))
+    overlay.write_text(json.dumps({"+handlers": [stats], "+initialize": list(then)}))
     files = f"['{CONFIGS / 'inference.json'}','{overlay}']"
     command = [sys.executable, "-m", "monai.bundle", "run", "inferring", "--config_file", files]
     command += ["--bundle_root", CONFIGS.parent, "--dataset_dir", dataset_dir, "--output_dir", tmp_path / "out"]

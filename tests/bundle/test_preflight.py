@@ -37,30 +37,9 @@ def own_data(data, tmp_path):
     return shutil.copytree(data, tmp_path / "own data")
 
 
-<<<<<<< HEAD
 def test_each_bundle_is_ready_and_says_that_data_were_not_checked(bundle, monkeypatch):
     monkeypatch.chdir(bundle)
     result = run(".")
-=======
-def prepared(folder, channels=4, slices=3, size=(60, 120), **lists):
-    full = {}
-    for name in ("training", "training_absence", "validation", "validation_absence"):
-        image = np.zeros((2, channels, *size), np.float16)
-        write_stack(folder / f"{name}.npy", [image] * 2, (4, channels, *size), "f2")
-        full[name] = [{"image": f"{name}.npy", "index": k, "case": name} for k in range(slices)]
-    recipe = {"method": "genseg", "channels": ["FLAIR", "T1c", "T1", "T2"], "labels": ["background", "tumour"]}
-    about = {"name": "zeros", "description": "Zeros.", "recipe": recipe, "preparation": {}}
-    write_datalist(folder / "datalist.json", full | lists, **about)
-    return folder
-
-
-def test_a_good_bundle_with_good_data_is_ready(ready, tmp_path):
-    from transeg.cli import app
-
-    data = prepared(tmp_path / "data")
-    command = ["preflight", ".", "--dataset_dir", str(data), "--epochs", "3", "--train#trainer#max_epochs=1"]
-    result = CliRunner().invoke(app, command)
->>>>>>> m2
     assert result.exit_code == 0, result.output
     assert result.output == ".: ready; data not checked, give --dataset_dir\n"
 

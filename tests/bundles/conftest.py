@@ -90,13 +90,7 @@ def write_prepared(folder: Path, recipe: Mapping[str, Any], slices: int = 6, lab
                 if split != "training" or volumes or (not domain and k < labelled):
                     item["label"] = f"labels/{name}.npy"
                 lists[name].append(item)
-<<<<<<< HEAD
     return write_datalist(
-=======
-    names = [f"channel {c}" for c in range(channels)]
-    labels = ["background", "square"]
-    path = write_datalist(
->>>>>>> m2
         folder / "datalist.json",
         lists,
         name="squares",
