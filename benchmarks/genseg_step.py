@@ -246,7 +246,7 @@ def trainer_of(task: Task, folder: Path, iterations: int) -> AlternatingTrainer:
         lists,
         name="random",
         description="random",
-        recipe={"channels": ["x"] * channels, "labels": ["a", "b"]},
+        recipe={"method": "genseg", "channels": ["x"] * channels, "labels": ["a", "b"]},
         preparation={},
     )
     parser = ConfigParser()

@@ -90,11 +90,7 @@ WRITERS = {
         {"training": [{"image": "a" if whole else Unwritable()}]},
         name="n",
         description="d",
-<<<<<<< HEAD
         recipe={"channels": [], "labels": ()},
-=======
-        recipe={"channels": [], "labels": []},
->>>>>>> errors
         preparation={},
     ),
     "rows": lambda path, whole: write_rows(path, ("case",), [{"case": "a"} if whole else {"case": "a", "other": 1}]),

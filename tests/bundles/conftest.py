@@ -99,10 +99,6 @@ def write_prepared(folder: Path, recipe: Mapping[str, Any], slices: int = 6, lab
         preparation={},
         dimensions=len(size),
     )
-    content = json.loads(path.read_text())
-    del content["recipe"]  # shared by the methods: each assumes the recipe of its bundle
-    path.write_text(json.dumps(content))
-    return path
 
 
 @pytest.fixture(scope="session")
