@@ -107,6 +107,87 @@ def write_datalist(
 ) -> Path:
     """Write a datalist with the usual Decathlon fields, atomically.
 
+    Args:
+        path: JSON file; its folder is created if needed.
+        lists: items by name of the list.
+        name: name of the dataset.
+        description: one sentence.
+        recipe: what training and inference must know about the preparation: "channels" (names in order), "labels"
+            (names by value, background first), and the method with its grid and rules, see `transeg.data.recipe`.
+        preparation: options, seed and counts of the preparation.
+        dimensions: spatial dimensions of an item's image, 2 or 3.
+
+    Returns:
+        Path of the datalist.
+    """
+    path = Path(path)
+    if optional and not path.exists():
+        return []
+    if not path.is_file():
+        raise DatalistError(
+            f"{path}: no such datalist; make one with the data_prep command in the model card, or set the path to yours"
+        )
+    try:
+        content = json.loads(path.read_text())
+    except ValueError as error:
+        raise DatalistError(f"{path}: not a JSON file ({error}); prepare the data again") from error
+    lists = {name: value for name, value in content.items() if isinstance(value, list)}
+    if key not in lists:
+        available = ", ".join(f"{name} ({len(value)})" for name, value in lists.items()) or "none"
+        raise DatalistError(f'{path}: no list "{key}"; available: {available}')
+    if not lists[key]:  # MONAI's reader needs a first item
+        return []
+    items = load_list(path, content, key)
+    seen: set[str] = set()
+    for number, item in enumerate(items):
+        for name in ("image", "label"):
+            for file in _files(item.get(name)):
+                if file not in seen and not os.path.isfile(file):
+                    case = f' (case "{item["case"]}")' if "case" in item else ""
+                    raise DatalistError(
+                        f"{path}: {name} of entry {number}{case} of {key} does not exist: {file}; "
+                        f"correct the entry or prepare the data again"
+                    )
+                seen.add(file)
+    return items
+
+
+def load_list(path: PathLike, content: Mapping[str, Any], key: str) -> list[dict[str, Any]]:
+    """Items of a list with resolved file paths and all other fields unchanged.
+
+    MONAI's reader turns any string into a path if a file or folder of that name lies next to the datalist, such as the
+    modality "ct" next to a folder ct.
+
+    Args:
+        path: the datalist.
+        content: its content.
+        key: name of a non-empty list.
+    """
+    items = load_decathlon_datalist(path, data_list_key=key)
+    return [
+        item | {name: value for name, value in own.items() if name not in FILES} if isinstance(own, dict) else item
+        for item, own in zip(items, content[key], strict=True)
+    ]
+
+
+def _files(value: Any) -> Sequence[str]:
+    if value is None:
+        return ()
+    return (value,) if isinstance(value, str) else value
+
+
+def write_datalist(
+    path: PathLike,
+    lists: Mapping[str, Sequence[Mapping[str, Any]]],
+    *,
+    name: str,
+    description: str,
+    recipe: Mapping[str, Any],
+    preparation: Mapping[str, Any],
+    dimensions: int = 2,
+) -> Path:
+    """Write a datalist with the usual Decathlon fields, atomically.
+
         Args:
             path: JSON file; its folder is created if needed.
             lists: items by name of the list.
