@@ -118,7 +118,7 @@ def _check_folder(folder: Path, method: str, resume: bool) -> None:
             raise RunError(f"resume: {folder} has lost its configs; start a new run with --start {folder}")
         if method_of(folder) != method:
             raise RunError(f"resume: {folder} is a run of the method {method_of(folder)}, not of {method}")
-    elif folder.is_dir() and any(folder.iterdir()):
+    elif folder.is_dir() and any(path.name != "logs" for path in folder.iterdir()):  # MONAI's tracking begins earlier
         raise RunError(f"run_dir: {folder} is not empty; name a new folder, or go on with its run by --resume True")
     try:
         folder.mkdir(parents=True, exist_ok=True)
