@@ -1,7 +1,7 @@
-"""Write the tables of README and model cards from the results; nothing in them is typed.
+"""Generate the tables of README and model cards from the results.
 
-A table stands between `<!-- table: NAME -->` and `<!-- end -->`. `python -m benchmarks.tables` renews them all,
-with --check it fails if any is out of date.
+A table is between `<!-- table: NAME -->` and `<!-- end -->`. `python -m benchmarks.tables` updates all of them; with
+--check it fails if any is out of date.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Sequence
 from statistics import mean, median
+from typing import Annotated
 
 import typer
 
@@ -36,7 +37,7 @@ SLICE_SCORES = ("Dice, %", "HD95, px", "AVD, px", "Dice PP, %", "false alarms", 
 
 
 def rows(*lines: tuple[object, ...]) -> str:
-    """Markdown table; the first line is the head."""
+    """Markdown table; the first line is the header."""
     head, *body = [[str(cell) for cell in line] for line in lines]
     return "\n".join("| " + " | ".join(line) + " |" for line in [head, ["---"] * len(head), *body])
 
@@ -49,14 +50,14 @@ def cluttered_mnist() -> str:
         (name, f"{row['mean']:.3f} ({row['std']:.3f})", PAPER_SIMPLE48[name]) for name, row in figures["table"].items()
     ]
     note = (
-        f"Global soft Dice on held-out images, mean and standard deviation of {len(result['seeds'])} seeds; "
-        f"width {figures['width']} (paper: 32) and {figures['updates']:,} updates (paper: 892,500) for all four."
+        f"Global soft Dice on held-out images, mean (SD) over {len(result['seeds'])} seeds; "
+        f"width {figures['width']} (paper: 32) and {figures['updates']:,} updates (paper: 892,500) for all methods."
     )
     return rows(("method", "ours", "paper, full size"), *body) + "\n\n" + note
 
 
 def brain_phantoms() -> str:
-    """The weights that ship, on held-out phantoms."""
+    """The released weights on held-out phantoms."""
     figures = read_result("brain_phantoms")["figures"]
     body = []
     for name, dices in figures["dice"].items():
@@ -66,14 +67,14 @@ def brain_phantoms() -> str:
 
 
 def brain_real() -> str:
-    """Three patients of BRATS for training, the fourth for the test."""
+    """Trained on three patients of BRATS, tested on the fourth."""
     figures = read_result("brain_real")["figures"]
     body = [(name, f"{value:.3f}") for name, value in figures["dice"].items()]
     return rows((f"patient {figures['patient']}", "Dice"), *body) + "\n\n" + figures["note"]
 
 
 def genseg_step() -> str:
-    """Speed beside the straightforward step."""
+    """Speed relative to a naive implementation."""
     result = read_result("genseg_step")
     body = []
     for task, row in result["figures"].items():
@@ -89,8 +90,8 @@ def genseg_step() -> str:
                     f"{reference['peak_memory_gb']:.2f} -> {ours['peak_memory_gb']:.2f}",
                 )
             )
-    head = ("task", "pairs/s, plain", "pairs/s, ours", "ratio", "GFLOP a step", "peak memory, GB")
-    note = f"Full-size networks in single precision on {result['hardware']}; same losses and gradients to 1e-4."
+    head = ("task", "pairs/s, naive", "pairs/s, ours", "speed-up", "GFLOP per step", "peak memory, GB")
+    note = f"Full-size networks in single precision on {result['hardware']}; losses and gradients agree to 1e-4."
     return rows(head, *body) + "\n\n" + note
 
 
@@ -107,16 +108,16 @@ def thigh_phantoms() -> str:
             cells.append(f"{mean(medians):.3f}{spread}")
         body.append((source, *cells))
     note = (
-        f"Median Dice over {len(runs[0]['GMM'])} severe phantom patients that no training saw; of the translations the "
-        f"mean and range over {len(result['seeds'])} seeds of {figures['updates']:,} updates. OI: the original images. "
-        "G w_r,w_i: weights of the domain and the identity loss. GMM needs no label; GC and SPGC learn from the masks "
-        "of the other test patients, with the paper's grid search."
+        f"Median Dice on {len(runs[0]['GMM'])} severe phantom patients unseen in training; translations: mean (range) "
+        f"over {len(result['seeds'])} seeds of {figures['updates']:,} updates. OI: original images. "
+        "G w_r,w_i: weights of the domain and identity losses. GMM needs no labels; GC and SPGC are learned from the "
+        "masks of the other test patients with the paper's grid search."
     )
     return rows(("", *runs[0]), *body) + "\n\n" + note
 
 
 def slice_cells(runs: Sequence[dict]) -> tuple[str, ...]:
-    """Cells of `SLICE_SCORES` for what `SliceScoreSaver` summed up, averaged over runs."""
+    """Cells of `SLICE_SCORES` from the summaries of `SliceScoreSaver`, averaged over runs."""
     cells = []
     for name, factor in (("slice_dice", 100), ("slice_hd95", 1), ("slice_avd", 1), ("patient_dice", 100)):
         level, spread, middle = (factor * mean(run[name][part] for run in runs) for part in ("mean", "std", "median"))
@@ -139,15 +140,15 @@ def pathogan_phantoms() -> str:
     body += [(name, *cells, "-", "-", "-") for name, cells in PAPER_PATHOGAN.items()]
     some, pixel = runs["PathoGAN"][0], figures["preparation"]["options"]["pixdim"]
     note = (
-        f"Mean ± standard deviation (median) over {some['pathological_slices']} tumour slices, and for Dice PP over "
+        f"Mean ± SD (median) over {some['pathological_slices']} tumour slices or, for Dice per patient (PP), over "
         f"{some['patients']} held-out phantom patients, averaged over {len(result['seeds'])} seeds of "
-        f"{figures['updates']:,} updates; pixels of {pixel:g} mm (paper: 1 mm, BraTS 2017). False alarms: share of the "
-        f"{some['healthy_slices']} healthy slices with any tumour predicted. Empty: tumour slices without any, which "
-        "count with Dice 0 and the diagonal as distance. PathoGAN saw one label for each image; the threshold was "
-        f"chosen on the masks of {figures['validation_patients']} validation patients; the supervised network is a "
-        "U-Net that learned from the masks of the same slices."
+        f"{figures['updates']:,} updates; {pixel:g} mm pixels (paper: 1 mm, BraTS 2017). False alarms: fraction of the "
+        f"{some['healthy_slices']} healthy slices with any predicted tumour. Empty: tumour slices with an empty "
+        "prediction, scored as Dice 0 and the image diagonal as distance. PathoGAN is trained from image-level labels "
+        f"only; the threshold was tuned on the masks of {figures['validation_patients']} validation patients; "
+        "supervised: a U-Net trained on the masks of the same slices."
     )
-    return rows(("method", *SLICE_SCORES, "Dice PP, std of seeds"), *body) + "\n\n" + note
+    return rows(("method", *SLICE_SCORES, "Dice PP, SD over seeds"), *body) + "\n\n" + note
 
 
 def pathogan_real() -> str:
@@ -163,10 +164,10 @@ def pathogan_real() -> str:
         average = mean(own[method]["patient_dice"]["mean"] for own in figures["patients"].values())
         body.append(("mean", "", method, "", "", "", f"{100 * average:.1f}", "", ""))
     note = (
-        f"FLAIR and T1c, each patient held out once and the others used for training ({figures['updates']:,} updates, "
-        f"seed {result['seeds'][0]}); slices from {figures['first']:g} to {figures['last']:g} mm, mean ± standard "
-        "deviation (median). The threshold was chosen on the masks of the training patients, as nobody is left for "
-        "validation; PathoGAN saw none."
+        f"FLAIR and T1c; each patient held out once, the others used for training ({figures['updates']:,} updates, "
+        f"seed {result['seeds'][0]}); slices from {figures['first']:g} to {figures['last']:g} mm; mean ± SD (median). "
+        "The threshold was tuned on the masks of the training patients, since no patients remain for validation; "
+        "PathoGAN saw no masks."
     )
     return rows(("held out", "slices with / without tumour", "method", *SLICE_SCORES), *body) + "\n\n" + note
 
@@ -183,7 +184,7 @@ def pathogan_step() -> str:
             cells = ["-", "-", f"more than {row['more_than_gb']:.1f}"]
         body.append((variant, *cells))
     note = f"One step of generators and discriminators in single precision on {result['hardware']}."
-    return rows(("", "seconds a step", "activations kept, GB", "peak memory, GB"), *body) + "\n\n" + note
+    return rows(("", "seconds per step", "stored activations, GB", "peak memory, GB"), *body) + "\n\n" + note
 
 
 def cardiac_phantoms() -> str:
@@ -206,18 +207,17 @@ def cardiac_phantoms() -> str:
     closed = " and ".join(f"{figures['gap_closed'][m]:.0%} ({m.upper()})" for m in ("ct", "mr"))
     updates, size = sum(figures["epochs"].values()) * figures["updates_per_epoch"], figures["size"]
     note = (
-        f"Dice of five regions in %, mean over {figures['test_volumes']} held-out phantoms of each modality, and over "
-        f"{len(result['seeds'])} seeds with their standard deviation; {updates:,} updates at {size['pixdim']:g} mm, "
-        f"width {size['width']}. S-score: that of translations to this modality, by segmenters that saw real volumes "
-        f"alone. All real: {full} training volumes of each modality; few: {few} of the one that is scored "
-        f"({figures['share']:.0%}), all of the other. Share of the gap between ADA and all real volumes that ours "
-        f"closes: {closed}."
+        f"Dice over five regions in %, {figures['test_volumes']} held-out phantoms per modality, mean (SD) over "
+        f"{len(result['seeds'])} seeds; {updates:,} updates at {size['pixdim']:g} mm, width {size['width']}. S-score: "
+        "Dice on translations to this modality, by segmenters trained on real volumes only. All real: "
+        f"{full} training volumes per modality; few real: {few} of the evaluated modality ({figures['share']:.0%}), "
+        f"all of the other. Fraction of the gap between ADA and all real volumes that ours closes: {closed}."
     )
     return rows(("", "CT", "MR", "CT, paper", "MR, paper"), *body) + "\n\n" + note
 
 
 def cardiac_real() -> str:
-    """A real CT of the heart, and tiles."""
+    """A real cardiac CT, and tiles."""
     figures = read_result("cardiac_real")["figures"]
     body = []
     for name, row in figures["runs"].items():
@@ -228,9 +228,9 @@ def cardiac_real() -> str:
     seams = " and ".join(f"{tiles[name]['seam_score']:.3f} ({name})" for name in ("tiles", "one pass"))
     note = (
         f"The whole scan at 1.5 mm ({' x '.join(map(str, tiles['size']))} voxels) in tiles of {tiles['tile']} differs "
-        f"by {tiles['difference_of_range']:.1e} of the range from one pass; seam score {seams}, 1 is no trace."
+        f"from one pass by {tiles['difference_of_range']:.1e} of the range; seam score {seams}, 1 means no seams."
     )
-    head = ("", "on the scan's grid", "HU of MR as CT again", "mean change, HU", "seconds")
+    head = ("", "original grid", "HU, CT to MR to CT", "mean absolute change, HU", "seconds")
     return rows(head, *body) + "\n\n" + note
 
 
@@ -238,7 +238,7 @@ def cardiac_step() -> str:
     """Time and memory of all six networks."""
     result = read_result("cardiac_step")
     figures = result["figures"]
-    body = []
+    body: list[tuple[object, ...]] = []
     for name in ("reference", "reusing", "ours", "checkpointed"):
         row = figures[name]
         if "seconds" not in row:
@@ -251,10 +251,10 @@ def cardiac_step() -> str:
         body.append((name, *cells, *("-" if ratio is None else f"{ratio:.2f}" for ratio in ratios), gpu))
     size = " x ".join(map(str, figures["size"]))
     note = (
-        f"A step of all players on one CT and one MR of {size} voxels, width {figures['width']}, in single precision "
-        f"on {result['hardware']}; ratios to the reference, which is the same step written the straightforward way. "
-        "GPU: the smaller of 16 and 24 GB that the peak without the libraries fits, by nine tenths; an estimate, no "
-        "GPU was at hand."
+        f"One step of all players on one CT and one MR of {size} voxels, width {figures['width']}, in single precision "
+        f"on {result['hardware']}; ratios relative to the reference, a naive implementation of the same step. "
+        "GPU: the smaller of 16 and 24 GB of which the peak without libraries takes up less than 90 %; estimated, not "
+        "measured on a GPU."
     )
     head = ("", "seconds", "GFLOP", "peak memory, GB", "time ratio", "memory ratio", "GPU")
     return rows(head, *body) + "\n\n" + note
@@ -276,7 +276,7 @@ TABLES: dict[str, Callable[[], str]] = {
 
 
 def renew(text: str) -> str:
-    """Fill every table whose result is there."""
+    """Fill in every table with a result."""
 
     def fill(match: re.Match) -> str:
         name = match[1]
@@ -287,8 +287,10 @@ def renew(text: str) -> str:
     return re.sub(r"<!-- table: (\w+) -->\n.*?<!-- end -->", fill, text, flags=re.DOTALL)
 
 
-def main(check: bool = typer.Option(False, help="Fail if a table is out of date instead of writing.")) -> None:
-    """Renew the tables."""
+def main(
+    check: Annotated[bool, typer.Option(help="Fail if a table is out of date instead of updating it.")] = False,
+) -> None:
+    """Update the tables."""
     stale = []
     for path in [ROOT / "README.md", *sorted(ROOT.glob("bundles/*/docs/README.md"))]:
         old = path.read_text()
@@ -298,8 +300,9 @@ def main(check: bool = typer.Option(False, help="Fail if a table is out of date 
             if not check:
                 path.write_text(new)
     if check and stale:
-        raise SystemExit(f"tables out of date in {', '.join(stale)}: run python -m benchmarks.tables")
-    print("renewed" if stale else "up to date", *stale)
+        typer.echo(f"tables out of date in {', '.join(stale)}: run python -m benchmarks.tables", err=True)
+        raise typer.Exit(1)
+    print("updated" if stale else "up to date", *stale)
 
 
 if __name__ == "__main__":

@@ -1,15 +1,15 @@
-"""BraTS brain MR: volumes to whole axial slices with and without tumour, told apart by one yes or no for each slice.
+"""BraTS brain MR: whole axial slices with and without tumour, for training from slice-level labels.
 
-Source: Andermatt et al. 2018, section 2.5; the rules are those of `BrainSlices` (transeg.methods.pathogan.slices).
-Layouts of the data as for `data_prep.brats`. The lists for training hold no label: which of the two lists a slice is in
-is all that the training is told. --labelled gives the training slices theirs, for a supervised reference only.
-Large tumours of few patients may fill the paper's range, 60 to 100 mm: widen --first and --last for healthy slices.
+Source: Andermatt et al. 2018, section 2.5; `BrainSlices` (transeg.methods.pathogan.slices) implements the rules.
+Layouts as for `data_prep.brats`. The training lists contain no masks: the list that a slice is in is its only label.
+--labelled adds the masks, for a supervised reference only. With few patients, large tumours may fill the paper's range
+of 60 to 100 mm: widen --first and --last to get healthy slices.
 
-Patients are split 80/10/10 % with the grades in proportion. The paper reads as if it split slices: --split slices draws
-1,500 of 1,755 healthy slices and 6,000 of 9,413 with tumour for training and tests on the others, of the same patients.
+Patients are split 80/10/10 %, stratified by grade. The paper appears to split slices: --split slices draws 1,500 of
+1,755 healthy slices and 6,000 of 9,413 with tumour for training and tests on the rest, from the same patients.
 
-BraTS 2017 (285 patients, 11,168 slices, 4 channels): at 1 mm (--pixdim 1 --size 240 240) 5.8 GB on disk, at 3 mm with
-slices of 80 x 80 0.2 GB; 1 GB resident for each worker either way.
+BraTS 2017 (285 patients, 11,168 slices, 4 channels) takes 5.8 GB on disk at the paper's 1 mm (--pixdim 1 --size 240
+240), 0.2 GB at 3 mm with slices of 80 x 80; 1 GB of memory per worker either way.
 
     python -m data_prep.brats_slices --data BRATS --out OUT
 """
@@ -25,25 +25,43 @@ import typer
 from transeg.errors import UserError
 from transeg.methods.pathogan.slices import BrainSlices
 
-from data_prep.brats import channels_of, cut_case, find_cases, patterns_of
-from data_prep.cases import names_of, prepare_cases, run_command
+from data_prep.brats import channels_of, extract_case, find_cases, patterns_of
+from data_prep.cases import prepare_cases, run_command
+from data_prep.options import (
+    Channels,
+    Data,
+    Labelled,
+    Out,
+    Patterns,
+    Pixdim,
+    Seed,
+    SliceSize,
+    Test,
+    TestCases,
+    Validation,
+    ValidationCases,
+    Workers,
+    ZeroBackground,
+    names_of,
+    record_options,
+)
 from data_prep.splits import split_patients
 
 
 def split_slices(lists: dict[str, list[dict]], presence: float, absence: float, seed: int) -> None:
-    """Keep a random share of the training slices and move the others, of the same patients, to test.
+    """Keep a random fraction of the training slices and move the rest, of the same patients, to the test lists.
 
     Args:
-        lists: of slices, changed in place; those with tumour that move get the label of their case.
-        presence: share of the slices with tumour to keep, in (0, 1).
-        absence: share of those without.
-        seed: of the draw.
+        lists: slices by list, changed in place; slices with tumour that move get the label of their case.
+        presence: fraction of the slices with tumour to keep, in (0, 1).
+        absence: fraction of the slices without tumour to keep, in (0, 1).
+        seed: random seed.
 
     Raises:
-        ValueError: a share outside (0, 1).
+        ValueError: a fraction outside (0, 1).
     """
     if not (0 < presence < 1 and 0 < absence < 1):
-        raise UserError(f"shares of the slices for training: {presence:g} and {absence:g}, must lie between 0 and 1")
+        raise UserError(f"--training-presence {presence:g}, --training-absence {absence:g}: must lie between 0 and 1")
     rng = np.random.default_rng((seed, 2))
     for suffix, share in (("", presence), ("_absence", absence)):
         items = lists["training" + suffix]
@@ -57,71 +75,77 @@ def split_slices(lists: dict[str, list[dict]], presence: float, absence: float, 
 
 
 def prepare(
-    data: Annotated[Path, typer.Option(help="Folder of the cases, searched with its subfolders.")],
-    out: Annotated[Path, typer.Option(help="Folder to write to.")],
-    channels: Annotated[str, typer.Option(help="Any of flair, t1c, t1, t2; always in this order.")] = "flair,t1c,t1,t2",
-    pattern: Annotated[
-        list[str] | None, typer.Option(help="File names of a channel, label or mask, such as flair='*Flair*'. Repeat.")
-    ] = None,
-    pixdim: Annotated[float, typer.Option(help="Voxel size in mm; paper: 1.")] = 3.0,
-    size: Annotated[tuple[int, int], typer.Option(help="Voxels of a slice; paper: 240 240.")] = (80, 80),
-    first: Annotated[float, typer.Option(help="Lowest slice, in mm above the lowest of the volume.")] = 60.0,
-    last: Annotated[float, typer.Option(help="Highest slice, likewise.")] = 100.0,
-    min_tumour: Annotated[float, typer.Option(help="Area in mm^2 that a tumour must exceed.")] = 20.0,
-    zero_background: Annotated[
-        bool, typer.Option(help="Keep the background 0 instead of mapping it like the brain.")
-    ] = False,
+    data: Data,
+    out: Out,
+    channels: Channels = "flair,t1c,t1,t2",
+    pattern: Patterns = None,
+    pixdim: Pixdim = 3.0,
+    size: SliceSize = (80, 80),
+    first: Annotated[float, typer.Option(help="Lowest slice, in mm above the bottom of the volume.")] = 60.0,
+    last: Annotated[float, typer.Option(help="Highest slice, in mm above the bottom of the volume.")] = 100.0,
+    min_tumour: Annotated[float, typer.Option(help="Minimum tumour area in mm^2.")] = 20.0,
+    zero_background: ZeroBackground = False,
     split: Annotated[
-        Literal["patients", "slices"],
-        typer.Option(help="What is drawn for testing; slices as published."),
+        Literal["patients", "slices"], typer.Option(help="Unit of the train/test split; the paper split by slice.")
     ] = "patients",
     training_presence: Annotated[
-        float, typer.Option(help="Share of the slices with tumour for training, with --split slices.")
+        float, typer.Option(help="Training fraction of the slices with tumour (--split slices only).")
     ] = 6000 / 9413,
-    training_absence: Annotated[float, typer.Option(help="Share of the healthy slices, likewise.")] = 1500 / 1755,
-    validation: Annotated[float, typer.Option(help="Share (below 1) or number of the patients.")] = 0.1,
-    test: Annotated[float, typer.Option(help="Likewise; not with --split slices.")] = 0.1,
-    validation_cases: Annotated[str, typer.Option(help="Their names, with commas, instead of a draw.")] = "",
-    test_cases: Annotated[str, typer.Option(help="Their names, with commas, instead of a draw.")] = "",
-    labelled: Annotated[bool, typer.Option(help="Labels for training, for a supervised reference only.")] = False,
-    seed: Annotated[int, typer.Option(help="Of the split.")] = 0,
-    workers: Annotated[int, typer.Option(help="Processes.")] = 1,
+    training_absence: Annotated[
+        float, typer.Option(help="Training fraction of the slices without tumour (--split slices only).")
+    ] = 1500 / 1755,
+    validation: Validation = 0.1,
+    test: Test = 0.1,
+    validation_cases: ValidationCases = "",
+    test_cases: TestCases = "",
+    labelled: Labelled = False,
+    seed: Seed = 0,
+    workers: Workers = 1,
 ) -> Path:
-    """Make whole slices with and without tumour from BraTS volumes, for training without any label.
+    """Prepare axial slices with and without tumour from BraTS volumes, for training from slice-level labels.
 
-    Bad cases are listed at the end and the others are done; the exit status is then 1.
+    Failed cases are listed at the end; all others are processed. Exit status 1 if any failed.
     """
-    options = {name: str(value) if isinstance(value, Path) else value for name, value in locals().items()}
+    options = record_options("brats_slices", locals())
     by_slice = split == "slices"
     if by_slice and test_cases:
-        raise UserError("--test-cases chooses patients and --split slices draws slices; leave one of them out")
+        raise UserError("--test-cases selects patients, --split slices selects slices; use only one of them")
     names = channels_of(channels)
-    cut = BrainSlices(len(names), pixdim, size, first, last, min_tumour, zero_background)
+    extractor = BrainSlices(len(names), pixdim, size, first, last, min_tumour, zero_background)
     cases = find_cases(data, names, patterns_of(pattern or ()))
     chosen = names_of(validation_cases), names_of(test_cases)
     splits = split_patients(cases, validation, 0 if by_slice else test, seed, *chosen)
     if by_slice:
         print(
-            "warning: split by slice, so training and test hold neighbouring slices of the same patients; the scores "
-            "will be too good and tell nothing of new patients"
+            "warning: split by slice, so training and test contain neighbouring slices of the same patients; scores "
+            "will be optimistic and say nothing about new patients"
         )
+    move_slices = partial(split_slices, presence=training_presence, absence=training_absence, seed=seed)
     return prepare_cases(
         cases,
         splits,
-        partial(cut_case, cut=cut),
+        partial(extract_case, extractor=extractor),
         out,
         labelled_fraction=1.0,
         labelled_count=None if labelled else 0,
         seed=seed,
         workers=workers,
-        arrange=partial(split_slices, presence=training_presence, absence=training_absence, seed=seed)
-        if by_slice
-        else None,
+        arrange=move_slices if by_slice else None,
         name="BraTS slices" + (", labelled for a supervised reference" if labelled else ""),
-        description="Segment brain tumours; axial slices of brain MR with and without tumour.",
-        modality=names,
-        labels=("background", "tumour"),
-        options={"command": "brats_slices", **options},
+        description="Brain tumour segmentation; axial slices of brain MR with and without tumour.",
+        recipe={
+            "method": "pathogan",
+            "channels": names,
+            "image_size": size,
+            "pixdim": pixdim,
+            "labels": ("background", "tumour"),
+            "first": first,
+            "last": last,
+            "min_tumour": min_tumour,
+            "num_std": 3.0,
+            "zero_background": zero_background,
+        },
+        options=options,
     )
 
 

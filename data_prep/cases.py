@@ -1,8 +1,7 @@
-"""From cases (the volumes of one scan) to stacks of slices and a datalist: what every volume data set shares.
+"""From cases (the files of one scan) to stacks of slices and a datalist, for every volume data set.
 
-A command finds its cases, splits them by patient and says how one case becomes slices; here the cases are worked
-through one by one, a bad one is noted and the others are done, labels are kept for whole volumes only, and the
-datalist is written last.
+A command finds its cases, splits them by patient and defines how a case becomes slices. This module processes the cases
+one by one, records failures and continues, keeps labels for whole volumes only, and writes the datalist last.
 """
 
 from __future__ import annotations
@@ -34,19 +33,19 @@ SPLITS = ("training", "validation", "test")
 
 @dataclass(frozen=True)
 class Case:
-    """The files of one scan. A `problem` found while looking for them makes the case fail when its turn comes."""
+    """The files of one scan. A `problem` found while searching for them fails the case when it is processed."""
 
     name: str
-    images: tuple[Path, ...] = ()  # one for each channel
+    images: tuple[Path, ...] = ()  # one per channel
     label: Path | None = None
     mask: Path | None = None
     patient: str = ""
-    group: str = ""  # such as the grade; splits keep the proportions
+    group: str = ""  # stratum of the split, such as the grade
     problem: str = ""
 
     def volumes(self, folder: Path, labelled: bool) -> dict[str, Any]:
-        """Item of the whole volumes for a datalist in `folder`, paths relative to it where possible."""
-        item = {"image": [_relative(path, folder) for path in self.images], "case": self.name}
+        """Datalist item of the whole volumes, paths relative to `folder` where possible."""
+        item: dict[str, Any] = {"image": [_relative(path, folder) for path in self.images], "case": self.name}
         if self.mask is not None:
             item["mask"] = _relative(self.mask, folder)
         return item | ({"label": _relative(self.label, folder)} if labelled and self.label else {})
@@ -54,7 +53,7 @@ class Case:
 
 @dataclass
 class Kept:
-    """The slices of a case without their pixels."""
+    """The items of the slices that a case contributes, and the number of dropped slices by reason."""
 
     presence: list[dict[str, Any]] = field(default_factory=list)
     absence: list[dict[str, Any]] = field(default_factory=list)
@@ -64,7 +63,7 @@ class Kept:
 def prepare_cases(
     cases: Sequence[Case],
     splits: Mapping[str, str],
-    make: Callable[[Case], CaseSlices],
+    extract: Callable[[Case], CaseSlices],
     out: Path,
     *,
     labelled_fraction: float,
@@ -77,45 +76,47 @@ def prepare_cases(
     also_training: Collection[str] = (),
     name: str,
     description: str,
-    modality: Sequence[str],
-    labels: Sequence[str],
+    recipe: Mapping[str, Any],
     options: Mapping[str, Any],
 ) -> Path:
-    """Write the stacks of every case and then the datalist.
+    """Write the stacks of every case, then the datalist.
 
     Args:
-        cases: what to prepare.
-        splits: split by name of the case.
-        make: how a case becomes slices; a function that can be sent to another process.
-        out: folder to write to.
-        labelled_fraction: share of the training volumes that keep their label, at least one.
-        labelled_count: their number, instead.
-        labelled_cases: their names, instead.
-        seed: of the choice.
-        workers: processes.
-        arrange: changes the lists of slices in place, "training", "training_absence" and so on for each split, such as
-            to give items a weight or another split.
-        graded: whole cases belong to a domain, not slices by their label; either may then keep its label, and
-            validation and test need not show both.
-        also_training: names of cases of other splits whose slices are trained on as well, without their labels
-            (transductive).
-        name: for the datalist, as are `description`, `modality`, `labels`, and `options` of the command.
+        cases: cases to prepare.
+        splits: split by case name.
+        extract: returns the slices of a case; must be picklable.
+        out: output folder.
+        labelled_fraction: fraction of the training volumes that keep their label, at least one.
+        labelled_count: number of training volumes that keep their label; overrides the fraction.
+        labelled_cases: names of the training volumes that keep their label; overrides the draw.
+        seed: random seed of the draw.
+        workers: number of processes.
+        arrange: changes the lists of slices ("training", "training_absence" and so on for each split) in place, e.g. to
+            weight items or to move them to another split.
+        graded: domains are assigned to whole cases rather than to slices by label; cases of both domains may then keep
+            their label, and validation and test need not contain both.
+        also_training: names of cases of other splits whose slices, without labels, are trained on as well
+            (transductive learning).
+        name: of the data set, see `write_datalist`.
+        description: see `write_datalist`.
+        recipe: see `write_datalist`.
+        options: options of the command.
 
     Returns:
-        The datalist.
+        Path of the datalist.
 
     Raises:
         CasesFailedError: at the end, if any case failed.
-        ValueError: nothing could be prepared for training, or the labelled volumes asked for do not exist.
+        ValueError: no training slice with a lesion, or the requested labelled volumes do not exist.
     """
     out.mkdir(parents=True, exist_ok=True)
     path = out / "datalist.json"
-    path.unlink(missing_ok=True)  # until the end the folder is not a whole data set
+    path.unlink(missing_ok=True)  # an incomplete folder is no data set
     cases = sorted(cases, key=lambda case: case.name)
-    kept, failed = write_cases(cases, make, out, workers)
+    kept, failed = write_cases(cases, extract, out, workers)
     training = [case.name for case in cases if case.name in kept and splits[case.name] == "training"]
     if not any(kept[name].presence for name in {*training, *also_training} & set(kept)):
-        raise UserError("no slice with a lesion in the training volumes, so nothing to learn from" + _listed(failed))
+        raise UserError("no slice with a lesion in the training volumes, nothing to train on" + _listed(failed))
     with_label = {case.name for case in cases if case.label}
     eligible = [name for name in training if name in with_label and (graded or kept[name].presence)]
     labelled = _choose_labelled(eligible, len(training), labelled_fraction, labelled_count, labelled_cases, seed)
@@ -140,8 +141,7 @@ def prepare_cases(
         lists | volumes,
         name=name,
         description=description,
-        modality=modality,
-        labels=labels,
+        recipe=recipe,
         preparation={
             "options": dict(options),
             "seed": seed,
@@ -159,16 +159,18 @@ def prepare_cases(
 
 
 def write_cases(
-    cases: Sequence[Case], make: Callable[[Case], CaseSlices], out: Path, workers: int = 1
+    cases: Sequence[Case], extract: Callable[[Case], CaseSlices], out: Path, workers: int = 1
 ) -> tuple[dict[str, Kept], dict[str, str]]:
     """Write the stacks of every case; arguments as for `prepare_cases`.
 
     Returns:
-        What is kept by name of the case, and the reason by name of each that failed.
+        What is kept, by case name, and the reason of each failure, by case name.
     """
     kept: dict[str, Kept] = {}
     failed: dict[str, str] = {}
-    for case, result in zip(cases, _work(cases, partial(_prepare_case, make=make, out=out), workers), strict=True):
+    for case, result in zip(
+        cases, _work(cases, partial(_prepare_case, extract=extract, out=out), workers), strict=True
+    ):
         if isinstance(result, str):
             failed[case.name] = result
             logger.error("%s failed: %s", case.name, result)
@@ -178,10 +180,11 @@ def write_cases(
 
 
 def raise_failed(failed: Mapping[str, str], cases: int) -> None:
-    """Raise CasesFailedError with the reason of each case that failed, if any of that many cases did."""
+    """Raise CasesFailedError with the reason of each failure, if any; `cases` is the total number."""
     if failed:
-        listed = _listed(failed)
-        raise CasesFailedError(f"{len(failed)} of {cases} cases failed; the remaining cases were processed:{listed}")
+        raise CasesFailedError(
+            f"{len(failed)} of {cases} cases failed; the remaining cases were processed:{_listed(failed)}"
+        )
 
 
 def _listed(failed: Mapping[str, str]) -> str:
@@ -197,12 +200,12 @@ def _work(cases: Sequence[Case], task: Callable[[Case], Any], workers: int) -> I
         yield from progress(pool.map(task, cases))
 
 
-def _prepare_case(case: Case, make: Callable[[Case], CaseSlices], out: Path) -> Kept | str:
-    """Write the stacks of a case; the reason as text if it fails."""
+def _prepare_case(case: Case, extract: Callable[[Case], CaseSlices], out: Path) -> Kept | str:
+    """Write the stacks of a case; returns the reason if it fails."""
     if case.problem:
         return case.problem
     try:
-        slices = make(case)
+        slices = extract(case)
         presence, absence = write_slices(out, case.name, slices)
     except Exception as error:  # one bad case must not stop the others
         cause = root_cause(error)
@@ -215,26 +218,25 @@ def _prepare_case(case: Case, make: Callable[[Case], CaseSlices], out: Path) -> 
 def _choose_labelled(
     eligible: Sequence[str], volumes: int, fraction: float, count: int | None, names: Sequence[str], seed: int
 ) -> set[str]:
-    """Training volumes that keep their label; a smaller number gives a subset."""
+    """Draw the training volumes that keep their label; smaller numbers give subsets of larger ones."""
     if names:
         unknown = sorted(set(names) - set(eligible))
         if unknown:
             raise UserError(
-                f"no training volume with a lesion is named {', '.join(unknown)}; choose labelled volumes from: "
-                f"{', '.join(eligible)}"
+                f"no training volume with a lesion is named {', '.join(unknown)}; choose from: {', '.join(eligible)}"
             )
         return set(names)
     if count is None:
         count = min(len(eligible), max(1, round(fraction * volumes)))
     if not 0 <= count <= len(eligible):
-        raise UserError(f"{count} labelled volumes wanted, but {len(eligible)} training volumes show a lesion")
+        raise UserError(f"{count} labelled volumes requested, but {len(eligible)} training volumes show a lesion")
     return set(np.random.default_rng((seed, 1)).permutation(eligible)[:count].tolist())
 
 
 def _print_summary(
     lists: Mapping[str, Sequence], labelled: set[str], dropped: Mapping[str, int], both: Sequence[str]
 ) -> None:
-    """Counts, and a warning where a split of `both` lacks a domain."""
+    """Print the counts, and a warning for each split of `both` that lacks a domain."""
     print(f"{'':12}{'volumes':>9}{'presence':>10}{'absence':>9}")
     for split in SPLITS:
         counts = [len(lists[split + kind]) for kind in ("_volumes", "", "_absence")]
@@ -245,9 +247,7 @@ def _print_summary(
     for split in both:
         for kind, suffix in (("presence", ""), ("absence", "_absence")):
             if lists[f"{split}_volumes"] and not lists[split + suffix]:
-                print(
-                    f"warning: {split} has no {kind} slice; take more volumes or lower the area that a slice must show"
-                )
+                print(f"warning: {split} has no {kind} slice; add volumes or lower the minimum areas")
 
 
 def _relative(path: Path, folder: Path) -> str:
@@ -255,20 +255,15 @@ def _relative(path: Path, folder: Path) -> str:
     return os.path.relpath(path, folder) if path.anchor == folder.anchor else str(path)
 
 
-def names_of(text: str) -> list[str]:
-    """Split a comma-separated option."""
-    return [name.strip() for name in text.split(",") if name.strip()]
-
-
 def unique_names(names: Iterable[str]) -> None:
-    """Raise ValueError if two cases share a name, since their stacks would overwrite each other."""
+    """Raise ValueError if two cases share a name, as their stacks would overwrite each other."""
     double = sorted(name for name, count in Counter(names).items() if count > 1)
     if double:
-        raise UserError(f"several cases are named {', '.join(double)}; rename their folders or prepare them apart")
+        raise UserError(f"several cases are named {', '.join(double)}; rename their folders or prepare them separately")
 
 
 def run_command(prepare: Callable[..., Path]) -> None:
-    """Run a command line; the user's errors become one message and exit status 1."""
+    """Run a command; data errors become a one-line message and exit status 1."""
     logging.basicConfig(format="%(levelname)s: %(message)s")
     with exit_with_reason():
         typer.run(prepare)

@@ -1,15 +1,15 @@
 """Cardiac CT and MR of different patients: volumes around the heart with the five regions of the paper.
 
-Source: Zhang, Yang, Zheng 2018, section 5.1; the rules of the crop are those of `cardiac_preprocessing`
-(transeg.methods.cardiac.preprocessing). The
-two modalities are split apart, half of the patients for testing. S1: as many volumes of one modality as of the other
-(drawn from the larger one). S2: the volumes that S1 leaves out train as well, --extra 1, or a share of them; the test
-sets stay those of S1. --real-fraction 0.14 --fraction-of mr keeps 14 % of the real training volumes of MR; the others
-go to `held_back_mr`, to see what as many real ones would have given. Smaller shares of a seed are parts of larger ones.
+Source: Zhang, Yang, Zheng 2018, section 5.1; `cardiac_preprocessing` (transeg.methods.cardiac.preprocessing) crops and
+scales. The two modalities are split separately, with half of the patients for testing. S1: equal numbers of CT and MR
+volumes (drawn from the larger set). S2: volumes unused by S1 are added to training, all (--extra 1) or a fraction; the
+test sets stay those of S1. --real-fraction 0.14 --fraction-of mr keeps 14 % of the real MR training volumes; the others
+go to `held_back_mr`, for comparison with as many real volumes. For a given seed, smaller fractions are subsets of
+larger ones.
 
-Layout: MM-WHS as published, ct_train/ct_train_1001_image.nii.gz with _label.nii.gz, mr_train likewise, in any folders;
-each file a patient of its own. Files without a label are left out, unless --unlabelled: then they are cropped where
-`find_heart` finds the heart, and listed as `unlabelled_ct` and `unlabelled_mr`.
+Layout: MM-WHS as published, ct_train/ct_train_1001_image.nii.gz with _label.nii.gz, mr_train likewise, in any folder;
+one patient per file. Files without a label are skipped unless --unlabelled is given; they are then cropped around the
+heart located by `find_heart` and listed as `unlabelled_ct` and `unlabelled_mr`.
 
 A volume of the paper's size takes 3.2 MB on disk (the 40 of MM-WHS 0.13 GB), one of 42 x 42 x 33 at 4 mm 0.2 MB.
 
@@ -27,28 +27,29 @@ import typer
 from transeg.data.datalist import write_datalist
 from transeg.data.slices import CaseSlices
 from transeg.errors import UserError
+from transeg.methods.cardiac.modality import HU_RANGE, MODALITIES, PERCENTILES
 from transeg.methods.cardiac.preprocessing import HEART_CLASSES
 from transeg.methods.cardiac.volumes import CardiacVolumes
 
 from data_prep.cases import Case, Kept, raise_failed, run_command, unique_names, write_cases
+from data_prep.options import Data, Out, Pixdim, Seed, Test, Validation, VolumeSize, Workers, record_options
 from data_prep.splits import split_patients
 
-MODALITIES = ("ct", "mr")
 ROLES = ("training", "held_back", "validation", "test", "unlabelled")
 
 
 def find_cases(folder: Path) -> list[Case]:
-    """Find the scans, their labels and modality.
+    """Find the scans with their label and modality.
 
     Args:
         folder: searched with its subfolders for files named ct_..._image.nii.gz and mr_..._image.nii.gz.
 
     Returns:
-        Cases named like their file without "_image", with the modality as their group.
+        Cases named after their file without "_image", grouped by modality.
 
     Raises:
-        FileNotFoundError: a modality without a scan.
-        ValueError: two cases with the same name.
+        FileNotFoundError: no scan of a modality.
+        ValueError: duplicate case names.
     """
     cases = []
     for path in sorted(folder.rglob("*_image.nii*")):
@@ -59,7 +60,7 @@ def find_cases(folder: Path) -> list[Case]:
     for modality in MODALITIES:
         if not any(case.group == modality for case in cases):
             raise FileNotFoundError(
-                f"{folder}: no file {modality}_..._image.nii.gz in it; correct --data or name the files as MM-WHS does"
+                f"{folder}: no file {modality}_..._image.nii.gz found; check --data or name the files as in MM-WHS"
             )
     unique_names(case.name for case in cases)
     return cases
@@ -73,31 +74,31 @@ def choose_roles(
     extra: float,
     seed: int,
 ) -> dict[str, str]:
-    """Decide what each scan with a label is for.
+    """Assign a role to each labelled scan.
 
     Args:
-        cases: all of them, of both modalities.
-        validation: share (below 1) or number of the patients of S1, of each modality.
-        test: likewise.
-        real_fraction: by modality, share of the training volumes of S1 that is kept, at least one; the others are
+        cases: cases of both modalities.
+        validation: fraction (below 1) or number of the S1 patients of each modality.
+        test: fraction or number, likewise.
+        real_fraction: by modality, fraction of the S1 training volumes to keep, at least one; the others are
             "held_back".
-        extra: share of the volumes that S1 leaves out, to be trained on.
-        seed: of all draws.
+        extra: fraction of the volumes unused by S1 to add to training.
+        seed: random seed of all draws.
 
     Returns:
-        Role by name of the case; cases that are not needed have none.
+        Role by case name; unused cases have none.
 
     Raises:
-        ValueError: a share outside its range, no label of a modality, or nobody left for training.
+        ValueError: a fraction out of range, a modality without labels, or no patient left for training.
     """
-    for share in real_fraction.values():
-        if not 0 < share <= 1:
-            raise UserError(f"--real-fraction {share:g} is no share; choose one above 0 up to 1")
+    for fraction in real_fraction.values():
+        if not 0 < fraction <= 1:
+            raise UserError(f"--real-fraction {fraction:g} is out of range: above 0, at most 1")
     if not 0 <= extra <= 1:
-        raise UserError(f"--extra {extra:g} is no share; choose one from 0 to 1")
+        raise UserError(f"--extra {extra:g} is out of range: 0 to 1")
     labelled = {m: [case for case in cases if case.group == m and case.label] for m in MODALITIES}
     if not all(labelled.values()):
-        raise UserError("a modality has no file _label.nii.gz, so nothing can be split; correct --data")
+        raise UserError("a modality has no label file (_label.nii.gz); check --data")
     count = min(len(found) for found in labelled.values())
     roles: dict[str, str] = {}
     for stream, (modality, found) in enumerate(labelled.items()):
@@ -113,19 +114,19 @@ def choose_roles(
     return roles
 
 
-class _Crop:
-    """Makes the volume of a case of either modality; can be sent to another process."""
+class _ByModality:
+    """Extracts the volume of a CT or MR case; picklable."""
 
     def __init__(self, pixdim: float, size: Sequence[int]) -> None:
-        self.cuts = {modality: CardiacVolumes(modality, pixdim, size) for modality in MODALITIES}
+        self.extractors = {modality: CardiacVolumes(modality, pixdim, size) for modality in MODALITIES}
 
     def __call__(self, case: Case) -> CaseSlices:
         item = {"image": str(case.images[0])} | ({"label": str(case.label)} if case.label else {})
-        return self.cuts[case.group](item)
+        return self.extractors[case.group](item)
 
 
 def _lists(cases: Sequence[Case], roles: Mapping[str, str], kept: Mapping[str, Kept], out: Path) -> dict[str, list]:
-    """Lists by role and modality of the prepared volumes, and with "_volumes" of the files that they come from."""
+    """Lists of the prepared volumes by role and modality, and of their source files with the suffix "_volumes"."""
     lists: dict[str, list[dict[str, Any]]] = {f"{role}_{m}": [] for role in ROLES for m in MODALITIES}
     volumes: dict[str, list[dict[str, Any]]] = {f"{key}_volumes": [] for key in lists}
     for case in (case for case in cases if case.name in kept):
@@ -141,28 +142,32 @@ def _print_summary(lists: Mapping[str, Sequence], unused: Sequence[str]) -> None
     for role in ROLES:
         print(f"{role:12}" + "".join(f"{len(lists[f'{role}_{modality}']):6}" for modality in MODALITIES))
     if unused:
-        print(f"left out: {len(unused)} (beyond S1, or without a label; see --extra and --unlabelled)")
+        print(f"not used: {len(unused)} (not in S1, or without a label; see --extra and --unlabelled)")
 
 
 def prepare(
-    data: Annotated[Path, typer.Option(help="Folder of the scans, searched with its subfolders.")],
-    out: Annotated[Path, typer.Option(help="Folder to write to.")],
-    pixdim: Annotated[float, typer.Option(help="Voxel size in mm.")] = 1.5,
-    size: Annotated[tuple[int, int, int], typer.Option(help="Voxels along X, Y, Z.")] = (112, 112, 86),
-    validation: Annotated[float, typer.Option(help="Share (below 1) or number of the patients.")] = 0.1,
-    test: Annotated[float, typer.Option(help="Share (below 1) or number of the patients.")] = 0.5,
-    real_fraction: Annotated[float, typer.Option(help="Share of the real training volumes that is kept.")] = 1.0,
-    fraction_of: Annotated[Literal["ct", "mr", "both"], typer.Option(help="Of which modality.")] = "both",
-    extra: Annotated[float, typer.Option(help="Share of the volumes that S1 leaves out to train on (S2: 1).")] = 0.0,
-    unlabelled: Annotated[bool, typer.Option(help="Prepare the scans without a label as well.")] = False,
-    seed: Annotated[int, typer.Option(help="Of the split and the draws.")] = 0,
-    workers: Annotated[int, typer.Option(help="Processes.")] = 1,
+    data: Data,
+    out: Out,
+    pixdim: Pixdim = 1.5,
+    size: VolumeSize = (112, 112, 86),
+    validation: Validation = 0.1,
+    test: Test = 0.5,
+    real_fraction: Annotated[float, typer.Option(help="Fraction of the real training volumes to keep.")] = 1.0,
+    fraction_of: Annotated[
+        Literal["ct", "mr", "both"], typer.Option(help="Modality that --real-fraction applies to.")
+    ] = "both",
+    extra: Annotated[
+        float, typer.Option(help="Fraction of the volumes unused by S1 to add to training (S2: 1).")
+    ] = 0.0,
+    unlabelled: Annotated[bool, typer.Option(help="Also prepare scans without a label.")] = False,
+    seed: Seed = 0,
+    workers: Workers = 1,
 ) -> Path:
-    """Make volumes around the heart from CT and MR scans.
+    """Prepare volumes around the heart from CT and MR scans.
 
-    Bad cases are listed at the end and the others are done; the exit status is then 1.
+    Failed cases are listed at the end; all others are processed. Exit status 1 if any failed.
     """
-    options = {name: str(value) if isinstance(value, Path) else value for name, value in locals().items()}
+    options = record_options("mmwhs", locals())
     found = find_cases(data)
     reduced = MODALITIES if fraction_of == "both" else (fraction_of,)
     roles = choose_roles(found, validation, test, dict.fromkeys(reduced, real_fraction), extra, seed)
@@ -171,18 +176,25 @@ def prepare(
     cases = [case for case in found if case.name in roles]
     out.mkdir(parents=True, exist_ok=True)
     path = out / "datalist.json"
-    path.unlink(missing_ok=True)  # until the end the folder is not a whole data set
-    kept, failed = write_cases(cases, _Crop(pixdim, size), out, workers)
+    path.unlink(missing_ok=True)  # an incomplete folder is no data set
+    kept, failed = write_cases(cases, _ByModality(pixdim, size), out, workers)
     lists = _lists(cases, roles, kept, out)
     write_datalist(
         path,
         lists,
         name="Heart volumes",
-        description="Segment chambers and myocardium; CT and MR of different patients, cropped at the heart.",
-        modality=("CT or MR",),
-        labels=HEART_CLASSES,
+        description="Segmentation of chambers and myocardium; CT and MR of different patients, cropped to the heart.",
+        recipe={
+            "method": "cardiac",
+            "channels": ("image",),  # CT or MR, as the item's "modality" says
+            "image_size": size,
+            "pixdim": pixdim,
+            "labels": HEART_CLASSES,
+            "hu_range": HU_RANGE,
+            "percentiles": PERCENTILES,
+        },
         preparation={
-            "options": {"command": "mmwhs", **options},
+            "options": options,
             "seed": seed,
             "kept": {key: len(items) for key, items in lists.items()},
             "roles": roles,
@@ -194,7 +206,7 @@ def prepare(
     print(f"wrote {path}")
     raise_failed(failed, len(cases))
     if not (lists["training_ct"] and lists["training_mr"]):
-        raise UserError("no training volume of a modality; take more volumes or lower the shares of the other sets")
+        raise UserError("a modality has no training volume; add volumes or reduce validation and test")
     return path
 
 

@@ -1,4 +1,8 @@
-"""Splits by patient, with groups such as the grade in proportion."""
+"""Splits by patient, stratified by a group such as the grade.
+
+Not scikit-learn's StratifiedGroupKFold: its folds are of equal size, whereas sizes here are fractions or counts and
+some cases may be fixed; it would also change the splits of existing seeds.
+"""
 
 from __future__ import annotations
 
@@ -18,21 +22,21 @@ def split_patients(
     validation_cases: Sequence[str] = (),
     test_cases: Sequence[str] = (),
 ) -> dict[str, str]:
-    """Assign every case to "training", "validation" or "test", all cases of a patient to the same.
+    """Assign every case to "training", "validation" or "test", all cases of a patient to the same split.
 
     Args:
-        cases: all cases, also those that may fail, so that mending one does not move the others.
-        validation: share of the patients (below 1) or their number; a share above 0 gives at least one.
-        test: likewise.
-        seed: of the draw, which takes from each group in proportion.
-        validation_cases: names of cases, instead of the draw.
-        test_cases: likewise.
+        cases: all cases, including those that may fail, so that repairing one does not change the split.
+        validation: fraction of the patients (below 1) or their number; a fraction above 0 gives at least one.
+        test: fraction or number, likewise.
+        seed: random seed of the draw, which is stratified by group.
+        validation_cases: case names; overrides the draw.
+        test_cases: case names; overrides the draw.
 
     Returns:
-        Split by name of the case.
+        Split by case name.
 
     Raises:
-        ValueError: unknown names, a patient in two splits, or nobody left for training.
+        ValueError: unknown names, a patient in two splits, or no patient left for training.
     """
     chosen = dict.fromkeys(validation_cases, "validation") | dict.fromkeys(test_cases, "test")
     patients = {case.name: case.patient or case.name for case in cases}
@@ -42,7 +46,7 @@ def split_patients(
     splits = {patients[name]: split for name, split in chosen.items()}
     torn = sorted(name for name, split in chosen.items() if splits[patients[name]] != split)
     if torn or set(validation_cases) & set(test_cases):
-        raise UserError(f"{', '.join(torn) or 'a case'}: the same patient is in validation and test; choose one")
+        raise UserError(f"{', '.join(torn) or 'a case'}: the same patient is in both validation and test; choose one")
     order = [patient for patient in _spread(cases, seed) if patient not in splits]
     for split, amount, names in (("test", test, test_cases), ("validation", validation, validation_cases)):
         if not names and amount:
@@ -50,21 +54,19 @@ def split_patients(
             splits |= dict.fromkeys(order[:count], split)
             order = order[count:]
     if not order:
-        raise UserError(
-            f"{len(splits)} patient(s) in all and none left for training; lower the shares of validation and test"
-        )
+        raise UserError(f"{len(splits)} patient(s) in total and none left for training; reduce validation and test")
     return {name: splits.get(patient, "training") for name, patient in patients.items()}
 
 
 def _spread(cases: Sequence[Case], seed: int) -> list[str]:
-    """Patients in random order, so that any stretch of it holds the groups in proportion."""
+    """Patients in random order, such that any contiguous part is stratified by group."""
     groups: dict[str, list[str]] = {}
     for case in sorted(cases, key=lambda case: case.name):
         patients = groups.setdefault(case.group, [])
         if (case.patient or case.name) not in patients:
             patients.append(case.patient or case.name)
     rng = np.random.default_rng((seed, 0))
-    placed = []
+    placed: list[tuple[float, str, str]] = []
     for group in sorted(groups):
         shuffled = rng.permutation(groups[group]).tolist()
         placed += [((i + 0.5) / len(shuffled), group, patient) for i, patient in enumerate(shuffled)]

@@ -1,16 +1,16 @@
-"""Thigh MR: volumes to axial slices of a domain that is hard to segment and one that is easy.
+"""Thigh MR: axial slices of a domain that is hard to segment and one that is easy.
 
 Source: Gadermayr et al. 2021, section 2.3. T1w scans of four grades of fatty infiltration. Easy: healthy and minor;
-hard: moderate and severe; all slices of a scan belong to its grade's domain, and every scan is scaled by one rule.
-In the datalist the hard domain is `training` (infiltration present), the easy one `training_absence`. Evaluated are
-severe patients only. They are held out, unless --transductive: then all of them are tested and their slices, without
-labels, trained on as well, as the paper very probably did.
+hard: moderate and severe. All slices of a scan belong to the domain of its grade, and every scan is scaled by the same
+rule. In the datalist the hard domain is `training` (infiltration present), the easy one `training_absence`. Only severe
+patients are used for evaluation. They are held out unless --transductive is given: then all of them are tested, and
+their slices, without labels, are also trained on, as the paper very probably did.
 
-Layout: a folder for each grade, <grade>/<case>.nii.gz, with <case>_mask.nii.gz (or _seg, _label) where there is a
-mask of all muscle; or any folders and --grades, a CSV file with the columns case (file name without .nii.gz), grade
-and, if a patient has several scans, patient.
+Layout: one folder per grade, <grade>/<case>.nii.gz, with <case>_mask.nii.gz (or _seg, _label) where there is a mask of
+all muscle; or any folders and --grades, a CSV file with the columns case (file name without .nii.gz), grade and, if
+patients have several scans, patient.
 
-The paper's size (--pixdim 1 --size 256 256, 1,773 slices) takes 0.25 GB on disk.
+The paper's grid (--pixdim 1 --size 256 256, 1,773 slices) takes 0.25 GB on disk.
 
     python -m data_prep.thigh --data RAW --out OUT
 """
@@ -30,7 +30,24 @@ from transeg.errors import UserError
 from transeg.files import volume_stem
 from transeg.methods.thigh.slices import ThighSlices
 
-from data_prep.cases import Case, names_of, prepare_cases, run_command, unique_names
+from data_prep.cases import Case, prepare_cases, run_command, unique_names
+from data_prep.options import (
+    Data,
+    LabelledCases,
+    LabelledCount,
+    LabelledFraction,
+    Out,
+    Pixdim,
+    Seed,
+    SliceSize,
+    Test,
+    TestCases,
+    Validation,
+    ValidationCases,
+    Workers,
+    names_of,
+    record_options,
+)
 from data_prep.splits import split_patients
 
 GRADES = ("healthy", "minor", "moderate", "severe")
@@ -38,18 +55,18 @@ MASK_NAMES = ("mask", "seg", "label")
 
 
 def find_cases(folder: Path, grades: Mapping[str, tuple[str, str]] | None = None) -> list[Case]:
-    """Find the scans, their masks and grades.
+    """Find the scans with their mask and grade.
 
     Args:
         folder: searched with its subfolders.
-        grades: (grade, patient) by case, see `read_grades`; default the name of a folder above the file.
+        grades: (grade, patient) by case, see `read_grades`; default: the name of a folder above the file.
 
     Returns:
-        Cases with the grade as their group; one without a grade says so in its `problem`.
+        Cases grouped by grade; a missing grade is reported in `problem`.
 
     Raises:
-        FileNotFoundError: no scan, or one that `grades` names is missing.
-        ValueError: two cases with the same name.
+        FileNotFoundError: no scan found, or a scan listed in `grades` is missing.
+        ValueError: duplicate case names.
     """
     cases = []
     for path in sorted(path for path in folder.rglob("*.nii*") if not path.name.startswith(".")):
@@ -58,22 +75,26 @@ def find_cases(folder: Path, grades: Mapping[str, tuple[str, str]] | None = None
             continue
         above = [part.lower() for part in path.relative_to(folder).parts[:-1] if part.lower() in GRADES]
         grade, patient = (above[-1] if above else "", "") if grades is None else grades.get(name, ("", ""))
-        problem = "" if grade else f"{path}: no grade; put it in a folder of {', '.join(GRADES)}, or give --grades"
+        problem = (
+            ""
+            if grade
+            else f"{path}: no grade; move it to a folder named after its grade ({', '.join(GRADES)}) or use --grades"
+        )
         masks = [path.with_name(path.name.replace(name, f"{name}_{kind}", 1)) for kind in MASK_NAMES]
         label = next((mask for mask in masks if mask.is_file()), None)
         cases.append(Case(name, (path,), label, patient=patient or name, group=grade, problem=problem))
     missing = sorted(set(grades or ()) - {case.name for case in cases})
     if not cases or missing:
-        raise FileNotFoundError(f"{folder}: no scan {', '.join(missing) or '(.nii, .nii.gz)'} in it; correct --data")
+        raise FileNotFoundError(f"{folder}: no scan {', '.join(missing) or '(.nii, .nii.gz)'} found; check --data")
     unique_names(case.name for case in cases)
     return cases
 
 
 def read_grades(path: Path) -> dict[str, tuple[str, str]]:
-    """Grade and patient ("" if not told) by case, from a CSV file with the columns case, grade and perhaps patient.
+    """Read (grade, patient) by case from a CSV file with columns case, grade and, optionally, patient ("" if missing).
 
     Raises:
-        ValueError: a column is missing, or a grade is unknown.
+        ValueError: a missing column or an unknown grade.
     """
     with path.open(newline="", encoding="utf-8-sig") as file:
         rows = list(csv.DictReader(file))
@@ -81,7 +102,7 @@ def read_grades(path: Path) -> dict[str, tuple[str, str]]:
     for line, row in enumerate(rows, start=2):
         case, grade = (row.get("case") or "").strip(), (row.get("grade") or "").strip().lower()
         if not case or grade not in GRADES:
-            raise UserError(f"{path}, line {line}: needs a case and a grade ({', '.join(GRADES)}), got {row}")
+            raise UserError(f"{path}, line {line}: expected a case and a grade ({', '.join(GRADES)}), got {row}")
         grades[volume_stem(case)] = grade, (row.get("patient") or "").strip()
     return grades
 
@@ -96,13 +117,13 @@ def split_cases(
     test_cases: Sequence[str] = (),
     transductive: bool = False,
 ) -> dict[str, str]:
-    """Split by patient: validation and test come from the patients with a scan of one of `grades`.
+    """Split by patient; validation and test are drawn from the patients with a scan of one of `grades`.
 
-    Scans of other grades of such a patient belong to no split and are not in the result, unless `transductive`: then
-    every scan of `grades` is for testing, the others for training.
+    Scans of other grades of held-out patients are in no split and omitted from the result. If `transductive`, every
+    scan of `grades` is for testing and all others are for training.
 
     Raises:
-        ValueError: no such scan; or as `split_patients`.
+        ValueError: no scan of these grades; see also `split_patients`.
     """
     pool = [case for case in cases if case.group in grades]
     if not pool:
@@ -116,9 +137,9 @@ def split_cases(
     return splits | rest
 
 
-def _make(case: Case, hard: Sequence[str], cut: ThighSlices) -> CaseSlices:
+def _extract(case: Case, hard: Sequence[str], extractor: ThighSlices) -> CaseSlices:
     item = {"image": str(case.images[0])} | ({"label": str(case.label)} if case.label else {})
-    return cut(item)._replace(present=case.group in hard)
+    return extractor(item)._replace(present=case.group in hard)
 
 
 def _grades_of(text: str, option: str) -> tuple[str, ...]:
@@ -129,52 +150,70 @@ def _grades_of(text: str, option: str) -> tuple[str, ...]:
 
 
 def prepare(
-    data: Annotated[Path, typer.Option(help="Folder of the scans, searched with its subfolders.")],
-    out: Annotated[Path, typer.Option(help="Folder to write to.")],
-    grades: Annotated[Path | None, typer.Option(help="CSV file with case, grade and perhaps patient.")] = None,
-    hard: Annotated[str, typer.Option(help="Grades of the hard domain; the others are easy.")] = "moderate,severe",
-    test_grades: Annotated[str, typer.Option(help="Grades to validate and test on.")] = "severe",
+    data: Data,
+    out: Out,
+    grades: Annotated[
+        Path | None, typer.Option(help="CSV file with columns case, grade and, optionally, patient.")
+    ] = None,
+    hard: Annotated[
+        str, typer.Option(help="Comma-separated grades of the hard domain; the others are easy.")
+    ] = "moderate,severe",
+    test_grades: Annotated[str, typer.Option(help="Comma-separated grades to validate and test on.")] = "severe",
     transductive: Annotated[
-        bool, typer.Option(help="Test on all of them, and train on them too, without labels.")
+        bool, typer.Option(help="Test on all scans of the test grades and also train on them, without labels.")
     ] = False,
-    pixdim: Annotated[float, typer.Option(help="Voxel size in the slice in mm; paper: 1.")] = 2.0,
-    size: Annotated[tuple[int, int], typer.Option(help="Voxels of a slice; paper: 256 256.")] = (192, 96),
-    min_body: Annotated[float, typer.Option(help="Share of a slice that the body must exceed.")] = 0.05,
-    validation: Annotated[float, typer.Option(help="Share (below 1) or number of the patients of these grades.")] = 0.1,
-    test: Annotated[float, typer.Option(help="Share (below 1) or number of the patients of these grades.")] = 0.4,
-    validation_cases: Annotated[str, typer.Option(help="Their names, with commas, instead of a draw.")] = "",
-    test_cases: Annotated[str, typer.Option(help="Their names, with commas, instead of a draw.")] = "",
-    labelled_fraction: Annotated[float, typer.Option(help="Share of the training volumes that keep a mask.")] = 1.0,
-    seed: Annotated[int, typer.Option(help="Of the split.")] = 0,
-    workers: Annotated[int, typer.Option(help="Processes.")] = 1,
+    pixdim: Pixdim = 2.0,
+    size: SliceSize = (192, 96),
+    min_body: Annotated[float, typer.Option(help="Minimum body fraction of a slice.")] = 0.05,
+    validation: Validation = 0.1,
+    test: Test = 0.4,
+    validation_cases: ValidationCases = "",
+    test_cases: TestCases = "",
+    labelled_fraction: LabelledFraction = 1.0,
+    labelled_count: LabelledCount = None,
+    labelled_cases: LabelledCases = "",
+    seed: Seed = 0,
+    workers: Workers = 1,
 ) -> Path:
-    """Make slices of the hard and the easy domain from thigh MR volumes.
+    """Prepare slices of the hard and the easy domain from thigh MR volumes.
 
-    Bad cases are listed at the end and the others are done; the exit status is then 1.
+    Validation and test patients are drawn from those of the test grades. Failed cases are listed at the end; all others
+    are processed. Exit status 1 if any failed.
     """
-    options = {name: str(value) if isinstance(value, Path) else value for name, value in locals().items()}
-    harder, tested = _grades_of(hard, "--hard"), _grades_of(test_grades, "--test-grades")
+    options = record_options("thigh", locals())
+    hard_grades, evaluated = _grades_of(hard, "--hard"), _grades_of(test_grades, "--test-grades")
     cases = find_cases(data, None if grades is None else read_grades(grades))
     names = names_of(validation_cases), names_of(test_cases)
-    splits = split_cases(cases, tested, validation, test, seed, *names, transductive=transductive)
+    splits = split_cases(cases, evaluated, validation, test, seed, *names, transductive=transductive)
     unused = sorted(case.name for case in cases if case.name not in splits)
     if unused:
-        print(f"left out, other grades of patients that are held out: {', '.join(unused)}")
+        print(f"not used (other grades of held-out patients): {', '.join(unused)}")
+    extractor = ThighSlices(pixdim, size, min_body)
     return prepare_cases(
         [case for case in cases if case.name in splits],
         splits,
-        partial(_make, hard=harder, cut=ThighSlices(pixdim, size, min_body)),
+        partial(_extract, hard=hard_grades, extractor=extractor),
         out,
         labelled_fraction=labelled_fraction,
+        labelled_count=labelled_count,
+        labelled_cases=names_of(labelled_cases),
         graded=True,
         also_training=[name for name, split in splits.items() if split == "test"] if transductive else (),
         seed=seed,
         workers=workers,
         name="Thigh slices",
-        description="Segment thigh muscle; axial T1w slices with fatty infiltration and without.",
-        modality=("T1w",),
-        labels=("background", "muscle"),
-        options={"command": "thigh", **options},
+        description="Thigh muscle segmentation; axial T1w slices with and without fatty infiltration.",
+        recipe={
+            "method": "thigh",
+            "channels": ("T1w",),
+            "image_size": size,
+            "pixdim": pixdim,
+            "labels": ("background", "muscle"),
+            "hard_grades": hard_grades,
+            "min_body": min_body,
+            "upper": extractor.upper,
+        },
+        options=options,
     )
 
 

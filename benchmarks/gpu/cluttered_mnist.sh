@@ -5,7 +5,7 @@ set -euo pipefail
 source "$(dirname "$0")/setup.sh"
 overlay="${2:-}"; seed="${3:-0}"
 B=bundles/brain_mri_genseg_segmentation/configs
-[ -f "$SCRATCH/mnist48/datalist.json" ] || python3 -m data_prep.cluttered_mnist --mnist mnist --out "$SCRATCH/mnist48"
+[ -f "$SCRATCH/mnist48/datalist.json" ] || python3 -m data_prep.cluttered_mnist --data mnist --out "$SCRATCH/mnist48"
 files="'$B/train.json','$B/data_cluttered_mnist.json'${overlay:+,'$B/$overlay'}"
 common=(--dataset_dir "$SCRATCH/mnist48" --ckpt_dir "$OUT" --width 32 --seed "$seed")
 python3 -m monai.bundle run training --config_file "[$files]" "${common[@]}" --output_dir "$OUT" --precision bf16 --epochs "${EPOCHS:-40}" --resume True

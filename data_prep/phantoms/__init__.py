@@ -1,4 +1,4 @@
-"""Phantoms in the raw layout of real data sets: no licence, no download, true masks."""
+"""Phantoms in the raw layout of real data sets, with exact masks and without licence or download."""
 
 from data_prep.phantoms.brain import BrainPhantom, brain_phantom
 from data_prep.phantoms.heart import HeartPhantom, heart_phantom

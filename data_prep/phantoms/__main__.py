@@ -5,7 +5,7 @@
     python -m data_prep.phantoms thigh --out RAW --cases 24
     python -m data_prep.phantoms heart --out RAW --cases 20
 
-Case i of a seed is the same whatever the number of cases.
+For a given seed, case i does not depend on the number of cases.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from tqdm import trange
 from transeg.error_hook import exit_with_reason
 from transeg.errors import UserError
 
+from data_prep.options import Out, names_of
 from data_prep.phantoms.brain import brain_phantom, write_brain
 from data_prep.phantoms.common import staged_folder, write_marker
 from data_prep.phantoms.heart import heart_phantom, write_heart
@@ -30,13 +31,12 @@ from data_prep.phantoms.thigh import thigh_phantom, write_thigh
 from data_prep.phantoms.thigh_tissue import GRADES
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, help=__doc__)
-Out = Annotated[Path, typer.Option(help="Folder to write to.")]
 Cases = Annotated[int, typer.Option(help="Number of patients.", min=1)]
-Seed = Annotated[int, typer.Option(help="Decides every patient.", min=0)]
-Difficulty = Annotated[float, typer.Option(help="0 (bright lesions, clean images) to 1.", min=0, max=1)]
-Shape = Annotated[str, typer.Option(help="Voxels along x, y, z.")]
-Spacing = Annotated[str, typer.Option(help="Voxel size in mm, one or three numbers.")]
-Overwrite = Annotated[bool, typer.Option(help="Replace an earlier set of phantoms.")]
+Seed = Annotated[int, typer.Option(help="Random seed of the patients.", min=0)]
+Difficulty = Annotated[float, typer.Option(help="Difficulty, 0 (bright lesions, clean images) to 1.", min=0, max=1)]
+Shape = Annotated[str, typer.Option(help="Volume size in voxels: X,Y,Z.")]
+Spacing = Annotated[str, typer.Option(help="Voxel size in mm: one number, or X,Y,Z.")]
+Overwrite = Annotated[bool, typer.Option(help="Overwrite existing phantoms in the output folder.")]
 
 
 @app.command()
@@ -47,14 +47,14 @@ def brain(
     shape: Shape = "120,120,78",
     spacing: Spacing = "2.0",
     difficulty: Difficulty = 0.5,
-    tumour_free: Annotated[float, typer.Option(help="Share of the patients without a tumour.", min=0, max=1)] = 0.0,
+    tumour_free: Annotated[float, typer.Option(help="Fraction of the patients without a tumour.", min=0, max=1)] = 0.0,
     overwrite: Overwrite = False,
 ) -> None:
-    """Brain MR (FLAIR, T1c, T1, T2) with tumours, laid out as BraTS 2017; patients without one are in `healthy`."""
+    """Brain MR (FLAIR, T1c, T1, T2) with tumours, in the layout of BraTS 2017; patients without are in `healthy`."""
     phase = np.random.default_rng((seed, 1, 0)).random()
 
     def make(folder: Path, case: int) -> str:
-        # evenly spread, so that any number of cases has the share and none depends on their number
+        # evenly spread: the fraction holds for any number of cases, and no case depends on it
         healthy = math.floor((case + 1) * tumour_free + phase) > math.floor(case * tumour_free + phase)
         numbers = (_numbers(shape, int), _numbers(spacing, float))
         phantom = brain_phantom((seed, case), *numbers, difficulty, "healthy" if healthy else None)
@@ -75,7 +75,7 @@ def liver(
     difficulty: Difficulty = 0.5,
     overwrite: Overwrite = False,
 ) -> None:
-    """Abdominal CT with liver lesions, laid out as LiTS."""
+    """Abdominal CT with liver lesions, in the layout of LiTS."""
 
     def make(folder: Path, case: int) -> str:
         phantom = liver_phantom((seed, case), _numbers(shape, int), _numbers(spacing, float), difficulty)
@@ -91,16 +91,20 @@ def thigh(
     out: Out,
     cases: Cases = 24,
     seed: Seed = 0,
-    shape: Annotated[str, typer.Option(help="Voxels along x, y, z; default 192,96,8, of one leg 96,96,8.")] = "",
+    shape: Annotated[
+        str, typer.Option(help="Volume size in voxels: X,Y,Z (default: 192,96,8; one leg: 96,96,8).")
+    ] = "",
     spacing: Spacing = "2,2,7",
-    legs: Annotated[int, typer.Option(help="Legs in the field of view.", min=1, max=2)] = 2,
-    grades: Annotated[str, typer.Option(help="Grades of the cases, in turn.")] = ",".join(GRADES),
-    difficulty: Annotated[float, typer.Option(help="0 (clean images) to 1.", min=0, max=1)] = 0.5,
+    legs: Annotated[int, typer.Option(help="Number of legs in the field of view.", min=1, max=2)] = 2,
+    grades: Annotated[str, typer.Option(help="Comma-separated grades, assigned to the cases in turn.")] = ",".join(
+        GRADES
+    ),
+    difficulty: Annotated[float, typer.Option(help="Difficulty, 0 (clean images) to 1.", min=0, max=1)] = 0.5,
     overwrite: Overwrite = False,
 ) -> None:
-    """T1w thigh MR with fatty infiltration, in a folder for each grade: healthy, minor, moderate, severe."""
+    """T1w thigh MR with fatty infiltration, one folder per grade: healthy, minor, moderate, severe."""
     shape = shape or f"{96 * legs},96,8"
-    turns = [grade.strip() for grade in grades.split(",")]
+    turns = names_of(grades)
 
     def make(folder: Path, case: int) -> str:
         grade = turns[case % len(turns)]
@@ -123,22 +127,22 @@ def thigh(
 def heart(
     out: Out,
     cases: Annotated[int, typer.Option(help="Number of CT and of MR patients.", min=1)] = 20,
-    extra_ct: Annotated[int, typer.Option(help="Further CT patients.", min=0)] = 0,
+    extra_ct: Annotated[int, typer.Option(help="Number of additional CT patients.", min=0)] = 0,
     seed: Seed = 0,
-    shape: Annotated[str, typer.Option(help="Voxels along the patient's x, y, z.")] = "96,96,80",
+    shape: Annotated[str, typer.Option(help="Volume size in voxels along the patient's X,Y,Z.")] = "96,96,80",
     spacing: Spacing = "2.0",
     difficulty: Annotated[
-        float, typer.Option(help="0 (clear borders, clean images) to 1 (faint, noisy).", min=0, max=1)
+        float, typer.Option(help="Difficulty, 0 (clear borders, clean images) to 1 (faint, noisy).", min=0, max=1)
     ] = 0.5,
     overwrite: Overwrite = False,
 ) -> None:
-    """Contrast CT and MR of different hearts, laid out as MM-WHS."""
+    """Contrast-enhanced CT and MR of different hearts, in the layout of MM-WHS."""
     numbers = (_numbers(shape, int), _numbers(spacing, float))
 
     def make(folder: Path, case: int) -> str:
         for modality in ("ct", "mr") if case < cases else ("ct",):
             write_heart(heart_phantom((seed, case), modality, *numbers, difficulty), folder, case)
-        return "CT and MR" if case < cases else "CT alone"
+        return "CT and MR" if case < cases else "CT only"
 
     options = {"seed": seed, "shape": shape, "spacing": spacing, "difficulty": difficulty, "extra_ct": extra_ct}
     _write("heart", out, cases + extra_ct, overwrite, make, options)
@@ -157,7 +161,7 @@ def _numbers(text: str, kind: type) -> tuple:
     try:
         values = tuple(kind(part) for part in text.split(","))
     except ValueError:
-        raise UserError(f"'{text}' is not a number, nor several with commas between them") from None
+        raise UserError(f"'{text}' is not a comma-separated list of numbers") from None
     return values * 3 if len(values) == 1 else values
 
 

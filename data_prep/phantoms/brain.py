@@ -1,13 +1,13 @@
 """Brain MR phantoms: four co-registered sequences with a tumour, skull-stripped, laid out as BraTS 2017.
 
-A head is an egg of random size whose cortex is folded by noise that varies along the surface and hardly along the
-depth, so that its zero sets are sulci. Tissue shares (white and grey matter, fluid, deep grey, tumour parts) are
-mixed with one intensity for each sequence, then a scanner is drawn: gain, gamma, bias field and noise.
+A head is an ovoid of random size. Its cortex is folded by noise that varies along the surface but hardly with depth, so
+that the zero sets are sulci. Tissue fractions (white and grey matter, fluid, deep grey matter, tumour parts) are mixed
+with one intensity per sequence; then scanner effects are simulated: gain, gamma, bias field and noise.
 
-Healthy tissue that looks like tumour in FLAIR (white-matter hyperintensities, caps of the ventricles, bright
-cortex) is there on purpose and labelled 0: a threshold must not solve the task. A tumour lies mostly in one
-hemisphere, at any height and in either side, so the other half-slices of the same patients are healthy, and
-neither position nor head size tells the two kinds apart. Grade "healthy" is the same patient without the tumour.
+Healthy tissue that resembles tumour in FLAIR (white-matter hyperintensities, periventricular caps, bright cortex) is
+included on purpose and labelled 0, so that thresholding does not solve the task. A tumour lies mostly in one
+hemisphere, at any height and on either side, so that the other half-slices of the same patients are healthy, and
+neither position nor head size separates the two domains. Grade "healthy" is the same patient without the tumour.
 """
 
 from collections.abc import Sequence
@@ -31,7 +31,7 @@ class BrainPhantom:
 
     Attributes:
         images: sequence name -> (X, Y, Z) int16, exactly 0 outside the brain and at least 1 inside.
-        label: (X, Y, Z) uint8: 0 healthy, 1 necrosis or solid core, 2 edema, 4 enhancing.
+        label: (X, Y, Z) uint8: 0 healthy, 1 necrosis or solid core, 2 oedema, 4 enhancing.
         affine: (4, 4) voxel to mm, LPS order of the axes as in BraTS.
         grade: "HGG" (enhancing ring), "LGG" (none) or "healthy" (no tumour, the label is 0 throughout).
     """
@@ -52,7 +52,7 @@ def brain_phantom(
     """Draw one patient.
 
     Args:
-        seed: a seed, or (seed, case number); with the other options it decides every voxel.
+        seed: a seed, or (seed, case number); with the other options it determines every voxel.
         shape: voxels along x, y, z.
         spacing: voxel size in mm, one or three numbers. In a field of view smaller than BraTS's
             240 x 240 x 155 mm the head shrinks to fit.
@@ -61,7 +61,7 @@ def brain_phantom(
         grade: "HGG", "LGG" or "healthy"; drawn (three of four are HGG, none healthy) when None.
 
     Raises:
-        ValueError: an option outside its range.
+        ValueError: an option out of range.
     """
     if not 0 <= difficulty <= 1:
         raise UserError(f"difficulty must lie in [0, 1], got {difficulty}")
@@ -100,7 +100,7 @@ def brain_phantom(
 def _scan(
     image: np.ndarray, p: np.ndarray, inside: np.ndarray, rng: np.random.Generator, difficulty: float
 ) -> np.ndarray:
-    """What a scanner makes of it: contrast, bias field, Rician noise of slightly correlated voxels, gain; int16."""
+    """Simulate the scanner: contrast, bias field, Rician noise of slightly correlated voxels, gain; int16."""
     out = np.empty(image.shape, np.int16)
     for c, clean in enumerate(image):
         gamma = rng.uniform(0.85, 1.2)

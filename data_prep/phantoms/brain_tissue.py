@@ -14,7 +14,7 @@ TISSUES = {
     "grey": (0.76, 0.60, 0.56, 0.74),
     "deep": (0.70, 0.70, 0.67, 0.60),
     "fluid": (0.20, 0.28, 0.26, 1.35),
-    "edema": (1.00, 0.66, 0.63, 1.00),
+    "oedema": (1.00, 0.66, 0.63, 1.00),
     "enhancing": (0.96, 1.32, 0.64, 0.92),
     "necrosis": (0.72, 0.32, 0.32, 1.20),
     "solid": (0.98, 0.54, 0.50, 1.08),
@@ -23,7 +23,7 @@ TISSUES = {
     "vessel": (0.45, 1.40, 0.62, 0.40),
 }
 # Parts of tumours differ between patients more than healthy tissue does.
-LESIONAL = ("edema", "enhancing", "necrosis", "solid", "cyst", "wmh")
+LESIONAL = ("oedema", "enhancing", "necrosis", "solid", "cyst", "wmh")
 # Node distance in mm of each noise that shapes the anatomy.
 NOISES = {
     "fold": 8.5,
@@ -40,10 +40,10 @@ NOISES = {
 
 @dataclass(frozen=True)
 class _Shares:
-    """What the painters share, each (n,).
+    """Tissue fractions and distances at the points, each (n,).
 
     Attributes:
-        grey, deep, fluid: share of the voxel that is grey matter, deep grey matter, fluid.
+        grey, deep, fluid: fraction of the voxel that is grey matter, deep grey matter, fluid.
         inner: distance to the nearest sulcus or fissure in mm.
         depth: depth below the hull in mm.
         hind: whether it belongs to cerebellum or brain stem.
@@ -110,9 +110,9 @@ def draw_tissue(
     image *= 1 + 0.035 * grain
     # Contrast of the tumour in FLAIR falls with difficulty and differs from tumour to tumour.
     gain = np.clip(1.14 - 0.42 * difficulty + rng.normal(0, 0.16), 0.3, 1.5)
-    for part in ("edema", "solid", "enhancing"):
+    for part in ("oedema", "solid", "enhancing"):
         look[part][0] = look["white"][0] + gain * (look[part][0] + 0.12 - look["white"][0])
-    texture = {"edema": 1 + 0.05 * rough, "core": 1 + 0.06 * rough + 0.04 * grain, "ring": fields["ring"](p)}
+    texture = {"oedema": 1 + 0.05 * rough, "core": 1 + 0.06 * rough + 0.04 * grain, "ring": fields["ring"](p)}
     if healthy:
         return image, np.zeros(p.shape[1], np.uint8)
     return image, _paint_tumour(image, q[0], level, tumour, shares, look, texture, voxel)
@@ -175,8 +175,8 @@ def _paint_tumour(
     texture: Mapping[str, np.ndarray],
     voxel: float,
 ) -> np.ndarray:
-    """Paint the tumour into the image; returns labels. `level` is 0 at its centre and 1 at the edge of the edema."""
-    # Edema follows white matter and spares cortex, deep grey and the other hemisphere.
+    """Paint the tumour into the image; returns labels. `level` is 0 at its centre and 1 at the edge of the oedema."""
+    # Oedema follows white matter and spares cortex, deep grey and the other hemisphere.
     across = np.clip(-np.sign(tumour.centre[0]) * x + 1, 0, None)
     spare = 0.5 * shares.grey + 0.25 * shares.deep + (0.01 if tumour.crosses else 0.15) * across + 1.2 * shares.fluid
     edge = voxel * 0.8
@@ -184,14 +184,14 @@ def _paint_tumour(
     core_distance = (tumour.core - level - 0.3 * across - 0.02 * np.clip(3 - shares.depth, 0, None)) * tumour.radius
     core = soft(core_distance, edge + 1)
     whole = np.maximum(whole * (1 - shares.fluid * (1 - core)), core)
-    mix(image, whole, look["edema"] * texture["edema"])
+    mix(image, whole, look["oedema"] * texture["oedema"])
     rim = np.clip(tumour.rim * (1 + 0.35 * texture["ring"]), 1.0, None)
     hollow = soft(core_distance - rim, edge + 1) if tumour.hollow else np.zeros_like(core)
     if tumour.grade == "HGG":
         glow = tumour.glow * np.clip(0.95 + 0.3 * texture["ring"], 0.35, 1.2)
         mix(image, core, (image + glow * (look["enhancing"] - image)) * texture["core"])
         mix(image, hollow, look["necrosis"] * texture["core"])
-        parts = np.where(hollow > 0.5, 1, 4)
+        parts: np.ndarray | int = np.where(hollow > 0.5, 1, 4)
     else:
         mix(image, core, look["solid"] * texture["core"])
         mix(image, hollow, look["cyst"] * texture["core"])

@@ -1,8 +1,8 @@
-"""What the phantoms of every organ share: coordinates, smooth noise, soft shapes, writing a folder whole or not.
+"""Shared by the phantoms of every organ: coordinates, smooth noise, soft shapes, atomic output folders.
 
-Anatomy is described by functions of position in millimetres (axes right, anterior, superior), never of voxels, so
-the same patient can be drawn on any grid. Shapes are signed distances, positive inside; `soft` turns a distance
-into the share of a voxel that lies inside, which gives partial volume for free.
+Anatomy is described by functions of position in millimetres (axes right, anterior, superior), never of voxels, so the
+same patient can be drawn on any grid. Shapes are signed distances, positive inside; `soft` converts a distance into the
+fraction of a voxel that lies inside, i.e. the partial volume.
 """
 
 import json
@@ -19,6 +19,7 @@ from scipy.ndimage import gaussian_filter, map_coordinates
 from transeg.errors import UserError
 
 Field = Callable[[np.ndarray], np.ndarray]
+Vector = Sequence[float] | np.ndarray
 MARKER = "phantoms.json"
 NOISE_NODES = 32
 # A quadratic B-spline has mean square 0.55, so white coefficients give this standard deviation in three dimensions.
@@ -26,15 +27,20 @@ NOISE_STD = 0.55**1.5
 
 
 def triple(value: float | Sequence[float]) -> tuple[float, float, float]:
-    """One number for all three axes, or one for each."""
-    values = (value,) * 3 if np.isscalar(value) else tuple(value)
-    if len(values) != 3 or not all(v > 0 for v in values):
+    """Expand one number to all three axes, or check three of them.
+
+    Raises:
+        ValueError: not one or three positive numbers.
+    """
+    values = np.repeat(value, 3) if np.ndim(value) == 0 else np.asarray(value)
+    if values.shape != (3,) or not (values > 0).all():
         raise UserError(f"expected one or three positive numbers, got {value}")
-    return values
+    x, y, z = values.tolist()
+    return x, y, z
 
 
 def grid(shape: Sequence[int], spacing: float | Sequence[float]) -> tuple[np.ndarray, np.ndarray]:
-    """Positions of voxels, and the affine of the file.
+    """Voxel positions and the affine of the file.
 
     Returns:
         Points (3, X, Y, Z) float32 in mm (right, anterior, superior) with 0 at the centre of the volume, and the
@@ -59,10 +65,10 @@ def noise_field(rng: np.random.Generator, scale: float) -> Field:
 
     Args:
         rng: source of the lattice.
-        scale: distance of the lattice's nodes in mm; the field repeats after 32 nodes.
+        scale: node spacing of the lattice in mm; the field repeats after 32 nodes.
 
     Returns:
-        A function of points (3, ...) in mm with values (...) float32.
+        Function of points (3, ...) in mm with values (...) float32.
     """
     lattice = rng.standard_normal((NOISE_NODES,) * 3, dtype=np.float32) / np.float32(NOISE_STD)
 
@@ -73,8 +79,8 @@ def noise_field(rng: np.random.Generator, scale: float) -> Field:
     return field
 
 
-def rotate(points: np.ndarray, degrees: Sequence[float]) -> np.ndarray:
-    """Points (3, ...) turned about the x, y and z axes by `degrees`."""
+def rotate(points: np.ndarray, degrees: Vector) -> np.ndarray:
+    """Rotate points (3, ...) about the x, y and z axes by `degrees`."""
     for axis, angle in enumerate(np.deg2rad(degrees)):
         first, second = [a for a in range(3) if a != axis]
         matrix = np.eye(3, dtype=np.float32)
@@ -84,7 +90,7 @@ def rotate(points: np.ndarray, degrees: Sequence[float]) -> np.ndarray:
     return points
 
 
-def ellipsoid(points: np.ndarray, centre: Sequence[float], radii: Sequence[float], power: float = 2.0) -> np.ndarray:
+def ellipsoid(points: np.ndarray, centre: Vector, radii: Vector, power: float = 2.0) -> np.ndarray:
     """Distance in mm to the surface of a (super-)ellipsoid along the ray from its centre, positive inside."""
     terms = [(p - c, r) for p, c, r in zip(points, centre, radii, strict=True)]
     level = sum(np.abs(offset / r) ** power for offset, r in terms) ** np.float32(1 / power)
@@ -94,22 +100,23 @@ def ellipsoid(points: np.ndarray, centre: Sequence[float], radii: Sequence[float
 
 
 def soft(distance: np.ndarray, width: float) -> np.ndarray:
-    """Share of a voxel inside a surface at signed `distance`: a linear ramp of `width` mm."""
+    """Fraction of a voxel inside a surface at signed `distance`: a linear ramp of `width` mm."""
     return np.clip(distance / np.float32(width) + np.float32(0.5), 0, 1)
 
 
 def mix(image: np.ndarray, weight: np.ndarray, value: np.ndarray | float) -> None:
-    """Replace the share `weight` of `image` by `value`, in place."""
+    """Replace the fraction `weight` of `image` by `value`, in place."""
     image += weight * (value - image)
 
 
 def complex_noise(rng: np.random.Generator, shape: Sequence[int]) -> tuple[np.ndarray, np.ndarray]:
     """Real and imaginary noise of slightly correlated voxels, each with a standard deviation of about 1."""
-    return tuple(gaussian_filter(rng.standard_normal(shape, dtype=np.float32), 0.45) / 0.6 for _ in range(2))
+    real, imaginary = (gaussian_filter(rng.standard_normal(shape, dtype=np.float32), 0.45) / 0.6 for _ in range(2))
+    return real, imaginary
 
 
 def save(array: np.ndarray, affine: np.ndarray, path: Path) -> None:
-    """Write one NIfTI volume in millimetres with scanner coordinates."""
+    """Write a NIfTI volume in mm with scanner coordinates."""
     image = nib.Nifti1Image(array, affine)
     image.header.set_xyzt_units("mm")
     nib.save(image, path)
@@ -117,20 +124,20 @@ def save(array: np.ndarray, affine: np.ndarray, path: Path) -> None:
 
 @contextmanager
 def staged_folder(out: Path, overwrite: bool = False) -> Iterator[Path]:
-    """A temporary folder beside `out` that takes its place when the block ends without an error.
+    """Temporary folder beside `out` that replaces it if the block ends without an error.
 
     Raises:
-        FileExistsError: `out` is not empty and `overwrite` is off, or `out` was not written by this command (it has
-            no phantoms.json), in which case it is never removed.
+        FileExistsError: `out` is not empty and `overwrite` is off, or `out` was not written by this command (no
+            phantoms.json), in which case it is never removed.
     """
     out = Path(os.path.abspath(out))
     if out.exists() and not out.is_dir():
-        raise FileExistsError(f"{out} is a file: give a folder")
+        raise FileExistsError(f"{out} is a file; choose a folder")
     if out.exists() and any(out.iterdir()):
         if not overwrite:
-            raise FileExistsError(f"{out} is not empty: choose another folder, or pass --overwrite")
+            raise FileExistsError(f"{out} is not empty; choose another folder or pass --overwrite")
         if not (out / MARKER).exists():
-            raise FileExistsError(f"{out} holds no {MARKER}, so it is not removed: choose another folder")
+            raise FileExistsError(f"{out} contains no {MARKER}, so it is not overwritten; choose another folder")
     out.parent.mkdir(parents=True, exist_ok=True)
     stage = Path(tempfile.mkdtemp(prefix=f".{out.name}-", dir=out.parent))
     try:
@@ -144,5 +151,5 @@ def staged_folder(out: Path, overwrite: bool = False) -> Iterator[Path]:
 
 
 def write_marker(folder: Path, **options: object) -> None:
-    """Note in the folder that its images are synthetic, and the options that made them."""
+    """Record in the folder that its images are synthetic, and the options that they were made with."""
     (folder / MARKER).write_text(json.dumps({"synthetic": True, **options}, indent=2) + "\n")

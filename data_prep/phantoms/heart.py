@@ -1,9 +1,10 @@
 """Heart phantoms: contrast CT and MR of the chest around different hearts, laid out as the public MM-WHS data.
 
-A heart has four chambers, the muscle of the left ventricle, aorta, pulmonary artery, veins and fat; it lies between
-the lungs, before the spine and on the diaphragm. Size, pose, proportions and shape are drawn for each case, so no CT
-shows the heart of an MR. Papillary muscles and trabeculae are dark and labelled blood, the right heart's contrast
-mixes badly, and the muscle of the right heart is not labelled: a threshold must not solve the task.
+A heart has four chambers, the left ventricular myocardium, aorta, pulmonary artery, veins and fat; it lies between the
+lungs, in front of the spine and on the diaphragm. Size, pose, proportions and shape are drawn for each case, so no CT
+shows the heart of an MR. Papillary muscles and trabeculae are dark but labelled as blood, contrast agent is mixed
+incompletely in the right heart, and the right ventricular myocardium is not labelled, so that thresholding does not
+solve the task.
 """
 
 from collections.abc import Sequence
@@ -55,7 +56,7 @@ def heart_phantom(
     """Draw one patient.
 
     Args:
-        seed: a seed, or (seed, case number); with the other options it decides every voxel. The two modalities of
+        seed: a seed, or (seed, case number); with the other options it determines every voxel. The two modalities of
             one seed show different hearts.
         modality: "ct" or "mr".
         shape: voxels along the patient's x, y, z; an MR file may hold its axes in another order.
@@ -63,7 +64,7 @@ def heart_phantom(
         difficulty: 0 (clear borders, clean images) to 1 (faint right heart, strong noise, shading).
 
     Raises:
-        ValueError: an option outside its range.
+        ValueError: an option out of range.
     """
     if modality not in MODALITIES or not 0 <= difficulty <= 1:
         raise UserError(f"modality must be ct or mr and difficulty lie in [0, 1], got {modality} and {difficulty}")

@@ -1,9 +1,9 @@
 """Liver CT phantoms: a portal-venous abdomen in Hounsfield units with lesions in the liver, laid out as LiTS.
 
 Organs are smooth deformed solids painted one over the other from the skin inwards; hepatic and portal vessels are
-the curves in which the zero sets of two noise fields cross. Most lesions are darker than liver, some barely, some
-carry a bright rim, some are cysts; one patient in seven has none. Gall bladder, unopacified veins and patches of
-fatty liver are dark as well and are not lesions.
+the curves in which the zero sets of two noise fields cross. Most lesions are darker than liver, some only
+slightly, some have a bright rim, some are cysts; one patient in seven has none. Gall bladder, unopacified veins and
+patches of fatty liver are also dark but are not lesions.
 """
 
 from collections.abc import Sequence
@@ -58,7 +58,7 @@ def liver_phantom(
     """Draw one patient.
 
     Args:
-        seed: a seed, or (seed, case number); with the other options it decides every voxel.
+        seed: a seed, or (seed, case number); with the other options it determines every voxel.
         shape: voxels along x, y, z.
         spacing: voxel size in mm, one or three numbers. In a field of view smaller than 384 x 384 x 240 mm the
             body shrinks to fit.
@@ -66,7 +66,7 @@ def liver_phantom(
         with_lesions: whether the liver has lesions; drawn (six of seven do) when None.
 
     Raises:
-        ValueError: an option outside its range.
+        ValueError: an option out of range.
     """
     if not 0 <= difficulty <= 1:
         raise UserError(f"difficulty must lie in [0, 1], got {difficulty}")

@@ -1,9 +1,9 @@
-"""Thigh MR phantoms: T1w legs in four grades of fatty infiltration, with the muscle mask and the fat share known.
+"""Thigh MR phantoms: T1w legs in four grades of fatty infiltration, with known muscle mask and fat fraction.
 
-A leg is a compartment of eleven muscles around the femur, parted by thin fat-filled fascia, inside subcutaneous fat
-and skin. In diseased muscles fat replaces muscle in streaks along the fibres and in patches, some muscles early and
-some late, until a muscle shows only by the sheath around it: then its signal is that of subcutaneous fat, and no
-threshold tells them apart. Then a scanner is drawn: shading of the coil and Rician noise.
+A leg is a compartment of eleven muscles around the femur, separated by thin fat-filled fascia, inside subcutaneous fat
+and skin. In diseased muscles fat replaces muscle in streaks along the fibres and in patches, in some muscles early and
+in others late, until only the sheath of a muscle is visible: its signal is then that of subcutaneous fat, and no
+threshold separates them. Finally scanner effects are simulated: coil shading and Rician noise.
 """
 
 from collections.abc import Sequence
@@ -28,7 +28,7 @@ class ThighPhantom:
     Attributes:
         image: (X, Y, Z) int16, T1w.
         mask: (X, Y, Z) uint8, 1 in all muscle, infiltrated or not; fascia, vessels and bone are 0.
-        fat: (X, Y, Z) float32, share of fat inside the mask, 0 outside it.
+        fat: (X, Y, Z) float32, fat fraction inside the mask, 0 outside it.
         affine: (4, 4) voxel to mm, LPS order of the axes.
         grade: healthy, minor, moderate or severe.
     """
@@ -51,7 +51,7 @@ def thigh_phantom(
     """Draw one patient.
 
     Args:
-        seed: a seed, or (seed, case number); with the other options it decides every voxel.
+        seed: a seed, or (seed, case number); with the other options it determines every voxel.
         shape: voxels along x, y, z.
         spacing: voxel size in mm (paper: 1, 1, 7). In a field of view smaller than 192 mm by leg the legs shrink to
             fit.
@@ -60,7 +60,7 @@ def thigh_phantom(
         difficulty: 0 (clean images) to 1 (strong noise and shading).
 
     Raises:
-        ValueError: an option outside its range.
+        ValueError: an option out of range.
     """
     if grade not in GRADES:
         raise UserError(f"grade must be one of {', '.join(GRADES)}, got {grade}")
@@ -89,7 +89,7 @@ def _near(points: np.ndarray, leg: Leg) -> np.ndarray:
 
 
 def _scan(signal: np.ndarray, points: np.ndarray, rng: np.random.Generator, difficulty: float) -> np.ndarray:
-    """What a scanner makes of it: coil shading, blur, Rician noise, gain; int16."""
+    """Simulate the scanner: coil shading, blur, Rician noise, gain; int16."""
     strength = (0.02 + 0.10 * difficulty) * rng.uniform(0.5, 1.3)
     sigma = (0.012 + 0.020 * difficulty) * rng.uniform(0.8, 1.25)
     gain = np.exp(rng.uniform(np.log(250), np.log(900)))

@@ -1,4 +1,4 @@
-"""Noise-free T1w signal, muscle mask and fat share of a leg: what is healthy first, then the fat within muscles."""
+"""Noise-free T1w signal, muscle mask and fat fraction of a leg: healthy tissue first, then the fat within muscles."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -18,13 +18,13 @@ FIBRE = np.array([[1.0], [0.38], [0.22]], np.float32)
 
 @dataclass(frozen=True)
 class Grade:
-    """How much fat the muscles of a grade hold.
+    """Fat in the muscles of a grade.
 
     Attributes:
-        fat: mean share over the muscles of a patient, drawn from this range.
-        depth: share of fat where streaks and patches are.
-        diffuse: share of fat everywhere in a diseased muscle at most.
-        spread: how much the muscles of a patient differ (standard deviation of the logit).
+        fat: range of the mean fat fraction over the muscles of a patient.
+        depth: fat fraction in streaks and patches.
+        diffuse: maximum fat fraction elsewhere in a diseased muscle.
+        spread: variation between the muscles of a patient (standard deviation of the logit).
     """
 
     fat: tuple[float, float]
@@ -42,7 +42,7 @@ GRADES = {
 
 
 def draw_severity(rng: np.random.Generator, grade: str) -> np.ndarray:
-    """Share of fat of each muscle (muscles,), the same pattern in both legs."""
+    """Fat fraction of each muscle (muscles,), the same pattern in both legs."""
     low, high = GRADES[grade].fat
     mean = rng.uniform(low, high)
     prone = np.array([muscle.prone for muscle in MUSCLES])
@@ -64,14 +64,14 @@ def draw_leg(
     Args:
         p: points (3, n) in mm in the frame of the leg.
         leg: its shape.
-        severity: share of fat of each muscle.
+        severity: fat fraction of each muscle.
         fields: the noise of each name in NOISES.
         rng: source of what differs between muscles and legs.
         grade: name in GRADES.
         voxel: size of a voxel in the slice in mm, the width of partial volume.
 
     Returns:
-        Signal (n,) float32, muscle mask (n,) bool, share of fat in muscle (n,) float32, 0 outside the mask.
+        Signal (n,) float32, muscle mask (n,) bool, fat fraction (n,) float32, 0 outside the mask.
     """
     skin, q = leg.skin(leg.deform(p, 1.5)), leg.deform(p, 2.5)
     grain = fields["grain"](p)
@@ -82,7 +82,7 @@ def draw_leg(
     mix(signal, soft(leg.vein(p), voxel), SIGNAL["blood"])
 
     fat = infiltration(q, which, muscle, severity, fields, rng, grade)
-    # The sheath of a muscle stays dark, so that a muscle that is all fat is still seen as one.
+    # The sheath of a muscle stays dark, so that a completely replaced muscle is still recognisable.
     tissue = SIGNAL["muscle"] * (1 + 0.04 * grain) + fat * (0.97 * SIGNAL["fat"] - SIGNAL["muscle"]) * (
         1 + 0.03 * grain
     )
@@ -107,22 +107,22 @@ def infiltration(
     rng: np.random.Generator,
     grade: str,
 ) -> np.ndarray:
-    """Share of fat at points inside muscles: streaks along the fibres and patches, sparing a rim at the fascia.
+    """Fat fraction at points inside muscles: streaks along the fibres and patches, sparing a rim at the fascia.
 
-    The texture is cut at the quantile that gives each muscle its share, so severity is the muscle's fat fraction up
+    The texture is thresholded at the quantile that gives each muscle its fat fraction, so severity is that fraction up
     to the rim and the blur of edges.
 
     Args:
         q: points (3, n) in mm in the frame of the leg.
         which: muscle of each point.
         depth: distance to the muscle's surface in mm.
-        severity: share of fat of each muscle.
+        severity: fat fraction of each muscle.
         fields: the noise of each name in NOISES.
         rng: source of the direction of the fibres.
         grade: name in GRADES.
 
     Returns:
-        Share of fat (n,) in [0, 1].
+        Fat fraction (n,) in [0, 1].
     """
     fat = np.zeros(q.shape[1], np.float32)
     look = GRADES[grade]

@@ -13,8 +13,7 @@ def write(folder, **lists):
         lists,
         name="n",
         description="d",
-        modality=["FLAIR", "T2"],
-        labels=["background", "tumour"],
+        recipe={"method": "genseg", "channels": ["FLAIR", "T2"], "labels": ["background", "tumour"]},
         preparation={"seed": 3},
     )
 
@@ -30,6 +29,8 @@ def test_what_is_written_reads_back_with_absolute_paths_also_by_monai(tmp_path):
     fields = json.loads(path.read_text())
     assert (fields["numTraining"], fields["numTest"]) == (2, 0)
     assert fields["modality"] == {"0": "FLAIR", "1": "T2"}
+    assert fields["labels"] == {"0": "background", "1": "tumour"}
+    assert fields["recipe"] == {"method": "genseg", "channels": ["FLAIR", "T2"], "labels": ["background", "tumour"]}
     assert fields["preparation"] == {"seed": 3}
 
 

@@ -10,6 +10,7 @@ from transeg.data.datalist import read_datalist
 from transeg.data.datasets import UnpairedDataset
 from transeg.data.samplers import UnpairedBatchSampler
 from transeg.errors import CasesFailedError
+from transeg.transforms.brain import brain_preprocessing
 from transeg.transforms.slices import LoadSliced
 
 from data_prep.brats import find_cases, prepare
@@ -77,6 +78,35 @@ def test_prepared_data_trains(raw, tmp_path, capsys):
     assert preparation["dropped"] == {"little brain": 6 * 4}
     assert set(preparation["labelled_cases"]) == labelled
     assert "dropped: little brain 24" in capsys.readouterr().out
+
+
+def test_the_recipe_repeats_what_the_network_saw(raw, tmp_path):
+    path = prepare(raw, tmp_path, **SMALL, channels="t2,flair", min_brain=0.2)
+    recipe = json.loads(path.read_text())["recipe"]
+    assert recipe == {
+        "method": "genseg",
+        "channels": ["FLAIR", "T2"],
+        "image_size": [32, 32],
+        "pixdim": 2.0,
+        "halves": True,
+        "labels": ["background", "tumour"],
+        "min_brain": 0.2,
+        "min_tumour": 0.01,
+        "num_std": 5.0,
+        "zero_background": True,
+    }
+    item = read_datalist(path, "training")[0]
+    [volumes] = [v for v in read_datalist(path, "training_volumes") if v["case"] == item["case"]]
+    preprocess = brain_preprocessing(
+        channels=len(recipe["channels"]),
+        pixdim=recipe["pixdim"],
+        size=recipe["image_size"],
+        clip=False,
+        num_std=recipe["num_std"],
+        zero_background=recipe["zero_background"],
+    )
+    half = preprocess(volumes)["image"].numpy()[:, :16, :, item["z"]]
+    np.testing.assert_array_equal(np.load(item["image"])[item["index"]], half.astype(np.float16))
 
 
 def test_processes_and_repetition_give_the_same_bytes(raw, tmp_path):
@@ -168,7 +198,7 @@ def test_bad_cases_are_listed_and_the_others_done(raw, tmp_path):
 
 def test_command_line_exits_with_one_message(tmp_path, monkeypatch):
     monkeypatch.setattr(sys, "argv", ["brats", "--data", str(tmp_path), "--out", str(tmp_path / "out")])
-    with pytest.raises(SystemExit, match=r"^error: .*: no BraTS case in it") as stop:
+    with pytest.raises(SystemExit, match=r"^error: .*: no BraTS case found") as stop:
         run_command(prepare)
     assert stop.value.code not in (None, 0)
 
@@ -180,7 +210,7 @@ def test_command_line_exits_with_one_message(tmp_path, monkeypatch):
         ({"pattern": ["seg=*x*"]}, "--pattern seg"),
         ({"size": (31, 32)}, "width must be even"),
         ({"labelled_cases": "nobody"}, "no training volume with a lesion is named nobody"),
-        ({"labelled_count": 9}, "9 labelled volumes wanted, but 5 training volumes show a lesion"),
+        ({"labelled_count": 9}, "9 labelled volumes requested, but 5 training volumes show a lesion"),
         ({"min_brain": 0.9}, "no slice with a lesion"),
     ],
 )

@@ -7,7 +7,9 @@ import nibabel as nib
 import numpy as np
 import pytest
 from transeg.data.datalist import read_datalist
+from transeg.transforms.brain import brain_preprocessing
 
+from data_prep import brats_volumes
 from data_prep.brats_slices import prepare, split_slices
 from data_prep.cases import run_command
 
@@ -109,6 +111,63 @@ def test_labels_for_a_supervised_reference(raw, tmp_path):
     assert "supervised reference" in json.loads(path.read_text())["name"]
 
 
+def test_the_recipe_repeats_what_the_network_saw(raw, tmp_path):
+    path = prepare(raw, tmp_path, **SMALL, validation=1, test=1, channels="flair,t1", zero_background=True)
+    recipe = json.loads(path.read_text())["recipe"]
+    assert recipe == {
+        "method": "pathogan",
+        "channels": ["FLAIR", "T1"],
+        "image_size": [32, 32],
+        "pixdim": 2.0,
+        "labels": ["background", "tumour"],
+        "first": 4,
+        "last": 14,
+        "min_tumour": 20.0,
+        "num_std": 3.0,
+        "zero_background": True,
+    }
+    item = read_datalist(path, "test")[0]
+    [volumes] = read_datalist(path, "test_volumes")
+    np.testing.assert_array_equal(
+        np.load(item["image"])[item["index"]], preprocessed(volumes, recipe)[..., item["z"]].astype(np.float16)
+    )
+
+
+def preprocessed(volumes, recipe):
+    preprocess = brain_preprocessing(
+        channels=len(recipe["channels"]),
+        pixdim=recipe["pixdim"],
+        size=recipe["image_size"],
+        num_std=recipe["num_std"],
+        zero_background=recipe["zero_background"],
+    )
+    return preprocess(volumes)["image"].numpy()
+
+
+def test_whole_volumes(raw, tmp_path):
+    path = brats_volumes.prepare(raw, tmp_path, pixdim=4.0, size=(16, 16, 8), min_tumour=100.0, validation=1, test=1)
+    lists = read_lists(path)
+    assert {key: len(items) for key, items in lists.items() if items} == {
+        name + kind: 3 if name == "training" else 1
+        for name in ("training", "validation", "test")
+        for kind in ("", "_volumes")
+    }
+    assert not any("label" in item for item in lists["training"] + lists["training_volumes"])
+    recipe = json.loads(path.read_text())["recipe"]
+    assert recipe == {
+        "method": "pathogan",
+        "channels": ["FLAIR", "T1c", "T1", "T2"],
+        "image_size": [16, 16, 8],
+        "pixdim": 4.0,
+        "labels": ["background", "tumour"],
+        "min_tumour": 100.0,
+        "num_std": 3.0,
+        "zero_background": False,
+    }
+    volume = preprocessed(lists["test_volumes"][0], recipe)
+    np.testing.assert_array_equal(np.load(lists["test"][0]["image"])[0], volume.astype(np.float16))
+
+
 def test_command_line(raw, tmp_path, monkeypatch, capsys):
     options = "--pixdim=2 --first=4 --last=14 --validation=0 --split=slices --channels=flair"
     command = ["brats_slices", f"--data={raw}", f"--out={tmp_path}", "--size", "32", "32", *options.split(" ")]
@@ -123,7 +182,7 @@ def test_command_line(raw, tmp_path, monkeypatch, capsys):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"split": "slices", "test_cases": "case_1"}, "leave one of them out"),
+        ({"split": "slices", "test_cases": "case_1"}, "use only one of them"),
         ({"split": "slices", "training_absence": 1.0}, "must lie between 0 and 1"),
         ({"first": 15, "last": 4}, "from 15 to 4 mm"),
         ({"min_tumour": 200}, "no slice with a lesion"),

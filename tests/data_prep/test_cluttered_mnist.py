@@ -47,7 +47,17 @@ def test_lists_and_labels(prepared):
     }
     assert [item["digit"] for item in lists["training"] if "label" in item] == [9] * 5
     assert all("label" in item for item in lists["validation"])
-    assert json.loads(prepared.read_text())["preparation"]["labelled"] == 5
+    content = json.loads(prepared.read_text())
+    assert content["preparation"]["labelled"] == 5
+    assert content["recipe"] == {
+        "method": "genseg",
+        "channels": ["image"],
+        "image_size": [48, 48],
+        "pixdim": None,
+        "halves": False,
+        "labels": ["background", "digit"],
+        "pieces": 8,
+    }
 
 
 def test_images_show_the_digit_under_the_mask_and_clutter_of_the_same_fold(prepared):
@@ -108,7 +118,7 @@ def test_mask_is_the_bright_half_of_the_digit():
 def test_smaller_labelled_sets_are_nested_and_too_large_ones_refused():
     names = np.arange(100) % 10
     assert choose_labelled(names, 3, 9, 0) < choose_labelled(names, 6, 9, 0)
-    with pytest.raises(ValueError, match=r"11 labelled images wanted, but 10 of 100 .*--labelled-digit -1"):
+    with pytest.raises(ValueError, match=r"11 labelled images requested, but 10 of 100 .*--labelled-digit -1"):
         choose_labelled(names, 11, 9, 0)
     assert len(choose_labelled(names, 11, -1, 0)) == 11
 

@@ -1,3 +1,4 @@
+import json
 from collections import Counter
 from pathlib import Path
 
@@ -111,6 +112,18 @@ def test_prepared_lists(raw, tmp_path):
     assert len(items) == len(set(items))
     [first, *_] = read_datalist(path, "test_volumes")
     assert Path(first["image"][0]).is_file()
+    assert json.loads(path.read_text())["recipe"] == {
+        "method": "genseg",
+        "channels": ["CT"],
+        "image_size": [32, 32],
+        "pixdim": None,
+        "halves": False,
+        "labels": ["background", "lesion"],
+        "min_liver": 0.06,
+        "min_lesion": 6,
+        "num_std": 5.0,
+        "zero_background": True,
+    }
 
 
 def test_bad_volumes_are_listed_and_the_others_done(raw, tmp_path):

@@ -10,6 +10,7 @@ from transeg.data.samplers import UnpairedBatchSampler
 from transeg.data.volumes import find_volumes
 from transeg.errors import CasesFailedError
 from transeg.methods.cardiac.datasets import TwoModalityDataset
+from transeg.methods.cardiac.preprocessing import cardiac_preprocessing
 from transeg.transforms.slices import LoadSliced
 from typer.testing import CliRunner
 
@@ -77,6 +78,27 @@ def test_prepared_volumes_train_and_validate(raw, tmp_path):
     assert volume["modality"] == "ct"
 
 
+def test_the_recipe_repeats_what_the_network_saw(raw, tmp_path):
+    path = prepare(raw, tmp_path, **SMALL)
+    recipe = json.loads(path.read_text())["recipe"]
+    assert recipe == {
+        "method": "cardiac",
+        "channels": ["image"],
+        "image_size": [20, 20, 16],
+        "pixdim": 8.0,
+        "labels": ["background", "Myo", "LA", "LV", "RA", "RV"],
+        "hu_range": [-100.0, 800.0],
+        "percentiles": [0.5, 99.5],
+    }
+    preprocess = cardiac_preprocessing(
+        label_keys="label", pixdim=recipe["pixdim"], size=recipe["image_size"], centre="label"
+    )
+    for modality in ("ct", "mr"):
+        [item], [volumes] = (read_datalist(path, f"validation_{modality}{kind}") for kind in ("", "_volumes"))
+        image = preprocess(volumes)["image"].numpy()
+        np.testing.assert_array_equal(np.load(item["image"])[0], image.astype(np.float16))
+
+
 def test_fractions_are_nested_and_leave_the_rest_alone(raw, tmp_path):
     whole, _ = lists_of(prepare(raw, tmp_path / "a", **SMALL))
     half, _ = lists_of(prepare(raw, tmp_path / "b", **SMALL, real_fraction=0.5, fraction_of="mr"))
@@ -114,7 +136,7 @@ def test_scans_without_a_label_are_left_out_or_cropped_where_the_heart_is_found(
         (copy / "mr_train" / f"mr_train_{case}_label.nii.gz").unlink()
     lists, _ = lists_of(prepare(copy, tmp_path / "a", **SMALL))
     assert counts(lists, "test", "unlabelled") == [(4, 4), (0, 0)]
-    assert "left out: 8" in capsys.readouterr().out
+    assert "not used: 8" in capsys.readouterr().out
     lists, _ = lists_of(prepare(copy, tmp_path / "b", **SMALL, unlabelled=True))
     assert cases_in(lists, "unlabelled_mr") == {"mr_train_1001", "mr_train_1002"}
     [first, _] = read_datalist(tmp_path / "b" / "datalist.json", "unlabelled_mr")

@@ -352,7 +352,7 @@ def test_heart_command_writes_the_layout_of_mmwhs(tmp_path):
     many, few = tmp_path / "many", tmp_path / "few"
     result = run("heart", "--out", many, "--cases", 2, "--extra-ct", 1, *options)
     assert result.exit_code == 0, result.output
-    assert "1 CT alone, 2 CT and MR" in result.output
+    assert "2 CT and MR, 1 CT only" in result.output
     names = {f"ct_train/ct_train_{n}_{kind}.nii.gz" for n in (1001, 1002, 1003) for kind in ("image", "label")}
     names |= {f"mr_train/mr_train_{n}_{kind}.nii.gz" for n in (1001, 1002) for kind in ("image", "label")}
     assert {str(path.relative_to(many)) for path in many.rglob("*.nii.gz")} == names

@@ -9,6 +9,7 @@ from transeg.data.datasets import UnpairedDataset
 from transeg.data.samplers import UnpairedBatchSampler
 from transeg.data.volumes import find_volumes
 from transeg.errors import CasesFailedError
+from transeg.methods.thigh.preprocessing import thigh_preprocessing
 from transeg.transforms.slices import LoadSliced
 from typer.testing import CliRunner
 
@@ -68,6 +69,32 @@ def test_prepared_slices_train(raw, tmp_path):
     assert -0.9 < muscle.mean() < 0.9
     volumes = find_volumes(path.parent, ["T1w"], "test_volumes")
     assert all(Path(item["image"][0]).is_file() and Path(item["label"]).is_file() for item in volumes)
+
+
+def test_the_recipe_repeats_what_the_network_saw(raw, tmp_path):
+    path = prepare(raw, tmp_path, **SMALL)
+    recipe = json.loads(path.read_text())["recipe"]
+    assert recipe == {
+        "method": "thigh",
+        "channels": ["T1w"],
+        "image_size": [96, 48],
+        "pixdim": 4.0,
+        "labels": ["background", "muscle"],
+        "hard_grades": ["moderate", "severe"],
+        "min_body": 0.05,
+        "upper": 99.5,
+    }
+    preprocess = thigh_preprocessing(pixdim=recipe["pixdim"], size=recipe["image_size"], upper=recipe["upper"])
+    item, volumes = (read_datalist(path, key)[0] for key in ("test", "test_volumes"))
+    image = preprocess(volumes)["image"].numpy()[..., item["z"]]
+    np.testing.assert_array_equal(np.load(item["image"])[item["index"]], image.astype(np.float16))
+
+
+def test_a_number_of_scans_keeps_the_mask(raw, tmp_path):
+    _, preparation = lists_of(prepare(raw, tmp_path / "a", **SMALL, labelled_count=2))
+    assert len(preparation["labelled_cases"]) == 2
+    _, preparation = lists_of(prepare(raw, tmp_path / "b", **SMALL, labelled_cases="Phantom_000, Phantom_002"))
+    assert preparation["labelled_cases"] == ["Phantom_000", "Phantom_002"]
 
 
 def test_transductive_trains_on_what_it_tests_without_labels(raw, tmp_path):

@@ -33,7 +33,7 @@ def test_a_plausible_translation_is_not_flagged():
         translation_mask=muscle,
     )
     assert not report.flagged
-    assert report.sentence == "No implausible change was found."
+    assert report.sentence == "No implausible change found."
     replaced = int((muscle & ~old).sum()) * 0.02
     assert report.changed_ml == pytest.approx(replaced)
     assert report.added_ml == pytest.approx(replaced)

@@ -56,7 +56,7 @@ def test_a_whole_network_of_which_no_convolution_sees_more_than_a_tile():
 
 def test_networks_it_cannot_tile_are_refused():
     for network, message in (
-        (ResNetGenerator(3, width=2, blocks=1), r"network\.layers\.0\.conv = Conv3d.*cannot be computed in tiles"),
+        (ResNetGenerator(3, width=2, blocks=1), r"network\.layers\.0\.conv = Conv3d.*cannot be tiled"),
         (nn.ConvTranspose3d(1, 1, 2), "use upsampling"),
         (torch.jit.script(UNetGenerator(2, width=2)), "no convolutions"),
     ):

@@ -101,8 +101,7 @@ def write_datalist(
     *,
     name: str,
     description: str,
-    modality: Sequence[str],
-    labels: Sequence[str],
+    recipe: Mapping[str, Any],
     preparation: Mapping[str, Any],
     dimensions: int = 2,
 ) -> Path:
@@ -113,8 +112,8 @@ def write_datalist(
         lists: items by name of the list.
         name: name of the dataset.
         description: one sentence.
-        modality: channel names.
-        labels: names of the label values, background first.
+        recipe: what training and inference must know about the preparation: "channels" (names in order), "labels"
+            (names by value, background first), and the method with its grid and rules, see `transeg.data.recipe`.
         preparation: options, seed and counts of the preparation.
         dimensions: spatial dimensions of an item's image, 2 or 3.
 
@@ -129,11 +128,12 @@ def write_datalist(
     fields = {
         "name": name,
         "description": description,
-        "modality": {str(channel): value for channel, value in enumerate(modality)},
-        "labels": {str(value): label for value, label in enumerate(labels)},
+        "modality": {str(channel): value for channel, value in enumerate(recipe["channels"])},
+        "labels": {str(value): label for value, label in enumerate(recipe["labels"])},
         "tensorImageSize": f"{dimensions}D",
         "numTraining": counts["training"],
         "numTest": counts["test"],
+        "recipe": dict(recipe),
         "preparation": dict(preparation),
     }
     with atomic(path) as partial, partial.open("w") as file:

@@ -128,8 +128,7 @@ class StudySlices:
                 lists,
                 name=f"Studies for {name}",
                 description="Slices extracted at the start of a training run.",
-                modality=(),
-                labels=("background", "foreground"),
+                recipe={"channels": [], "labels": ["background", "foreground"]},
                 preparation=counts,
             )
         idist.barrier()

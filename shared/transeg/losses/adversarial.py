@@ -1,4 +1,4 @@
-r"""Adversarial losses on the maps of a discriminator, one for each of its scales."""
+"""Adversarial losses on the logit maps of a discriminator, one map per scale."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+# Not monai.losses.PatchAdversarialLoss: it puts tanh before the hinge and clamps the logarithms of BCE at -100.
+
 
 def hinge_discriminator(real: Sequence[Tensor], fake: Sequence[Tensor]) -> Tensor:
     r"""Hinge loss of a discriminator, GenSeg eq. 11 (Zhang et al. 2019).
@@ -16,7 +18,7 @@ def hinge_discriminator(real: Sequence[Tensor], fake: Sequence[Tensor]) -> Tenso
 
     Args:
         real: one map of logits (B, 1, *s) per scale for real images.
-        fake: likewise for generated images; detach these where they are made.
+        fake: the same for generated images, detached by the caller.
 
     Returns:
         Scalar: mean over each map, then over scales.
@@ -35,7 +37,7 @@ def hinge_generator(fake: Sequence[Tensor]) -> Tensor:
 
 
 def least_squares_discriminator(real: Sequence[Tensor], fake: Sequence[Tensor]) -> Tensor:
-    r"""Least-squares loss of a discriminator (Mao et al. 2017), what the CycleGAN code minimises.
+    r"""Least-squares loss of a discriminator (Mao et al. 2017), as the CycleGAN code minimises it.
 
     $$\tfrac12 \mathbb{E}[(D(x) - 1)^2] + \tfrac12 \mathbb{E}[D(\hat x)^2]$$
 

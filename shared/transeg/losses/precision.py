@@ -1,4 +1,4 @@
-"""Precision of what is summed."""
+"""Floating-point precision of losses."""
 
 from __future__ import annotations
 
@@ -7,5 +7,5 @@ from torch import Tensor
 
 
 def at_least_float32(x: Tensor) -> Tensor:
-    """Half-precision tensors as float32, others as they are: sums and logarithms of half precision overflow."""
+    """Cast half precision to float32, in which sums and logarithms do not overflow; other types are kept."""
     return x.to(torch.promote_types(x.dtype, torch.float32))

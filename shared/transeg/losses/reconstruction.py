@@ -9,6 +9,6 @@ from torch import Tensor
 def absolute_error(prediction: Tensor, target: Tensor) -> Tensor:
     r"""Mean absolute difference over all elements: GenSeg eqs. 8 (images), 9 (codes) and 10 (cycle).
 
-    Gradients flow into both: in eq. 9 the target code is not a constant.
+    Both arguments get gradients: the target code of eq. 9 is not a constant.
     """
     return F.l1_loss(prediction, target)

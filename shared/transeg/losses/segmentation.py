@@ -14,7 +14,8 @@ def soft_dice(logits: Tensor, reference: Tensor, smooth: float = 1.0) -> Tensor:
 
     $$1 - \frac{2 \sum y s + \epsilon}{\sum y + \sum s + \epsilon},\quad s = \mathrm{sigmoid}(logits)$$
 
-    Pass labelled samples only; an empty batch costs 0. Over several processes the sums are those of all of them.
+    Pass labelled samples only; an empty batch costs 0. Unlike those of monai's `DiceLoss`, the sums are pooled over
+    processes.
 
     Args:
         logits: (B, K, *S).
@@ -22,7 +23,7 @@ def soft_dice(logits: Tensor, reference: Tensor, smooth: float = 1.0) -> Tensor:
         smooth: added to numerator and denominator.
 
     Returns:
-        Scalar: mean over the K classes, sums over samples and space.
+        Scalar: mean over the K classes, with sums over samples and space.
     """
     axes = [0, *range(2, logits.dim())]
     s = torch.sigmoid(at_least_float32(logits))

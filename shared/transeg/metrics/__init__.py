@@ -1,4 +1,4 @@
-"""Overlap, surface distance, false alarms, plausibility of a translation."""
+"""Overlap, surface distance, false alarms and plausibility of translations."""
 
 from transeg.lazy import submodules
 

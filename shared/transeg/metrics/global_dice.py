@@ -1,4 +1,4 @@
-"""Dice over all slices of a split at once, the score of Vorontsov et al."""
+"""Dice pooled over all slices of a split, the score of Vorontsov et al."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from torch import Tensor
 
 
 class GlobalDice(Metric):
-    """Soft Dice of the whole split: (2 sum(y s) + 1) / (sum(y) + sum(s) + 1), sums over all slices and voxels.
+    """Soft Dice of a split: (2 sum(y s) + 1) / (sum(y) + sum(s) + 1), with sums over all slices and voxels.
 
-    Unlike the mean of a Dice per volume it weighs a lesion by its size, and slices without a lesion count
-    through their false positives. Summed in float64, and over all processes.
+    Unlike the mean Dice per volume it weights a lesion by its size, and slices without a lesion count through their
+    false positives. Sums are float64 and pooled over processes.
 
     Args:
-        output_transform: gives (predictions, labels) of a batch: tensors, or lists of tensors of one item each
-            (`monai.handlers.from_engine(["pred", "label"])`). Predictions are probabilities (or 0 and 1) of the
-            shape of the labels, which are 0 and 1.
+        output_transform: returns (predictions, labels) of a batch: tensors, or lists with a tensor per item
+            (`monai.handlers.from_engine(["pred", "label"])`). Labels are 0 or 1, predictions are probabilities (or 0
+            and 1) of the same shape.
         smooth: the 1 in the formula; without any lesion and any prediction the score is 1.
-        device: where the sums are kept.
+        device: of the sums.
     """
 
     _state_dict_all_req_keys = ("_overlap", "_sizes")
@@ -45,7 +45,11 @@ class GlobalDice(Metric):
 
     @reinit__is_reduced
     def update(self, output: tuple[Tensor | Sequence[Tensor], Tensor | Sequence[Tensor]]) -> None:
-        """Add a batch."""
+        """Add a batch.
+
+        Raises:
+            ValueError: a prediction and its label differ in shape.
+        """
         for prediction, label in zip(*output, strict=True):
             if prediction.shape != label.shape:
                 raise ValueError(f"prediction {tuple(prediction.shape)} and label {tuple(label.shape)} differ in shape")
@@ -56,11 +60,11 @@ class GlobalDice(Metric):
 
     @sync_all_reduce("_overlap", "_sizes", "_items")
     def compute(self) -> float:
-        """Return the Dice of everything seen since the reset.
+        """Return the Dice of all batches since the reset.
 
         Raises:
-            NotComputableError: nothing was seen.
+            NotComputableError: there were none.
         """
         if not self._items:
-            raise NotComputableError("GlobalDice has seen no slice: the split is empty")
+            raise NotComputableError("GlobalDice has no slices: the split is empty")
         return float((2 * self._overlap + self.smooth) / (self._sizes + self.smooth))

@@ -1,4 +1,4 @@
-"""Scores of single masks, and how sure a mean of them is."""
+"""Overlap of masks, and false alarms."""
 
 from __future__ import annotations
 
@@ -7,7 +7,9 @@ from numpy.typing import ArrayLike
 
 
 def dice(prediction: ArrayLike, label: ArrayLike) -> float:
-    """Hard Dice of two masks (non-zero = inside) of the same shape; NaN when both are empty.
+    """Hard Dice of two masks (non-zero = inside) of the same shape; NaN if both are empty.
+
+    (monai's `compute_dice` is NaN for a false positive or, without `ignore_empty`, 1 for two empty masks.)
 
     Raises:
         ValueError: shapes differ.
@@ -20,14 +22,14 @@ def dice(prediction: ArrayLike, label: ArrayLike) -> float:
 
 
 def false_alarm_rate(predictions: ArrayLike, labels: ArrayLike | None = None) -> float:
-    """Fraction of the slices without a lesion on which anything is predicted.
+    """Fraction of lesion-free slices with a false positive.
 
     Args:
         predictions: masks (N, ...) of N slices.
-        labels: (N, ...); slices with a lesion are left out. None: no slice has a lesion.
+        labels: masks (N, ...); slices with a lesion are left out. None: no slice has a lesion.
 
     Returns:
-        Rate in [0, 1]; NaN when every slice has a lesion.
+        Rate in [0, 1]; NaN if every slice has a lesion.
     """
     alarm = _any_voxel(predictions)
     if labels is not None:

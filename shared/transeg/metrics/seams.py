@@ -1,4 +1,4 @@
-"""Traces of tiles in a volume that was computed tile by tile."""
+"""Tile seams in volumes that are processed in tiles."""
 
 from __future__ import annotations
 
@@ -8,18 +8,18 @@ import numpy as np
 
 
 def seam_score(volume: np.ndarray, edges: Sequence[Sequence[int]]) -> float:
-    """Mean absolute step across the edges of tiles, relative to that between all other neighbours; 1 is no trace.
+    """Mean absolute step across tile edges, relative to that between all other neighbours; 1 means no seam.
 
     Args:
-        volume: (X, Y, Z), or of any number of axes.
-        edges: for each axis the positions at which a tile begins, the first one left out; see
+        volume: (X, Y, Z) or any other number of axes.
+        edges: per axis the positions at which tiles begin, without the first; see
             `transeg.inferers.tiled.tile_edges`.
 
     Returns:
-        The ratio; NaN without an edge, or where nothing but edges varies.
+        The ratio; NaN without an edge, or if the volume is constant elsewhere.
 
     Raises:
-        ValueError: not one sequence for each axis, or a position that is no step within the volume.
+        ValueError: not one sequence per axis, or a position outside the volume.
     """
     volume = np.asarray(volume, dtype=np.float32)
     if len(edges) != volume.ndim or any(not 0 < k < n for n, ks in zip(volume.shape, edges, strict=False) for k in ks):

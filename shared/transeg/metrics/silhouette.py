@@ -1,26 +1,28 @@
-"""What of a scan is body and what is air."""
+"""Segmentation of the body from the air around it."""
 
 from __future__ import annotations
 
 import numpy as np
 from scipy import ndimage
 
-LEVEL = 0.12  # of the range of intensities: above the noise of air, below muscle
-SMALLEST = 0.05  # of the largest part: less is an artefact or a pad
+LEVEL = 0.12  # of the intensity range: above the noise of air, below muscle
+SMALLEST = 0.05  # of the largest component: smaller ones are artefacts or pads
 
 
 def foreground_level(volume: np.ndarray, fraction: float = LEVEL) -> float:
-    """Intensity that parts body from dark air: `fraction` of the way from the 0.5 to the 99.5 percentile."""
+    """Intensity that separates the body from dark air: `fraction` of the way from the 0.5 to the 99.5 percentile."""
     low, high = np.percentile(volume, [0.5, 99.5])
     return float(low + fraction * (high - low))
 
 
 def silhouette(volume: np.ndarray, level: float | None = None) -> np.ndarray:
-    """Body of a scan: what is brighter than air in slightly smoothed slices, without holes and specks.
+    """Segment the body: voxels brighter than air in slightly smoothed slices, without holes and small components.
+
+    (monai's `ForegroundMask` is for RGB images.)
 
     Args:
         volume: (X, Y, Z), slices along Z; air dark.
-        level: intensity above which a voxel is body; default `foreground_level`.
+        level: threshold; default `foreground_level`.
 
     Returns:
         bool (X, Y, Z).

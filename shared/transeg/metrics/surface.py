@@ -20,8 +20,8 @@ def hausdorff95(prediction: ArrayLike, label: ArrayLike, spacing: Sequence[float
         spacing: size of a voxel along each axis, in mm; 1 gives voxels.
 
     Returns:
-        Distance in the unit of the spacing; 0 when both are empty, the diagonal of the image when one is (a plain
-        mean over cases would otherwise reward missing a lesion altogether).
+        Distance in units of the spacing; 0 if both are empty, the diagonal of the image if one is (otherwise a mean
+        over cases would reward missed lesions).
 
     Raises:
         ValueError: shapes differ.
@@ -41,17 +41,17 @@ def average_distance(
 ) -> float:
     """Average Hausdorff distance (AVD) of two masks: max(d(P, T), d(T, P)).
 
-    d(P, T) is the mean over all voxels of P, not its surface alone, of the distance to the nearest voxel of T, so
-    that overlap counts 0 (Taha and Hanbury 2015, "Metrics for evaluating 3D medical image segmentation").
+    d(P, T) is the mean distance of all voxels of P, not only those of its surface, to the nearest voxel of T; overlap
+    counts 0 (Taha and Hanbury 2015, "Metrics for evaluating 3D medical image segmentation").
 
     Args:
         prediction: mask of 2 or 3 dimensions, non-zero = inside.
         label: mask of the same shape.
         spacing: size of a voxel along each axis, in mm; 1 gives voxels.
-        surface: the average symmetric surface distance (ASSD) instead: the mean over the voxels of both surfaces.
+        surface: average symmetric surface distance (ASSD) instead, the mean over the voxels of both surfaces.
 
     Returns:
-        Distance in the unit of the spacing; 0 when both are empty, the diagonal of the image when one is.
+        Distance in units of the spacing; 0 if both are empty, the diagonal of the image if one is.
 
     Raises:
         ValueError: shapes differ.
@@ -60,8 +60,10 @@ def average_distance(
     if not s.any() or not y.any():
         return _with_nothing(s, y, steps)
     if surface:
-        options = {"include_background": True, "symmetric": True, "spacing": steps.tolist()}
-        return float(compute_average_surface_distance(_batch(s), _batch(y), **options))
+        distance = compute_average_surface_distance(
+            _batch(s), _batch(y), include_background=True, symmetric=True, spacing=steps.tolist()
+        )
+        return float(distance)
     to_label, to_prediction = (distance_transform_edt(~mask, sampling=steps) for mask in (y, s))
     return float(max(to_label[s].mean(), to_prediction[y].mean()))
 
@@ -76,7 +78,7 @@ def _pair(
 
 
 def _with_nothing(s: np.ndarray, y: np.ndarray, steps: np.ndarray) -> float:
-    """Distance when at least one mask is empty."""
+    """Distance if at least one mask is empty."""
     return float(np.linalg.norm(np.array(s.shape) * steps)) if s.any() or y.any() else 0.0
 
 

@@ -1,4 +1,4 @@
-"""The trivial segmenter that any method must beat: one threshold on one channel."""
+"""The trivial baseline: one threshold on one channel."""
 
 from __future__ import annotations
 
@@ -8,19 +8,19 @@ import numpy as np
 
 
 def best_threshold(images: Sequence[np.ndarray], labels: Sequence[np.ndarray], candidates: int = 200) -> float:
-    """Threshold t for which the masks image > t have the highest mean Dice over the volumes.
+    """Threshold t that maximises the mean Dice of the masks image > t over the volumes.
 
     Args:
-        images: volumes of any shape, normalised alike; choose on training or validation data.
-        labels: masks of the same shapes, non-zero = inside; a volume without any is left out.
-        candidates: quantiles of all voxels that are tried.
+        images: volumes of any shape with the same normalisation, from the training or validation split.
+        labels: masks of the same shapes, non-zero = inside; volumes with an empty mask are left out.
+        candidates: number of candidate thresholds, quantiles of the non-zero voxels.
 
     Raises:
         ValueError: no volume has a lesion.
     """
     pairs = [(np.ravel(i), np.ravel(y) != 0) for i, y in zip(images, labels, strict=True) if np.any(y)]
     if not pairs:
-        raise ValueError("a threshold is chosen on volumes with a lesion, and none has one")
+        raise ValueError("choosing a threshold needs volumes with a lesion; none has one")
     values = np.concatenate([image[image != 0] for image, _ in pairs])
     thresholds = np.unique(np.quantile(values, np.linspace(0, 1, candidates)))
     scores = np.zeros(len(thresholds))

@@ -1,8 +1,8 @@
-"""What a translation changed that it should not have: outside the plausible region, against the allowed sign, in shape.
+"""Plausibility of a translation: implausible changes of location, sign and shape.
 
-A generator that is trained on unpaired images may invent or erase anatomy. The checks need no reference: they compare
-a scan with its translation. Gadermayr et al. 2021 allow a translated thigh muscle to get darker only (their L_r) and
-count on its shape staying (their section 2.1).
+A generator trained on unpaired images may invent or erase anatomy. The checks need no reference: they compare a scan
+with its translation. Gadermayr et al. 2021 allow a translated thigh muscle to get darker only (their L_r) and assume
+that its shape is preserved (their section 2.1).
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ from transeg.metrics.surface import hausdorff95
 
 @dataclass(frozen=True)
 class TrustLimits:
-    """From where on a value is flagged.
+    """Limits beyond which a translation is flagged.
 
     Attributes:
-        outside: share of all change that may lie outside the plausible region.
-        wrong_sign: share of all change that may go against the allowed sign.
-        silhouette_dice: Dice of the silhouettes that must be reached.
-        displacement_mm: 95 % Hausdorff distance of the silhouettes that is allowed.
-        removed: share of the source's mask that the translation's may lack.
+        outside: maximum share of the change outside the plausible region.
+        wrong_sign: maximum share of the change against the allowed sign.
+        silhouette_dice: minimum Dice of the foregrounds of source and translation.
+        displacement_mm: maximum 95 % Hausdorff distance of the foregrounds.
+        removed: maximum share of the source's mask that is missing in the translation's.
     """
 
     outside: float = 0.1
@@ -38,22 +38,22 @@ class TrustLimits:
 
 @dataclass(frozen=True)
 class TrustReport:
-    """Changes by a translation; volumes in ml, shares of the sum of absolute changes.
+    """Changes made by a translation: volumes in ml, and shares of the sum of absolute changes.
 
     Attributes:
-        changed_ml: voxels that changed by more than the tolerance.
-        outside_ml: those outside the plausible region.
-        outside_share: change outside the plausible region.
-        wrong_sign_ml: changed voxels whose change has the other sign; NaN without an allowed sign.
-        wrong_sign_share: change of the other sign; NaN without an allowed sign.
-        silhouette_dice: overlap of the foregrounds of source and translation.
-        silhouette_ml: volume that the translation's foreground has more (negative: less).
+        changed_ml: volume that changed by more than the tolerance.
+        outside_ml: changed volume outside the plausible region.
+        outside_share: share of the change outside the plausible region.
+        wrong_sign_ml: changed volume with the wrong sign; NaN without an allowed sign.
+        wrong_sign_share: share of the change with the wrong sign; NaN without an allowed sign.
+        silhouette_dice: Dice of the foregrounds of source and translation.
+        silhouette_ml: volume of the translation's foreground minus that of the source's.
         displacement_mm: 95 % Hausdorff distance of the two foregrounds.
-        added_ml: in the mask on the translation only ("repaired"); NaN without masks.
-        removed_ml: in the mask on the source only; NaN without masks.
+        added_ml: only in the mask of the translation ("repaired"); NaN without masks.
+        removed_ml: only in the mask of the source; NaN without masks.
         kept_ml: in both masks; NaN without masks.
-        flagged: any limit is crossed.
-        sentence: what is wrong, for people; or that nothing was found.
+        flagged: whether a limit is exceeded.
+        sentence: the findings as text.
     """
 
     changed_ml: float
@@ -94,14 +94,13 @@ def trust_report(
         source: one channel (X, Y, Z), slices along Z, background dark.
         translation: the same shape and units.
         spacing: voxel size in mm, one or three numbers.
-        sign: of the changes that the method allows: -1 only darker (thigh, hard to easy), +1 only brighter, None both.
+        sign: changes that the method allows: -1 only darker, +1 only brighter, None both.
         region: bool (X, Y, Z) where changes are plausible; default the foreground of the source.
         source_mask: segmentation of the source (X, Y, Z).
-        translation_mask: segmentation of the translation; both or none.
-        foregrounds: bool (X, Y, Z) of source and translation, whose shapes are compared; default their silhouettes at
-            one intensity.
-        tolerance: change that counts, as a share of the source's range of intensities (0.5 to 99.5 percentile).
-        limits: from where on to flag.
+        translation_mask: segmentation of the translation; give both masks or neither.
+        foregrounds: bool (X, Y, Z) of source and translation; default their silhouettes at the source's threshold.
+        tolerance: smallest change that counts, relative to the source's intensity range (0.5 to 99.5 percentile).
+        limits: default `TrustLimits()`.
 
     Raises:
         ValueError: shapes differ, or only one mask is given.
@@ -111,9 +110,8 @@ def trust_report(
     if any(np.shape(x) != source.shape for x in others):
         raise ValueError(f"source {source.shape} and {[np.shape(x) for x in others]} differ in shape")
     if (source_mask is None) != (translation_mask is None):
-        raise ValueError("masks are compared with one another: give the source's and the translation's, or none")
-    steps = np.broadcast_to(np.asarray(spacing, dtype=float), (3,))
-    ml = float(steps.prod()) / 1000
+        raise ValueError("give the masks of both source and translation, or none")
+    ml = float(np.broadcast_to(np.asarray(spacing, dtype=float), (3,)).prod()) / 1000
     if foregrounds is None:
         level = foreground_level(source)
         foregrounds = silhouette(source, level), silhouette(translation, level)
@@ -132,7 +130,7 @@ def trust_report(
         "wrong_sign_share": unknown if sign is None else float(amount[against].sum()) / total,
         "silhouette_dice": dice(before, after),
         "silhouette_ml": ml * (int(after.sum()) - int(before.sum())),
-        "displacement_mm": hausdorff95(after, before, steps),
+        "displacement_mm": hausdorff95(after, before, spacing),
         "added_ml": unknown,
         "removed_ml": unknown,
         "kept_ml": unknown,
@@ -146,24 +144,24 @@ def trust_report(
 
 
 def relative_change(source: np.ndarray, translation: np.ndarray) -> np.ndarray:
-    """Translation - source, as a share of the source's range of intensities (0.5 to 99.5 percentile)."""
+    """Translation minus source, relative to the source's intensity range (0.5 to 99.5 percentile)."""
     low, high = np.percentile(source, [0.5, 99.5])
     return (translation - source) / (high - low if high > low else 1.0)
 
 
 def _faults(values: dict[str, float], sign: int | None, limits: TrustLimits) -> list[str]:
-    """What crosses a limit; a comparison with NaN (not measured) never does."""
-    way = "brighter" if sign == -1 else "darker"
+    """Values beyond a limit; NaN (not measured) never is."""
+    direction = "brighter" if sign == -1 else "darker"
     had = values["removed_ml"] + values["kept_ml"]
     checks = {
         f"{values['outside_share']:.0%} of the change lies outside the plausible region "
         f"({values['outside_ml']:.0f} ml)": values["outside_share"] > limits.outside,
-        f"{values['wrong_sign_share']:.0%} of the change makes tissue {way}, which the method rules out "
+        f"{values['wrong_sign_share']:.0%} of the change makes tissue {direction}, which the method rules out "
         f"({values['wrong_sign_ml']:.0f} ml)": values["wrong_sign_share"] > limits.wrong_sign,
         f"the outline of the body differs (Dice {values['silhouette_dice']:.2f}, {values['silhouette_ml']:+.0f} ml, "
         f"{values['displacement_mm']:.0f} mm)": not values["silhouette_dice"] >= limits.silhouette_dice
         or values["displacement_mm"] > limits.displacement_mm,
-        f"{values['removed_ml']:.0f} of {had:.0f} ml that were segmented before are gone": values["removed_ml"]
+        f"{values['removed_ml']:.0f} of {had:.0f} ml that were segmented before are missing": values["removed_ml"]
         > limits.removed * had,
     }
     return [text for text, crossed in checks.items() if crossed]
@@ -171,5 +169,5 @@ def _faults(values: dict[str, float], sign: int | None, limits: TrustLimits) -> 
 
 def _sentence(faults: list[str]) -> str:
     if not faults:
-        return "No implausible change was found."
-    return f"Check this case by eye: {'; '.join(faults)}."
+        return "No implausible change found."
+    return f"Review this case visually: {'; '.join(faults)}."

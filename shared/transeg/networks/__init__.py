@@ -1,4 +1,4 @@
-"""Networks and their parts in two and three dimensions."""
+"""Networks and building blocks in two and three dimensions."""
 
 from transeg.lazy import submodules
 

@@ -1,6 +1,6 @@
-"""Building blocks: reflected borders, norms by name, upsampling convolutions computed at low resolution."""
+"""Building blocks: reflection padding, norms and activations by name, upsampling convolutions at low resolution."""
 
-from __future__ import annotations
+# without postponed annotations: TorchScript evaluates that of `UpsampleConv.taps`
 
 import torch
 import torch.nn.functional as F
@@ -11,7 +11,7 @@ _BATCH = {2: nn.BatchNorm2d, 3: nn.BatchNorm3d}
 
 
 class Block(nn.Module):
-    """Part of a network that `add_checkpointing` computes again in the backward pass instead of keeping it."""
+    """Part of a network whose activations `add_checkpointing` recomputes in the backward pass."""
 
 
 def make_norm(name: str, spatial_dims: int, channels: int, affine: bool = True) -> nn.Module:
@@ -25,10 +25,10 @@ def make_norm(name: str, spatial_dims: int, channels: int, affine: bool = True) 
         affine: learn a gain and a bias per channel.
 
     Raises:
-        ValueError: for another name.
+        ValueError: unknown name.
     """
     if name == "instance":
-        # instance norm as one group per channel: the same values, and it keeps channels-last memory
+        # instance norm as one group per channel: the same values, and channels-last memory is kept
         return nn.GroupNorm(channels, channels, affine=affine)
     if name == "layer":
         return nn.GroupNorm(1, channels, affine=affine)
@@ -43,7 +43,7 @@ def make_activation(name: str) -> nn.Module:
     """Activation by name, "relu" or "elu".
 
     Raises:
-        ValueError: for another name.
+        ValueError: unknown name.
     """
     if name == "relu":
         return nn.ReLU()
@@ -53,7 +53,7 @@ def make_activation(name: str) -> nn.Module:
 
 
 class ReflectConv(nn.Module):
-    """Convolution with reflected borders.
+    """Convolution with reflection padding.
 
     Shapes: (B, in_channels, *S) -> (B, out_channels, *S'), S' = S for stride 1 and an odd kernel.
     Every spatial size must exceed ``padding``.
@@ -98,19 +98,24 @@ def _shuffle(x: Tensor, channels: int) -> Tensor:
 
 
 class UpsampleConv(nn.Module):
-    """Nearest x2 upsampling followed by a convolution (kernel 3 or 5), computed before upsampling.
+    """Nearest x2 upsampling followed by a convolution (kernel 3 or 5), computed at low resolution.
 
-    Each of the 2^d output phases sees a sum of kernel taps over low-resolution voxels, so one small convolution
-    with 2^d times the outputs and a shuffle give the same values with 2.3 (3x3) or 2.8 (5x5) times fewer
-    operations in 2D, 3.4 or 4.6 in 3D. For kernel 5 the outermost ring of the reflected border differs from what
-    low resolution can express; its difference is added by convolutions over the faces alone. On small batches of
-    small maps summing the taps costs more than it saves, so these take the plain way.
+    In each of the 2^d output phases several kernel taps fall on the same low-resolution voxel. One small convolution
+    with their sums, 2^d times the outputs and a shuffle give the same values with 2.3 (3x3) or 2.8 (5x5) times fewer
+    operations in 2D, 3.4 or 4.6 in 3D. For kernel 5 the outermost ring of the reflected border cannot be expressed at
+    low resolution; its difference is added by convolutions over the faces alone. On small batches of small maps
+    summing the taps costs more than it saves, so these are upsampled first.
 
     Shapes: (B, in_channels, *S) -> (B, out_channels, *2S).
 
     Args:
         border: "reflect" or "zero", around the upsampled map.
+
+    Raises:
+        ValueError: another kernel size or border.
     """
+
+    taps: Tensor
 
     def __init__(
         self, spatial_dims: int, in_channels: int, out_channels: int, kernel_size: int, border: str = "reflect"
@@ -125,13 +130,13 @@ class UpsampleConv(nn.Module):
         self.out_channels = out_channels
         self.kernel_size = kernel_size
         self.low_resolution = True
-        # line[phase, low-resolution offset, tap]: which kernel taps fall on which low-resolution voxel along one axis.
+        # line[phase, low-resolution offset, tap]: which kernel taps fall on which low-resolution voxel along one axis
         if kernel_size == 5:
             line = [
                 [[1, 1, 0, 0, 0], [0, 0, 1, 1, 0], [0, 0, 0, 0, 1]],
                 [[1, 0, 0, 0, 0], [0, 1, 1, 0, 0], [0, 0, 0, 1, 1]],
             ]
-        else:  # two offsets suffice when the odd phase is shifted by one voxel: it comes first and a crop follows
+        else:  # two offsets suffice if the odd phase comes first and one voxel is cropped afterwards
             line = [[[1, 1, 0], [0, 0, 1]], [[1, 0, 0], [0, 1, 1]]]
         self.offsets = len(line[0])
         axis = torch.tensor(line, dtype=torch.float32)
@@ -171,9 +176,9 @@ class UpsampleConv(nn.Module):
         return out
 
     def _face(self, x: Tensor, weight: Tensor, axis: int, reflected: int, replicated: int) -> Tensor:
-        """What the outermost border layer along ``axis`` adds when it is reflected instead of replicated.
+        """Difference that reflecting instead of replicating the outermost border layer along ``axis`` makes.
 
-        Layers along earlier axes hold the shared edges already, so these are left out here.
+        Edges shared with earlier axes are left out, as the layers of those contain them.
         """
         dims = x.dim() - 2
         scale = [1.0 if a == axis else 2.0 for a in range(2, 2 + dims)]

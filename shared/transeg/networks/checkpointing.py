@@ -1,4 +1,4 @@
-"""Less memory in training: parts of a network are computed again in the backward instead of kept."""
+"""Activation checkpointing: parts of a network are recomputed in the backward pass to save memory."""
 
 from __future__ import annotations
 
@@ -14,19 +14,22 @@ from transeg.networks.blocks import Block
 
 
 def add_checkpointing(network: nn.Module, enabled: bool = True) -> nn.Module:
-    """Keep only the input of each `Block`, in training and in place; returns the network, as it was if not `enabled`.
+    """Store only the input of each `Block` in training; in place, and without effect if not `enabled`.
 
-    Values, gradients and state stay the same. It cannot be scripted afterwards, so put it on the network that is
-    trained, not on the one that ships. A block is computed a second time in the backward: about a quarter more
-    time for the ResNet generator at half its memory.
+    Values, gradients and state stay the same. The network cannot be scripted afterwards, so apply this to the network
+    that is trained, not to the one that is exported. Blocks are computed a second time in the backward pass: the
+    ResNet generator takes about a quarter more time and half the memory.
+
+    Returns:
+        The network.
 
     Raises:
-        ValueError: a network with spectral norm, whose weights would differ the second time.
+        ValueError: the network has spectral norm, so recomputed weights would differ.
     """
     if not enabled:
         return network
     if any(parametrize.is_parametrized(module) for module in network.modules()):
-        raise ValueError("spectral norm changes with each forward, so its blocks cannot be computed again: choose one")
+        raise ValueError("spectral norm changes with every forward pass, so blocks cannot be recomputed; choose one")
     for module in network.modules():
         if isinstance(module, Block):
             module.forward = partial(_recomputed, module, module.forward)

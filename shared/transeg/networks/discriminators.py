@@ -1,17 +1,18 @@
-"""Discriminators that judge patches at several scales."""
+"""Patch discriminators, at one scale or several."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
 import torch.nn.functional as F
+from monai.networks.nets import PatchDiscriminator
 from torch import Tensor, nn
 
 from transeg.networks.blocks import CONV, ReflectConv, make_norm
-from transeg.networks.initialise import initialise_kaiming, initialise_normal
+from transeg.networks.initialise import initialise_kaiming
 
 
-class PatchDiscriminator(nn.Module):
+class ScaleDiscriminator(nn.Module):
     """Stride-2 convolutions to a map of logits (GenSeg, Table 1; LeakyReLU 0.2; layer norm from the second on).
 
     Shapes: (B, in_channels, *S) -> (B, 1, *s).
@@ -38,8 +39,9 @@ class PatchDiscriminator(nn.Module):
         return self.layers(x)
 
 
+# Not monai's MultiScalePatchDiscriminator: its scales see one image through more layers, not a pyramid.
 class MultiScaleDiscriminator(nn.Module):
-    """One `PatchDiscriminator` for each scale of an average-pooling pyramid (section 4.2).
+    """One `ScaleDiscriminator` per level of an average-pooling pyramid (GenSeg, section 4.2).
 
     Shapes: (B, in_channels, *S) -> a list with one map of logits (B, 1, *s) per scale.
     """
@@ -53,7 +55,7 @@ class MultiScaleDiscriminator(nn.Module):
         norm: str = "layer",
     ) -> None:
         super().__init__()
-        self.scales = nn.ModuleList(PatchDiscriminator(spatial_dims, in_channels, widths, norm) for _ in range(scales))
+        self.scales = nn.ModuleList(ScaleDiscriminator(spatial_dims, in_channels, widths, norm) for _ in range(scales))
         initialise_kaiming(self)
 
     def forward(self, x: Tensor) -> list[Tensor]:
@@ -70,15 +72,16 @@ def _halve(x: Tensor) -> Tensor:
     return pool(x, 3, 2, 1, count_include_pad=False)
 
 
-class PatchGAN(nn.Module):
-    """The discriminator of pix2pix and CycleGAN: 4x4 convolutions, each logit judges a patch.
+class PatchGAN(PatchDiscriminator):
+    """The discriminator of pix2pix and CycleGAN: 4x4 convolutions to logits, one per patch.
 
     Shapes: (B, in_channels, *S) -> a list with one map of logits (B, 1, *s); 256 x 256 gives 30 x 30.
 
     Args:
-        width: channels after the first convolution (64 in the papers); doubled by each further one, at most 8 times.
-        layers: stride-2 convolutions; 1, 2 and 3 judge patches of 16, 34 and 70 voxels. Norms have no gain.
-        domains: logits for each patch; with several see `DomainLogits`.
+        width: channels after the first convolution (64 in the papers), doubled by each of the ``layers``.
+        layers: stride-2 convolutions; 1, 2 and 3 give receptive fields of 16, 34 and 70 voxels.
+        norm: monai's name of the norm; "instance" has no gain and bias.
+        domains: logits per patch; for several see `DomainLogits`.
     """
 
     def __init__(
@@ -90,31 +93,21 @@ class PatchGAN(nn.Module):
         norm: str = "instance",
         domains: int = 1,
     ) -> None:
-        super().__init__()
-        conv = CONV[spatial_dims]
-        steps: list[nn.Module] = [conv(in_channels, width, 4, stride=2, padding=1), nn.LeakyReLU(0.2, inplace=True)]
-        channels = width
-        for index in range(1, layers + 1):
-            wider = width * min(2**index, 8)
-            steps.append(conv(channels, wider, 4, stride=2 if index < layers else 1, padding=1))
-            steps += [make_norm(norm, spatial_dims, wider, affine=False), nn.LeakyReLU(0.2, inplace=True)]
-            channels = wider
-        steps.append(conv(channels, domains, 4, padding=1))
-        self.layers = nn.Sequential(*steps)
-        initialise_normal(self)
+        activation = ("leakyrelu", {"negative_slope": 0.2, "inplace": True})
+        super().__init__(spatial_dims, width, in_channels, domains, layers, activation=activation, norm=norm, bias=True)
 
     def forward(self, x: Tensor) -> list[Tensor]:
-        return [self.layers(x)]
+        return super().forward(x)[-1:]  # without the features
 
 
 class DomainLogits(nn.Module):
-    """The view of one domain on a discriminator that judges several: one network for both directions of a cycle.
+    """The logits of one domain from a discriminator of several: one network for both directions of a cycle.
 
     Shapes: (B, C, *S) -> a list with one map of logits (B, 1, *s) per scale.
 
     Args:
-        discriminator: gives maps (B, domains, *s); views of other domains share it.
-        domain: which of the logits.
+        discriminator: returns maps (B, domains, *s); shared by the `DomainLogits` of the other domains.
+        domain: index of the logits.
     """
 
     def __init__(self, discriminator: nn.Module, domain: int) -> None:

@@ -7,9 +7,9 @@ from torch import nn
 
 
 def initialise_kaiming(network: nn.Module, seed: int | None = None) -> nn.Module:
-    """Kaiming-normal weights (fan in), zero biases are left to torch's default, norm gains from U(0, 1).
+    """Kaiming-normal convolution weights (fan in), torch's default biases, norm gains from U(0, 1).
 
-    The gains follow the published implementation; pass a seed to make the draw independent of the global state.
+    The gains follow the published implementation of GenSeg. A seed makes the draw independent of the global state.
     """
     generator = None if seed is None else torch.Generator().manual_seed(seed)
     for module in network.modules():
@@ -21,7 +21,7 @@ def initialise_kaiming(network: nn.Module, seed: int | None = None) -> nn.Module
 
 
 def initialise_normal(network: nn.Module, std: float = 0.02) -> nn.Module:
-    """Weights of all convolutions from N(0, std), zero biases (the published initialisation of CycleGAN)."""
+    """Convolution weights from N(0, std^2), zero biases: the published initialisation of CycleGAN."""
     for module in network.modules():
         if isinstance(module, nn.Conv2d | nn.Conv3d | nn.ConvTranspose2d | nn.ConvTranspose3d):
             nn.init.normal_(module.weight, 0, std)

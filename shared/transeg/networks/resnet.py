@@ -1,4 +1,4 @@
-"""The generator of CycleGAN (Zhu et al. 2017; used by Gadermayr et al. 2021), and a pair that translates both ways."""
+"""The generator of CycleGAN (Zhu et al. 2017)."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _TRANSPOSED = {2: nn.ConvTranspose2d, 3: nn.ConvTranspose3d}
 class ResidualBlock(Block):
     """Two 3x3 convolutions around an identity: (B, channels, *S) -> the same.
 
-    A norm follows either convolution, without ``last_norm`` the first one alone (PathoGAN).
+    A norm follows each convolution; without ``last_norm`` only the first (PathoGAN).
     """
 
     def __init__(
@@ -37,15 +37,18 @@ class ResidualBlock(Block):
 class UpsampleBlock(nn.Module):
     """x2 upsampling to half the channels: (B, 2 * channels, *S) -> (B, channels, *2S).
 
-    "transposed" is the published one. "resize" is nearest-neighbour upsampling and a convolution, which cannot leave a
-    checkerboard.
+    "transposed" is the published variant. "resize" is nearest-neighbour upsampling and a convolution, which cannot
+    cause checkerboard artefacts.
+
+    Raises:
+        ValueError: another ``upsampling``.
     """
 
     def __init__(self, spatial_dims: int, channels: int, norm: str, upsampling: str, activation: str = "relu") -> None:
         super().__init__()
         if upsampling == "transposed":
             make = _TRANSPOSED[spatial_dims]
-            conv = make(2 * channels, channels, 3, stride=2, padding=1, output_padding=1)
+            conv: nn.Module = make(2 * channels, channels, 3, stride=2, padding=1, output_padding=1)
         elif upsampling == "resize":
             conv = UpsampleConv(spatial_dims, 2 * channels, channels, 3)
         else:
@@ -72,8 +75,8 @@ def downsampling(spatial_dims: int, channels: int, norm: str, activation: str = 
 class ResNetGenerator(nn.Module):
     """Image to image: two stride-2 convolutions, residual blocks, two upsamplings, tanh.
 
-    Shapes: (B, in_channels, *S) -> (B, out_channels, *S) in [-1, 1], any S above 3; what 2^levels does not divide is
-    cropped at the end.
+    Shapes: (B, in_channels, *S) -> (B, out_channels, *S) in [-1, 1], any S above 3; the output is cropped where
+    2^levels does not divide S.
 
     Args:
         width: channels at full resolution (64 in the papers), doubled by each of the ``levels``.
@@ -82,7 +85,7 @@ class ResNetGenerator(nn.Module):
         norm: as in `make_norm`, without gain and bias.
         activation: as in `make_activation`.
         last_norm: see `ResidualBlock`.
-        tanh: False leaves the output without activation.
+        tanh: False omits the final activation.
     """
 
     def __init__(
@@ -114,4 +117,4 @@ class ResNetGenerator(nn.Module):
         initialise_normal(self)
 
     def forward(self, image: Tensor) -> Tensor:
-        return crop_to(self.layers(image), image.shape[2:])
+        return crop_to(self.layers(image), list(image.shape[2:]))

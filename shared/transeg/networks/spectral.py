@@ -1,4 +1,4 @@
-"""Spectral norm for training, and plain weights for shipping (it cannot be scripted)."""
+"""Spectral norm for training, and plain weights for export (parametrisations cannot be scripted)."""
 
 from __future__ import annotations
 
@@ -13,20 +13,21 @@ from torch.nn.utils import parametrize
 
 
 def _rows(weight: Tensor) -> Tensor:
-    """Kernel (O, I, *K) as a matrix (O, I * |K|), its columns in the order of memory, so that none is copied."""
+    """Kernel (O, I, *K) as a matrix (O, I * |K|) without a copy: its columns are in memory order."""
     return weight.permute(_memory_order(weight)).flatten(1)
 
 
 def _memory_order(weight: Tensor) -> list[int]:
-    """Axes from slow to fast; the output channels first."""
-    return [0, *sorted(range(1, weight.dim()), key=lambda axis: -weight.stride(axis))]
+    """Axes from slow to fast, output channels first."""
+    strides = weight.stride()
+    return [0, *sorted(range(1, weight.dim()), key=lambda axis: -strides[axis])]
 
 
 class _Divide(torch.autograd.Function):
     """W / (u^T W v) with u and v held constant, in two passes over W and three over its gradient.
 
-    The same as autograd's, which makes eight tensors of the size of W; those of large kernels cost more than the
-    arithmetic.
+    Values and gradients equal autograd's, which allocates eight tensors of the size of W; for large kernels these cost
+    more than the arithmetic.
     """
 
     @staticmethod
@@ -48,12 +49,15 @@ class _Divide(torch.autograd.Function):
 
 
 class SpectralNorm(nn.Module):
-    """Parametrization that divides a convolution's kernel by its largest singular value.
+    """Parametrisation that divides a convolution's kernel by its largest singular value (Miyato et al. 2018).
 
-    One power iteration for each forward in training mode (Miyato et al. 2018), as `torch.nn.utils.parametrizations`
-    does it and with the same state, but for kernels in channels-last memory without copies, and with a cheaper
-    backward. Not twice differentiable.
+    One power iteration per forward in training mode. Values and state are those of
+    `torch.nn.utils.parametrizations.spectral_norm`, but kernels in channels-last memory are not copied and the backward
+    pass is cheaper. Not twice differentiable.
     """
+
+    _u: Tensor
+    _v: Tensor
 
     def __init__(self, weight: Tensor, iterations: int = 15) -> None:
         super().__init__()
@@ -84,8 +88,8 @@ def add_spectral_norm(network: nn.Module, exclude: Sequence[str] = ("classifier"
 
     Returns the network.
 
-    The network also loads weights without spectral norm, as `plain_state_dict` makes them: to go on from weights that
-    shipped. It then computes what they compute, until the first step of the training.
+    The network also loads plain weights, such as those of `plain_state_dict`, to fine-tune released weights. Until the
+    first training step its outputs equal theirs.
     """
     if not enabled:
         return network
@@ -97,21 +101,21 @@ def add_spectral_norm(network: nn.Module, exclude: Sequence[str] = ("classifier"
 
 
 def _accept_plain(network: nn.Module, state: dict[str, Tensor], prefix: str, *_: Any) -> None:
-    """Turn plain weights of normalised convolutions into the state that they have here."""
+    """Convert plain weights of normalised convolutions to parametrised state."""
     for path, module in network.named_modules():
         place = f"{prefix}{path}." if path else prefix
         if parametrize.is_parametrized(module, "weight") and place + "weight" in state:
             weight = state.pop(place + "weight")
             u, sigma, v = torch.linalg.svd(weight.float().flatten(1), full_matrices=False)
             norm = place + "parametrizations.weight."
-            # trained weights are off the norm by what their power iteration lagged; so the quotient leaves them alone
+            # the norm of trained weights is not exactly 1, as power iteration lags; dividing v by it keeps them as is
             state |= {norm + "original": weight, norm + "0._u": u[:, 0], norm + "0._v": v[0] / sigma[0]}
 
 
 def plain_state_dict(network: nn.Module) -> dict[str, Tensor]:
-    """State of the same network without parametrizations: each holds the effective weight.
+    """State of the same network without parametrisations, holding the effective weights.
 
-    Loads into a network that never had spectral norm. The network itself stays as it is.
+    It loads into a network that never had spectral norm. ``network`` itself is not changed.
     """
     state = {}
     for path, module in network.named_modules():

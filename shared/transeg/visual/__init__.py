@@ -1,4 +1,4 @@
-"""Pictures: tiles, panels, overlays."""
+"""Tiles, panels and overlays."""
 
 from transeg.lazy import submodules
 

@@ -1,4 +1,4 @@
-"""A grid of captioned images on a dark ground."""
+"""A grid of captioned images on a dark background."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ GAP, MARGIN, SHORTEST = 6, 14, 190
 
 @dataclass
 class Tile:
-    """One image of the grid: colours (H, W, 3) uint8 and masks (H, W) whose outlines are drawn over it."""
+    """One image of the grid: uint8 (H, W, 3) and masks (H, W) with the colours of their outlines."""
 
     pixels: RGB
     outlines: list[tuple[np.ndarray, tuple[int, int, int]]] = field(default_factory=list)
 
     def render(self, factor: int) -> Image.Image:
-        """Enlarge by a whole factor; outlines are drawn afterwards, so they stay thin."""
+        """Enlarge by an integer factor; outlines are drawn afterwards and so stay thin."""
         height, width = self.pixels.shape[:2]
         size = (width * factor, height * factor)
         image = np.asarray(Image.fromarray(self.pixels).resize(size, Image.Resampling.BICUBIC)).copy()
@@ -39,27 +39,30 @@ def panel(rows: Sequence[Sequence[Tile | None]], titles: Sequence[str], captions
     """Draw rows of tiles under column titles.
 
     Args:
-        rows: tiles, as many in each row as there are titles; None leaves a place empty. All tiles of a panel have
-            one size; small ones are enlarged by a whole factor.
-        titles: over the columns.
-        captions: one under each row (a case, a score); empty strings take no room.
+        rows: tiles of one size, in each row one per title; None leaves a cell empty. Small tiles are enlarged by an
+            integer factor.
+        titles: of the columns.
+        captions: one below each row (a case, a score); omitted if all are empty.
 
     Returns:
         uint8 (height, width, 3).
 
     Raises:
-        ValueError: no tile, or counts or sizes that do not agree.
+        ValueError: no tiles, or mismatched counts or sizes.
     """
     shapes = {tile.pixels.shape[:2] for row in rows for tile in row if tile is not None}
     if len(shapes) != 1:
         raise ValueError(f"a panel needs tiles of one size, got {sorted(shapes) or 'none'}")
-    if any(len(row) != len(titles) for row in rows) or (captions is not None and len(captions) != len(rows)):
-        raise ValueError(f"rows of {[len(row) for row in rows]} tiles and {len(titles)} titles do not agree")
+    if any(len(row) != len(titles) for row in rows):
+        raise ValueError(f"rows of {[len(row) for row in rows]} tiles do not match {len(titles)} titles")
+    if captions is not None and len(captions) != len(rows):
+        raise ValueError(f"{len(captions)} captions do not match {len(rows)} rows")
     height, width = shapes.pop()
     factor = max(1, round(SHORTEST / min(height, width)))
     font, small = ImageFont.load_default(15), ImageFont.load_default(13)
     cell = max(width * factor, max(int(font.getlength(title)) for title in titles) + 4)
-    under = 22 if captions and any(captions) else 0
+    captions = captions if captions and any(captions) else None
+    under = 22 if captions else 0
     size = (
         2 * MARGIN + len(titles) * (cell + GAP) - GAP,
         2 * MARGIN + 24 + len(rows) * (height * factor + GAP + under) - GAP,
@@ -76,6 +79,6 @@ def panel(rows: Sequence[Sequence[Tile | None]], titles: Sequence[str], captions
                 draw.rectangle((left, top, left + width * factor - 1, top + height * factor - 1), EMPTY)
             else:
                 image.paste(tile.render(factor), (left, top))
-        if under:
+        if captions:
             draw.text((MARGIN, top + height * factor + 3), captions[line], CAPTION, small)
     return np.asarray(image)

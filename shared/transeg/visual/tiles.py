@@ -1,4 +1,4 @@
-"""Arrays to colours: grey images, signed residuals, probabilities. All give uint8 (H, W, 3) on black."""
+"""Colour maps for images, signed residuals and probabilities: arrays (H, W) to uint8 (H, W, 3)."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ def upright(slice_: np.ndarray) -> np.ndarray:
 
 
 def window(image: Slice, inside: NDArray[np.bool_] | None = None) -> tuple[float, float]:
-    """Choose black and white: the 0.5 and 99.5 percentiles, of the part `inside` if that is not empty."""
+    """Intensities of black and white: the 0.5 and 99.5 percentiles, within `inside` unless that is empty."""
     values = image[inside] if inside is not None and inside.any() else image
     low, high = (float(x) for x in np.percentile(values, [0.5, 99.5]))
     return low, high if high > low else low + 1.0
 
 
 def grey(image: Slice, low: float, high: float, inside: NDArray[np.bool_] | None = None) -> RGB:
-    """Grey from `low` (black) to `high` (white); black where not `inside`."""
+    """Grey from `low` (black) to `high` (white); black outside `inside`."""
     level = np.clip((image - low) / (high - low), 0, 1)
     if inside is not None:
         level = level * inside
@@ -34,13 +34,13 @@ def grey(image: Slice, low: float, high: float, inside: NDArray[np.bool_] | None
 
 
 def diverging(residual: Slice, limit: float) -> RGB:
-    """Signed values: orange above zero, blue below, black at zero, full colour at +-`limit`."""
+    """Orange above zero, blue below, black at zero; full colour at +-`limit`."""
     level = np.clip(residual / limit, -1, 1)[..., None]
     return np.round(np.maximum(level, 0) * REMOVED + np.maximum(-level, 0) * ADDED).astype(np.uint8)
 
 
 def heat(probability: Slice) -> RGB:
-    """Values 0 to 1 from black through purple and orange to pale yellow."""
+    """Values from 0 to 1 as black, purple, orange, pale yellow."""
     position = np.clip(probability, 0, 1) * (len(_HEAT) - 1)
     anchors = np.arange(len(_HEAT))
     return np.stack([np.interp(position, anchors, _HEAT[:, c]) for c in range(3)], axis=-1).round().astype(np.uint8)

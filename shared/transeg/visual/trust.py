@@ -1,4 +1,4 @@
-"""What a translation changed, over the scan."""
+"""Overlays and panels of the changes made by a translation."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ STRENGTH = 0.5
 
 
 def change_overlay(ground: RGB, repaired: np.ndarray, removed: np.ndarray, unchanged: np.ndarray) -> RGB:
-    """Colour an image as figure 3 of Gadermayr et al. 2021: repaired green, removed red, unchanged yellow.
+    """Colour an image as in Fig. 3 of Gadermayr et al. 2021: repaired green, removed red, unchanged yellow.
 
     Args:
         ground: uint8 (H, W, 3).
-        repaired, removed, unchanged: bool (H, W), apart from one another.
+        repaired, removed, unchanged: disjoint masks, bool (H, W).
     """
     image = ground.astype(float)
     for mask, colour in ((unchanged, UNCHANGED), (removed, TAKEN), (repaired, REPAIRED)):
@@ -35,10 +35,10 @@ def change_parts(
     sign: int | None = None,
     tolerance: float = 0.1,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Which voxels are repaired, removed and unchanged: bool, each (X, Y, Z).
+    """Masks of repaired, removed and unchanged voxels, each bool (X, Y, Z).
 
-    With masks: in the translation's only, in the source's only, in both. Without: changed with the allowed sign
-    (darker if none is given), changed against it, and the rest of the body.
+    With masks: only in the translation's, only in the source's, in both. Without: changed with the allowed sign
+    (darker if None), changed against it, and the rest of the body.
     """
     if source_mask is not None and translation_mask is not None:
         old, new = np.asarray(source_mask) != 0, np.asarray(translation_mask) != 0
@@ -55,13 +55,13 @@ def trust_panel(
     caption: str = "",
     rows: int = 3,
 ) -> RGB:
-    """Draw the slices that changed most, one row each, in the order of the volume.
+    """Draw the slices that changed most, one per row in axial order.
 
     Args:
         source: (X, Y, Z) in RAS.
         translation: the same shape and units.
         parts: see `change_parts`.
-        caption: under the last row.
+        caption: below the last row.
         rows: number of slices.
 
     Returns:

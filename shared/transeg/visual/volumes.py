@@ -1,4 +1,4 @@
-"""A row of a panel for a whole volume."""
+"""Panel rows of volumes."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ VOLUME_TITLES = ("source", "healthy translation", "residual", "probability", "ma
 
 
 def widest_slice(*masks: np.ndarray | None) -> int:
-    """Axial slice on which the first mask (X, Y, Z) that is not empty is widest; the middle one if all are."""
+    """Axial slice where the first non-empty mask (X, Y, Z) has its largest area; the middle slice if all are empty."""
     depth = 1
     for mask in masks:
         if mask is None:
@@ -30,32 +30,34 @@ def volume_row(
     reference: np.ndarray | None = None,
     z: int | None = None,
 ) -> list[Tile | None]:
-    """Draw one axial slice of a case, in the order of `VOLUME_TITLES`; what is not given stays empty.
+    """Draw one axial slice of a case in the order of `VOLUME_TITLES`; cells of missing volumes stay empty.
 
     Args:
-        source: one channel (X, Y, Z) in RAS, any intensity unit, background 0.
+        source: one channel (X, Y, Z) in RAS, any units, background 0.
         translation: healthy translation (X, Y, Z) in the same units.
         probability: (X, Y, Z), 0 to 1.
         mask: predicted mask (X, Y, Z).
-        reference: true mask (X, Y, Z).
-        z: slice; default where the reference, or else the mask, is widest.
+        reference: reference mask (X, Y, Z).
+        z: slice; default the one where the reference, or else the mask, has its largest area.
     """
     z = widest_slice(reference, mask, source) if z is None else z
-    image, healthy, likely, found, true = (
-        None if volume is None else upright(np.asarray(volume)[:, :, z])
-        for volume in (source, translation, probability, mask, reference)
-    )
+
+    def plane(volume: np.ndarray) -> np.ndarray:
+        return upright(np.asarray(volume)[:, :, z])
+
+    image = plane(source)
     inside = image != 0
     low, high = window(image, inside)
     ground = grey(image, low, high, inside)
     tiles: list[Tile | None] = [Tile(ground), None, None, None, None, None]
-    if healthy is not None:
+    if translation is not None:
+        healthy = plane(translation)
         tiles[1] = Tile(grey(healthy, low, high, inside))
         tiles[2] = Tile(diverging((image - healthy) * inside, (high - low) / 2))
-    if likely is not None:
-        tiles[3] = Tile(heat(likely))
-    if found is not None:
-        tiles[4] = Tile(ground, [(found != 0, PREDICTION)])
-    if true is not None:
-        tiles[5] = Tile(ground, [(true != 0, REFERENCE)])
+    if probability is not None:
+        tiles[3] = Tile(heat(plane(probability)))
+    if mask is not None:
+        tiles[4] = Tile(ground, [(plane(mask) != 0, PREDICTION)])
+    if reference is not None:
+        tiles[5] = Tile(ground, [(plane(reference) != 0, REFERENCE)])
     return tiles

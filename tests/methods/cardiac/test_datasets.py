@@ -64,7 +64,7 @@ def test_an_epoch_shows_the_larger_modality_once_and_the_other_evenly(counts):
 def test_volumes_that_cannot_train_are_refused():
     with pytest.raises(ValueError, match=r"no MR volume.*both modalities"):
         both(2, 0)
-    with pytest.raises(ValueError, match=r"volume\(s\) without a label: a; leave"):
+    with pytest.raises(ValueError, match=r"volume\(s\) without a label: a; remove"):
         TwoModalityDataset([{"value": 1, "case": "a", "modality": "ct"}], load)
     with pytest.raises(ValueError, match=r"neither \"ct\" nor \"mr\": b; correct"):
         TwoModalityDataset([{"value": 1, "case": "b", "label": "l", "modality": "us"}], load)
@@ -102,7 +102,7 @@ def test_studies_become_volumes_of_the_modality_that_they_show(studies, tmp_path
     assert {item["modality"] for item in SliceDataset([], LOAD, made)} == {"ct", "mr"}
     caplog.clear()
     assert [item["modality"] for item in SliceDataset([studies["mr"]], LOAD, made)] == ["mr"]
-    assert "no CT is left for validation" in caplog.text
+    assert "no CT left for validation" in caplog.text
 
 
 def test_a_modality_without_a_study_comes_from_prepared_volumes(studies, tmp_path, caplog):

@@ -104,3 +104,8 @@ def test_forward_segments_the_chosen_modality():
     ):
         with pytest.raises(ValueError, match="choose ct or mr"):
             call()
+
+
+@pytest.mark.parametrize("kind", [UNetGenerator, UNetSegmenter])
+def test_checkpointing(kind, check_checkpointing):
+    check_checkpointing(kind(2, width=4))

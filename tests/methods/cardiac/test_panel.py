@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 from transeg.methods.cardiac.objective import CardiacTranslation
-from transeg.methods.cardiac.panel import CUT_TITLES, REGION_COLOURS, CardiacPanel, orthogonal_cuts, region_overlay
+from transeg.methods.cardiac.panel import PLANES, REGION_COLOURS, CardiacPanel, orthogonal_slices, region_overlay
 from transeg.visual.panel import panel
 
 
@@ -36,22 +36,22 @@ def test_each_region_has_its_colour():
     assert (picture[0, 1:] == np.round(0.55 * REGION_COLOURS)).all()
 
 
-def test_three_cuts_through_the_middle():
+def test_three_slices_through_the_middle():
     volume = np.zeros((8, 12, 6))
-    volume[:, :, 3] = 1  # the axial cut
+    volume[:, :, 3] = 1  # the axial slice
     volume[6:] = 2  # right, which the axial and the coronal one show on the right
     label = np.zeros(volume.shape, int)
     label[4, 6, 5] = 1  # up, in the coronal and the sagittal one
-    axial, coronal, sagittal = (tile.pixels for tile in orthogonal_cuts(volume, label, limits=(0.0, 2.0)))
+    axial, coronal, sagittal = (tile.pixels for tile in orthogonal_slices(volume, label, limits=(0.0, 2.0)))
     assert axial.shape == coronal.shape == sagittal.shape == (12, 12, 3)
     assert (axial[:, 2:8] == 128).all()
     assert (axial[:, 8:10] == 255).all()
     assert not axial[:, :2].any()
     assert (coronal[3:9, 8:10] == 255).all()
-    assert [list(map(tuple, np.argwhere(coloured(cut)))) for cut in (axial, coronal, sagittal)] == [
+    assert [list(map(tuple, np.argwhere(coloured(plane)))) for plane in (axial, coronal, sagittal)] == [
         [],
         [(3, 6)],
         [(3, 6)],
     ]
-    row = orthogonal_cuts(volume)
-    assert panel([row], CUT_TITLES).dtype == np.uint8
+    row = orthogonal_slices(volume)
+    assert panel([row], PLANES).dtype == np.uint8

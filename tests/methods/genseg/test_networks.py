@@ -1,6 +1,6 @@
 import pytest
 import torch
-from transeg.methods.genseg.networks import BaselineNet, GenSegNet
+from transeg.methods.genseg.networks import BaselineNet, GenSegNet, MutualInformationNet
 
 
 def count(module):
@@ -90,3 +90,18 @@ def test_baseline_reconstruction_has_no_long_skips():
 def test_unknown_long_skip_is_named():
     with pytest.raises(ValueError, match="Unknown long skip 'add'"):
         GenSegNet(width=4, long_skip="add")
+
+
+def test_a_pair_of_codes_has_one_score_that_depends_on_both():
+    torch.manual_seed(0)
+    network = MutualInformationNet(2, common_channels=6, unique_channels=2, width=4)
+    common, unique = torch.randn(3, 6, 4, 5), torch.randn(3, 2, 4, 5)
+    scores = network(common, unique)
+    assert scores.shape == (3,)
+    torch.testing.assert_close(network(common[1:2], unique[1:2]), scores[1:2])
+    assert not torch.isclose(network(common, unique.roll(1, 0)), scores).any()
+    assert not torch.isclose(network(common.roll(1, 0), unique), scores).any()
+
+
+def test_checkpointing(check_checkpointing):
+    check_checkpointing(GenSegNet(in_channels=1, width=4, levels=3))

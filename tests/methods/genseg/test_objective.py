@@ -126,7 +126,7 @@ def test_information_estimator_leaves_the_codes_alone():
 
 
 def test_unknown_direction_is_refused():
-    with pytest.raises(ValueError, match="translate is both"):
+    with pytest.raises(ValueError, match="translate must be both"):
         GenSegObjective("backwards")
 
 

@@ -31,7 +31,7 @@ def test_half_slices_without_label_are_sorted_by_what_is_sure():
     probability[0, 3, 10:12] = 0.6  # 2 % of the brain
     probability[1, 3, 10] = 0.6  # 1 %
     probability[2, 3, 10] = 0.2
-    shows, free = BrainHalfSlices().sort(images, probability)
+    shows, free = BrainHalfSlices().assign_domain(images, probability)
     assert shows.tolist() == [True, False, False, False]
     assert free.tolist() == [False, False, False, True]
-    assert BrainHalfSlices(min_tumour=0.02).sort(images, probability)[0].sum() == 0
+    assert BrainHalfSlices(min_tumour=0.02).assign_domain(images, probability)[0].sum() == 0

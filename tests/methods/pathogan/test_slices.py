@@ -47,7 +47,7 @@ def test_slices_without_label_are_sorted_by_what_is_sure():
     probability[0, 3, 10:16] = 0.6  # 24 mm^2
     probability[1, 3, 10:15] = 0.6  # 20 mm^2
     probability[2, 3, 10] = 0.2
-    shows, free = BrainSlices(2, 2.0).sort(np.zeros((4, 2, 30, 30), np.float16), probability)
+    shows, free = BrainSlices(2, 2.0).assign_domain(np.zeros((4, 2, 30, 30), np.float16), probability)
     assert shows.tolist() == [True, False, False, False]
     assert free.tolist() == [False, False, False, True]
 

@@ -47,7 +47,7 @@ def test_volumes_without_label_are_sorted_by_what_is_sure():
     probability = np.full((3, 8, 8, 8), 0.05)
     probability[0, :3, :3, :3] = 0.6
     probability[1, :5, :5, 0] = 0.6
-    shows, free = BrainVolumes(2, 2.0, min_tumour=200).sort(np.zeros((3, 2, 8, 8, 8), np.float16), probability)
+    shows, free = BrainVolumes(2, 2.0, min_tumour=200).assign_domain(np.zeros((3, 2, 8, 8, 8), np.float16), probability)
     assert shows.tolist() == [True, False, False]
     assert free.tolist() == [False, False, True]
 

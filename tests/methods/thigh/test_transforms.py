@@ -8,7 +8,7 @@ from monai.transforms import Compose
 from transeg.errors import VolumeError
 from transeg.methods.thigh.classical.intensity import count_intensities, learn_intensity
 from transeg.methods.thigh.classical.mixture import fit_mixture
-from transeg.methods.thigh.classical.shape_prior import cut_legs, save_atlas
+from transeg.methods.thigh.classical.shape_prior import crop_legs, save_atlas
 from transeg.methods.thigh.classical.spgc import CutParameters, filtered
 from transeg.methods.thigh.legs import split_legs
 from transeg.methods.thigh.transforms import SegmentGraphCutd, SegmentMixtured
@@ -35,7 +35,7 @@ def trained(tmp_path_factory):
         image, muscle = thighs((88, 52, 4), 0.4, seed)
         counts.append(count_intensities(filtered(fit_mixture(image).normalise(image), PARAMETERS), muscle))
         body = silhouette(image)
-        legs += cut_legs(f"thigh{seed}", body, split_legs(body, (4, 4, 7)), (4, 4, 7), muscle)
+        legs += crop_legs(f"thigh{seed}", body, split_legs(body, (4, 4, 7)), (4, 4, 7), muscle)
     learn_intensity(counts).save(folder / "model.json")
     save_atlas(folder / "atlas.npz", legs)
     return folder

@@ -1,4 +1,4 @@
-"""Pairs of labelled volumes of two modalities that do not belong together: CT and MR of different patients."""
+"""Unpaired labelled volumes of two modalities: CT and MR of different patients."""
 
 from __future__ import annotations
 
@@ -20,52 +20,50 @@ logger = logging.getLogger(__name__)
 
 
 class TwoModalityStudies(StudySlices):
-    """Crops labelled studies, whose modality `extractor` tells; what no study shows comes from prepared volumes.
+    """Crops labelled studies, whose modality `extractor` detects; prepared volumes fill in for a missing modality.
 
     Args:
         data: studies for training, or prepared volumes, which need no cropping.
-        extractor: makes a volume of a study.
-        datalist: of prepared volumes, `training_ct`, `validation_mr` and so on; there may be none.
+        extractor: returns the volume of a study.
+        datalist: datalist of prepared volumes with `training_ct`, `validation_mr` and so on; may be missing.
         folder: see `StudySlices`.
     """
 
     def __init__(
         self, data: Sequence[Mapping[str, Any]], extractor: CardiacVolumes, datalist: PathLike, folder: PathLike
     ) -> None:
-        super().__init__(data, extractor, predict=None, folder=folder)
+        super().__init__(data, extractor, predict=None, folder=folder)  # type: ignore[arg-type]  # nothing is predicted
         self.datalist = Path(datalist)
 
     def training(self) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
         """Items of both modalities, and an empty list.
 
         Raises:
-            StudiesError: no study with a label that can be used, or a modality of which there is nothing.
+            StudiesError: no usable labelled study, or no volume of a modality.
         """
         volumes, _ = super().training()
-        volumes, missing = self._completed("training", volumes)
+        items, missing = self._completed("training", volumes)
         if missing:
             raise StudiesError(
                 f"nothing to train on: no {missing[0]} among the labelled studies, and none prepared in "
-                f"{self.datalist}; label a study of {missing[0]} too (a file whose name begins with "
-                f"{missing[0].lower()}_ is taken for one), or prepare volumes with data_prep and set dataset_dir"
+                f"{self.datalist}; label a study of {missing[0]} too (recognised by a file name beginning with "
+                f"{missing[0].lower()}_), or prepare volumes with data_prep and set dataset_dir"
             )
-        return volumes, []
+        return items, []
 
     def validation(self, data: Sequence[Mapping[str, Any]]) -> Sequence[Mapping[str, Any]]:
-        """Items of the studies for validation, or of those for training if none is left; prepared ones as they are."""
+        """Items of the validation studies, or of the training studies if there are none; prepared items unchanged."""
         found = super().validation(data)
         if not are_studies([*data, *self.data]):
             return found
         volumes, missing = self._completed("validation", found)
         for modality in missing:
-            logger.warning("no %s is left for validation, so weights are chosen without it", modality)
+            logger.warning("no %s left for validation; selecting weights without it", modality)
         return volumes
 
-    def _completed(
-        self, split: str, volumes: Sequence[Mapping[str, Any]]
-    ) -> tuple[list[Mapping[str, Any]], Sequence[str]]:
-        """The volumes with prepared ones of a modality that they lack, and names of what is lacking still."""
-        completed, missing = list(volumes), []
+    def _completed(self, split: str, volumes: Sequence[Mapping[str, Any]]) -> tuple[list[dict[str, Any]], list[str]]:
+        """The volumes, with prepared ones of a missing modality, and the names of modalities that are still missing."""
+        completed, missing = [dict(item) for item in volumes], []
         for modality in sorted(set(MODALITIES) - {item["modality"] for item in volumes}):
             prepared = read_datalist(self.datalist, f"{split}_{modality}", optional=True)
             logger.info("%s: %d prepared volumes of %s", split, len(prepared), modality.upper())
@@ -77,22 +75,22 @@ class TwoModalityStudies(StudySlices):
 class TwoModalityDataset(Dataset):
     """CT volumes and unrelated MR volumes, each with its label.
 
-    Source: Zhang, Yang, Zheng 2018, section 4: an epoch goes through all volumes of the modality that has more. An
-    index is a pair (i, j), i of that modality (CT if they have as many), as `UnpairedBatchSampler` draws them; i alone
-    stands for (i, i modulo the number of the other). `transform` is applied to either on its own, so random
-    transforms draw twice.
+    Source: Zhang, Yang, Zheng 2018, section 4: an epoch iterates over all volumes of the larger modality. An index is a
+    pair (i, j), with i of that modality (CT in case of a tie), as drawn by `UnpairedBatchSampler`; i alone stands for
+    (i, i modulo the size of the other). `transform` is applied to each volume separately, so random transforms draw
+    twice.
 
     Args:
-        data: items of both, see `transeg.data.datalist`, with "modality": "ct" or "mr".
-        transform: from an item to a dict with "image" and "label" (1, X, Y, Z), such as a Compose that begins with
+        data: items of both modalities, see `transeg.data.datalist`, with "modality": "ct" or "mr".
+        transform: maps an item to a dict with "image" and "label" (1, X, Y, Z), e.g. a Compose beginning with
             `LoadSliced(spatial_dims=3, classes=True)`.
-        studies: makes the items where `data` are whole studies, as MONAI Label gives them.
+        studies: provides the items if `data` are whole studies, as from MONAI Label.
 
     Returns:
         For each index "ct", "ct_label", "mr", "mr_label" (1, X, Y, Z).
 
     Raises:
-        ValueError: an item without a label or of another modality, or none of a modality.
+        ValueError: an item without a label or of another modality, or no item of a modality.
     """
 
     def __init__(
@@ -105,7 +103,7 @@ class TwoModalityDataset(Dataset):
             data, _ = studies.training()
         bare = [item for item in data if "label" not in item]
         if bare:
-            raise ValueError(f"volume(s) without a label: {_names(bare)}; leave them out")
+            raise ValueError(f"volume(s) without a label: {_names(bare)}; remove them")
         stray = [item for item in data if item.get("modality") not in MODALITIES]
         if stray:
             raise ValueError(
@@ -114,9 +112,9 @@ class TwoModalityDataset(Dataset):
         ct, mr = ([item for item in data if item["modality"] == name] for name in MODALITIES)
         for name, items in (("CT", ct), ("MR", mr)):
             if not items:
-                raise ValueError(f"no {name} volume to train on: the list is empty; prepare volumes of both modalities")
+                raise ValueError(f"no {name} volume to train on; prepare volumes of both modalities")
         self.ct_leads = len(ct) >= len(mr)
-        self.data, self.absence = (ct, mr) if self.ct_leads else (mr, ct)  # the names that the sampler knows
+        self.data, self.absence = (ct, mr) if self.ct_leads else (mr, ct)  # names that the sampler expects
         self.transform = transform
 
     def __len__(self) -> int:

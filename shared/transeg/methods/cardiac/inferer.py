@@ -1,6 +1,9 @@
-"""Inference by modality: CT and MR have a segmenter each."""
+"""Inference with one segmenter per modality."""
 
 from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
 
 import torch
 from monai.data import MetaTensor
@@ -11,21 +14,21 @@ from transeg.methods.cardiac.modality import MODALITY
 
 
 class ModalityInferer(TiledInferer):
-    """Segment a volume as the modality that its meta data tell, in tiles where needed.
+    """Segment a volume by the modality in its meta data, in tiles if needed.
 
-    Called as `inferer(volume, network)`, the network a `CardiacNet`: (B, C, *S), from `cardiac_preprocessing`, ->
-    logits (B, classes, *S). With a method of the network it is a `TiledInferer`.
+    Called as `inferer(volume, network)` with a `CardiacNet`: (B, C, *S), from `cardiac_preprocessing`, -> logits
+    (B, classes, *S). Called with a method of the network, it behaves like `TiledInferer`.
     """
 
-    def __call__(self, inputs: torch.Tensor, network, *args, **kwargs):
-        """Run the segmenter of the modality, or the method.
+    def __call__(self, inputs: torch.Tensor, network: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+        """Run the segmenter of the modality, or the given method.
 
         Raises:
-            ValueError: a network, but no modality in the meta data, or several in one batch.
+            ValueError: no modality in the meta data, or several in one batch.
         """
         if isinstance(network, torch.nn.Module):
             noted = ensure_tuple(inputs.meta.get(MODALITY, ())) if isinstance(inputs, MetaTensor) else ()
             if len(set(noted)) != 1:
-                raise ValueError(f"volumes of one modality are needed, their meta data tell {sorted(set(noted))}")
+                raise ValueError(f"expected volumes of one modality, got {sorted(set(noted))} in their meta data")
             network, args = network.segment, (noted[0], *args)
         return super().__call__(inputs, network, *args, **kwargs)

@@ -9,15 +9,15 @@ from transeg.losses.precision import at_least_float32
 
 
 def voxel_cross_entropy(logits: Tensor, label: Tensor) -> Tensor:
-    r"""Cross-entropy of exclusive classes, Zhang et al. 2018 eq. 2 (one of its two terms).
+    r"""Cross-entropy of mutually exclusive classes, one of the two terms of Zhang et al. 2018, eq. 2.
 
     $$-\frac{1}{N} \sum_i \log s_i(y^i),\quad s = \mathrm{softmax}(logits)$$
 
     Args:
         logits: (B, C + 1, *S), background first.
-        label: (B, 1, *S), whole numbers from 0 to C.
+        label: (B, 1, *S), integers from 0 to C.
 
     Returns:
-        Scalar: mean over all voxels of the batch.
+        Scalar, mean over all voxels of the batch.
     """
     return F.cross_entropy(at_least_float32(logits), label.squeeze(1).long())

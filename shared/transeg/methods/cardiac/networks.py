@@ -1,9 +1,9 @@
 """U-Nets that translate and segment whole volumes: Zhang et al. 2018, section 4.1.
 
-Three levels below full resolution, two 3x3x3 convolutions on each, the channels doubled from level to level. The
-upsampled map gets half its channels in the convolution after nearest-neighbour upsampling, which leaves no
-checkerboard. The paper gives neither widths nor borders: these are zero, as around any convolution that is not told
-otherwise, also where the upsampling convolution is computed at low resolution.
+Three levels below full resolution, two 3x3x3 convolutions per level, channels doubled from level to level. A
+convolution after nearest-neighbour upsampling halves the channels and avoids checkerboard artefacts. The paper
+specifies neither widths nor padding: zero padding is used throughout, also where the upsampling convolution is computed
+at low resolution.
 """
 
 from __future__ import annotations
@@ -29,10 +29,10 @@ def _two_convolutions(spatial_dims: int, in_channels: int, out_channels: int, no
 
 
 class UNetEncoderBlock(Block):
-    """One level on the way down: (B, in_channels, *S) -> (B, out_channels, *S'), S' = S or S / 2.
+    """One level of the encoder: (B, in_channels, *S) -> (B, out_channels, *S'), S' = S or S / 2.
 
     Args:
-        down: "none", "convolution" (of stride 2, to twice the channels) or "pool" (maximum of 2x2x2).
+        down: "none", "convolution" (stride 2, doubles the channels) or "pool" (2x2x2 max pooling).
     """
 
     def __init__(self, spatial_dims: int, in_channels: int, out_channels: int, norm: str, down: str) -> None:
@@ -52,11 +52,11 @@ class UNetEncoderBlock(Block):
 
 
 class UNetDecoderBlock(Block):
-    """One level on the way up: (B, 2 * channels, *S) and the skip (B, channels, *2S) -> (B, channels, *2S).
+    """One level of the decoder: (B, 2 * channels, *S) and the skip (B, channels, *2S) -> (B, channels, *2S).
 
     Args:
-        out_channels: of a 1x1x1 convolution at its end, or none for 0. It belongs to the last block so that
-            `add_checkpointing` keeps no map of full width for it.
+        out_channels: output channels of a final 1x1x1 convolution; 0 for none. It is part of the last block so that
+            `add_checkpointing` stores no full-width map for it.
     """
 
     def __init__(self, spatial_dims: int, channels: int, norm: str, out_channels: int = 0) -> None:
@@ -76,22 +76,22 @@ class UNetDecoderBlock(Block):
 
 
 def pad_to_multiple(x: Tensor, divisor: int) -> Tensor:
-    """x (B, C, *S) with its last voxels repeated until `divisor` divides every side."""
+    """Pad x (B, C, *S) at the end by replication until every side is a multiple of `divisor`."""
     pad: list[int] = []
-    for axis in range(x.dim() - 1, 1, -1):  # F.pad counts from the last axis
+    for axis in range(x.dim() - 1, 1, -1):  # F.pad starts at the last axis
         pad += [0, (divisor - x.size(axis) % divisor) % divisor]
     return F.pad(x, pad, mode="replicate") if sum(pad) > 0 else x
 
 
 class UNet(nn.Module):
-    """Volume to a map of the same size, see the module.
+    """U-Net with output of the input size, see the module.
 
-    Shapes: (B, in_channels, *S) -> (B, out_channels, *S). What 2^levels does not divide is padded before and cropped
-    after.
+    Shapes: (B, in_channels, *S) -> (B, out_channels, *S). Sides that are not multiples of 2^levels are padded and the
+    output is cropped.
 
     Args:
-        width: channels at full resolution, doubled on each of the ``levels`` below.
-        norm: as in `make_norm`, without gain and bias.
+        width: channels at full resolution, doubled on each of the ``levels`` below it.
+        norm: see `make_norm`; without gain and bias.
         down: see `UNetEncoderBlock`.
         activation: applied to the output.
     """
@@ -129,13 +129,13 @@ class UNet(nn.Module):
         skips.pop()
         for block in self.decoder:
             x = block(x, skips.pop())
-        return crop_to(self.activation(x), image.shape[2:])
+        return crop_to(self.activation(x), list(image.shape[2:]))
 
 
 class UNetGenerator(UNet):
-    """Generator: instance norm, convolutions of stride 2 on the way down, tanh.
+    """Generator: instance norm, strided convolutions in the encoder, tanh.
 
-    Shapes: (B, in_channels, *S) -> (B, out_channels, *S) in [-1, 1]; S above 2^levels. Initialised as CycleGAN's.
+    Shapes: (B, in_channels, *S) -> (B, out_channels, *S) in [-1, 1], with S > 2^levels. Initialised as in CycleGAN.
     """
 
     def __init__(
@@ -152,10 +152,10 @@ class UNetGenerator(UNet):
 
 
 class UNetSegmenter(UNet):
-    """Segmenter: no norm, maximum pooling on the way down.
+    """Segmenter: no norm, max pooling in the encoder.
 
-    Shapes: (B, in_channels, *S) -> logits (B, classes, *S). Without a norm it needs weights that keep the size of
-    what passes: Kaiming's.
+    Shapes: (B, in_channels, *S) -> logits (B, classes, *S). Kaiming initialisation, as there is no norm to control the
+    scale of activations.
     """
 
     def __init__(
@@ -165,22 +165,23 @@ class UNetSegmenter(UNet):
         for module in self.modules():
             if isinstance(module, nn.Conv2d | nn.Conv3d):
                 nn.init.kaiming_normal_(module.weight, nonlinearity="relu")
+                assert module.bias is not None
                 nn.init.zeros_(module.bias)
 
 
 class CardiacNet(nn.Module):
     """Generators and segmenters of both modalities, "ct" and "mr", in one module.
 
-    ``forward`` segments one of them, which inference needs: image (B, C, *S) -> logits (B, classes, *S).
+    ``forward`` segments one modality, as used at inference: image (B, C, *S) -> logits (B, classes, *S).
 
     Args:
         spatial_dims: 2 or 3.
         channels: image channels C.
-        classes: regions and background (paper: 5 + 1).
-        width: of the generators.
-        segmenter_width: of the segmenters, ``width`` if None.
+        classes: number of regions plus background (paper: 5 + 1).
+        width: width of the generators.
+        segmenter_width: width of the segmenters; default: ``width``.
         levels: see `UNet` (paper: 3).
-        modality: what ``forward`` segments.
+        modality: modality that ``forward`` segments.
     """
 
     def __init__(
@@ -208,7 +209,7 @@ class CardiacNet(nn.Module):
 
     @torch.jit.export
     def segment(self, image: Tensor, modality: str) -> Tensor:
-        """Image of a modality (B, C, *S) -> logits of its regions (B, classes, *S)."""
+        """Segment an image (B, C, *S) of the given modality -> logits (B, classes, *S)."""
         if modality == "ct":
             return self.s_ct(image)
         if modality == "mr":
@@ -216,10 +217,10 @@ class CardiacNet(nn.Module):
         raise ValueError(f"Unknown modality '{modality}': choose ct or mr.")
 
     @torch.jit.export
-    def translate(self, image: Tensor, to: str) -> Tensor:
-        """Image (B, C, *S) of the other modality -> the same heart (B, C, *S) in modality `to`, in [-1, 1]."""
-        if to == "ct":
+    def translate(self, image: Tensor, target_modality: str) -> Tensor:
+        """Translate an image (B, C, *S) of the other modality to the target modality (B, C, *S), in [-1, 1]."""
+        if target_modality == "ct":
             return self.g_mr_to_ct(image)
-        if to == "mr":
+        if target_modality == "mr":
             return self.g_ct_to_mr(image)
-        raise ValueError(f"Unknown modality '{to}': choose ct or mr.")
+        raise ValueError(f"Unknown modality '{target_modality}': choose ct or mr.")

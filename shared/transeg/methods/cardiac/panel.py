@@ -1,4 +1,4 @@
-"""Pictures of hearts in two modalities: how a training is going, and cuts through a volume."""
+"""Images of hearts in two modalities: panel of a training iteration, and orthogonal slices of a volume."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ import torch
 from transeg.visual.panel import Tile, panel
 from transeg.visual.tiles import RGB, grey, upright, window
 
-# Myo, LA, LV, RA, RV: muscle green, the left half of the heart warm, the right half cold
+# Myo, LA, LV, RA, RV: myocardium green, left heart warm, right heart cold colours
 REGION_COLOURS = np.array([[64, 190, 120], [255, 196, 61], [235, 80, 60], [90, 200, 235], [70, 105, 240]])
-CUT_TITLES = ("axial", "coronal", "sagittal")
+PLANES = ("axial", "coronal", "sagittal")
 STRENGTH = 0.55
 
 
 def region_overlay(ground: RGB, label: np.ndarray) -> RGB:
-    """Colour an image (H, W, 3) by the regions of a label map (H, W), 0 for background, then 1 to 5."""
+    """Overlay an image (H, W, 3) with the regions 1 to 5 of a label map (H, W), 0 for background."""
     image, inside = ground.astype(float), np.asarray(label) > 0
     colours = REGION_COLOURS[np.asarray(label)[inside].astype(int) - 1]
     image[inside] = (1 - STRENGTH) * image[inside] + STRENGTH * colours
@@ -26,13 +26,13 @@ def region_overlay(ground: RGB, label: np.ndarray) -> RGB:
 
 
 class CardiacPanel:
-    """Draw the middle axial slice of the first volumes of a training iteration, one row for each.
+    """Draw the middle axial slice of the first volumes of a training iteration, one per row.
 
-    Columns: x_A (CT), its translation x_AB, the way back x_ABA, x_A with its label; then the same from x_B (MR).
-    Places of translations that a phase does not compute stay empty.
+    Columns: x_A (CT), its translation x_AB, its reconstruction x_ABA, x_A with its label; then the same for x_B (MR).
+    Translations that a phase does not compute are left blank.
 
     Args:
-        rows: number of rows.
+        rows: maximum number of rows.
     """
 
     TITLES = ("x_A", "x_AB", "x_ABA", "y_A", "x_B", "x_BA", "x_BAB", "y_B")
@@ -41,49 +41,53 @@ class CardiacPanel:
         self.rows = rows
 
     def __call__(self, output: Mapping[str, Any]) -> RGB:
-        """Trainer's output with a `CardiacTranslation` of volumes of one size -> uint8 (H, W, 3)."""
+        """Trainer output with a `CardiacTranslation` of volumes of one size -> uint8 (H, W, 3)."""
         t = output["translation"]
-        volumes = (t.x_a, t.x_ab, t.x_aba, t.y_a, t.x_b, t.x_ba, t.x_bab, t.y_b)
         rows = []
         for i in range(min(len(t.x_a), len(t.x_b), self.rows)):
-            planes = [None if volume is None else _middle(volume[i]) for volume in volumes]
-            tiles = [None if plane is None else Tile(grey(plane, -1.0, 1.0)) for plane in planes]
-            for image, label in ((0, 3), (4, 7)):
-                tiles[label] = Tile(region_overlay(tiles[image].pixels, planes[label]))
-            rows.append(tiles)
+            row: list[Tile | None] = []
+            for x, *translations, label in ((t.x_a, t.x_ab, t.x_aba, t.y_a), (t.x_b, t.x_ba, t.x_bab, t.y_b)):
+                image = _tile(x[i])
+                row += [image, *(None if volume is None else _tile(volume[i]) for volume in translations)]
+                row.append(Tile(region_overlay(image.pixels, _middle(label[i]))))
+            rows.append(row)
         return panel(rows, self.TITLES)
 
 
-def orthogonal_cuts(
+def _tile(volume: torch.Tensor) -> Tile:
+    return Tile(grey(_middle(volume), -1.0, 1.0))
+
+
+def orthogonal_slices(
     volume: np.ndarray, label: np.ndarray | None = None, limits: tuple[float, float] | None = None
 ) -> list[Tile]:
-    """Three cuts through the middle of a volume, in the order of `CUT_TITLES`: a row of a `panel` of theirs.
+    """Central slices of a volume in the order of `PLANES`, as one row of a `panel`.
 
     Args:
         volume: (X, Y, Z) in RAS, isotropic voxels, any intensity unit.
-        label: regions (X, Y, Z) to be coloured.
-        limits: intensities shown black and white; default as `window` chooses them.
+        label: regions (X, Y, Z) to overlay.
+        limits: intensities shown black and white; default: see `window`.
 
     Returns:
-        Square tiles of one size, dark where a cut is shorter than the longest side.
+        Square tiles of the same size, padded with black.
     """
     low, high = window(volume) if limits is None else limits
     side = max(volume.shape)
     tiles = []
     for axis in (2, 1, 0):
-        cut = grey(upright(_cut(volume, axis)), low, high)
+        plane = grey(upright(_central(volume, axis)), low, high)
         if label is not None:
-            cut = region_overlay(cut, upright(_cut(label, axis)))
-        spare = [side - n for n in cut.shape[:2]]
-        tiles.append(Tile(np.pad(cut, [*((n // 2, n - n // 2) for n in spare), (0, 0)])))
+            plane = region_overlay(plane, upright(_central(label, axis)))
+        spare = [side - n for n in plane.shape[:2]]
+        tiles.append(Tile(np.pad(plane, [*((n // 2, n - n // 2) for n in spare), (0, 0)])))
     return tiles
 
 
-def _cut(volume: np.ndarray, axis: int) -> np.ndarray:
+def _central(volume: np.ndarray, axis: int) -> np.ndarray:
     return np.take(volume, volume.shape[axis] // 2, axis)
 
 
 def _middle(volume: torch.Tensor) -> np.ndarray:
     """Middle slice of the first channel of (C, X, Y) or (C, X, Y, Z)."""
     plane = volume.detach()[0].float().cpu().numpy()
-    return upright(_cut(plane, 2) if plane.ndim == 3 else plane)
+    return upright(_central(plane, 2) if plane.ndim == 3 else plane)

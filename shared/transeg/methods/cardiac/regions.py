@@ -1,4 +1,4 @@
-"""Several regions in one label map: overlap, and what a translation does to volume and shape of each."""
+"""Overlap of the regions of label maps, and how a translation changes the volume and shape of each region."""
 
 from __future__ import annotations
 
@@ -12,26 +12,26 @@ from transeg.metrics.overlap import dice
 
 
 def region_dice(prediction: ArrayLike, label: ArrayLike, regions: Sequence[str]) -> dict[str, float]:
-    """Hard Dice of each region of one volume; NaN for a region that is absent in both.
+    """Hard Dice of each region of one volume; NaN for a region that is absent from both.
 
-    With the prediction of a segmenter on a translation, a segmenter that was trained on real volumes of that modality
-    and has seen nothing of the generators, and the label of the volume that was translated, the mean over regions and
-    volumes is the S-score of Zhang et al. 2018, section 5.2. It is listed under the modality of the translation.
+    The S-score of Zhang et al. 2018, section 5.2, is the mean over regions and volumes for predictions on translations,
+    compared with the labels of the original volumes. The segmenter must be trained on real volumes of the modality of
+    the translation only, independently of the generators; the score is listed under that modality.
 
     Args:
-        prediction: classes (*S), 0 for background, then the regions.
-        label: likewise.
-        regions: names of the classes 1, 2, and so on.
+        prediction: class map (*S), 0 for background, then the regions.
+        label: class map (*S).
+        regions: names of classes 1, 2, ...
 
     Raises:
-        ValueError: shapes differ, or a class has no name.
+        ValueError: different shapes, or a class without a name.
     """
     s, y = _classes(regions, prediction, label)
     return {name: dice(s == k, y == k) for k, name in enumerate(regions, 1)}
 
 
 class RegionChange(NamedTuple):
-    """A region in the segmentation of a scan and of its translation: volumes in ml, their difference, their Dice."""
+    """A region in the segmentations of a scan and its translation: volumes in ml, their difference, Dice."""
 
     region: str
     source_ml: float
@@ -43,16 +43,16 @@ class RegionChange(NamedTuple):
 def region_changes(
     source: ArrayLike, translation: ArrayLike, regions: Sequence[str], spacing: Sequence[float] | float = 1.0
 ) -> list[RegionChange]:
-    """Compare the segmentation of a scan with that of its translation, region by region.
+    """Compare the segmentations of a scan and its translation, region by region.
 
     Args:
-        source: classes (X, Y, Z), as for `region_dice`.
-        translation: likewise.
-        regions: names of the classes 1, 2, and so on.
+        source: class map (X, Y, Z) of the scan, see `region_dice`.
+        translation: class map (X, Y, Z) of the translation.
+        regions: names of classes 1, 2, ...
         spacing: voxel size in mm, one or three numbers.
 
     Raises:
-        ValueError: shapes differ, or a class has no name.
+        ValueError: different shapes, or a class without a name.
     """
     before, after = _classes(regions, source, translation)
     ml = float(np.broadcast_to(np.asarray(spacing, dtype=float), (3,)).prod()) / 1000

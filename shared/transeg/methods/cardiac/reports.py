@@ -1,9 +1,9 @@
-"""Reports on segmented hearts: missing regions, and what a translation did to each region."""
+"""Reports on segmented hearts: missing regions, and how a translation changed each region."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,11 +19,11 @@ logger = logging.getLogger(__name__)
 
 
 class MissingRegionsd(MapTransform):
-    """Warn of regions that a segmentation does not show: another part of the body, perhaps, or another modality.
+    """Warn about regions missing from a segmentation, a sign of another body part or modality.
 
     Args:
-        keys: segmentation (1, X, Y, Z), classes.
-        regions: names of the classes 1, 2, and so on.
+        keys: segmentation (1, X, Y, Z), class map.
+        regions: names of classes 1, 2, ...
         source_key: the preprocessed image; its meta data name the case.
     """
 
@@ -31,30 +31,30 @@ class MissingRegionsd(MapTransform):
         super().__init__(keys)
         self.regions, self.source_key = tuple(regions), source_key
 
-    def __call__(self, data: Mapping[str, Any]) -> dict[str, Any]:
-        """Log; the item is returned as it is."""
+    def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
+        """Log a warning; returns a copy of the item."""
         for key in self.key_iterator(data):
             found = np.unique(channel_array(data[key]))
             missing = [name for k, name in enumerate(self.regions, 1) if k not in found]
             if missing:
                 case = case_name(data, self.source_key)
-                logger.warning("%s: no %s is found: look at it", case, ", ".join(missing))
+                logger.warning("%s: %s not found; review this case", case, ", ".join(missing))
         return dict(data)
 
 
 class RegionChangeReportd(MapTransform):
-    """Write `regions.csv`: volume of each region in a scan and in its translation, and their overlap.
+    """Write `regions.csv`: volume of each region in a scan and its translation, and their overlap.
 
-    Both segmentations on the preprocessed grid, before anything is inverted; see `region_changes`. Cases in which a
-    region overlaps too little, or is there in one of both alone, are warned of.
+    Both segmentations must be on the preprocessed grid, i.e. before `Invertd`; see `region_changes`. Warns if a region
+    overlaps too little or is present in only one of them.
 
     Args:
-        keys: segmentation of the translation (1, X, Y, Z), classes.
-        output_dir: folder, made when needed.
-        regions: names of the classes 1, 2, and so on.
+        keys: segmentation of the translation (1, X, Y, Z), class map.
+        output_dir: output folder, created if needed.
+        regions: names of classes 1, 2, ...
         source_mask_key: segmentation of the source, or its label.
         source_key: the preprocessed image; its meta data name the case.
-        least_dice: overlap below which to warn.
+        min_dice: overlap below which to warn.
     """
 
     FIELDS = ("case", *RegionChange._fields)
@@ -66,14 +66,14 @@ class RegionChangeReportd(MapTransform):
         regions: Sequence[str],
         source_mask_key: str = "source_mask",
         source_key: str = "image",
-        least_dice: float = 0.7,
+        min_dice: float = 0.7,
     ) -> None:
         super().__init__(keys)
-        self.output_dir, self.regions, self.least_dice = Path(output_dir), tuple(regions), least_dice
+        self.output_dir, self.regions, self.min_dice = Path(output_dir), tuple(regions), min_dice
         self.source_mask_key, self.source_key = source_mask_key, source_key
 
-    def __call__(self, data: Mapping[str, Any]) -> dict[str, Any]:
-        """Write the rows of the regions; the item is returned as it is."""
+    def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
+        """Write one row per region; returns a copy of the item."""
         case, spacing = case_name(data, self.source_key), data[self.source_key].pixdim.tolist()
         before = channel_array(data[self.source_mask_key])
         for key in self.key_iterator(data):
@@ -81,8 +81,8 @@ class RegionChangeReportd(MapTransform):
             rows = [{name: format_value(value) for name, value in change._asdict().items()} for change in changes]
             write_rows(self.output_dir / "regions.csv", self.FIELDS, [{"case": case} | row for row in rows])
             moved = [
-                f"{c.region} (Dice {c.dice:.2f}, {c.change_ml:+.1f} ml)" for c in changes if c.dice < self.least_dice
+                f"{c.region} (Dice {c.dice:.2f}, {c.change_ml:+.1f} ml)" for c in changes if c.dice < self.min_dice
             ]
             if moved:
-                logger.warning("%s: the translation changed %s: look at it", case, ", ".join(moved))
+                logger.warning("%s: the translation changed %s; review this case", case, ", ".join(moved))
         return dict(data)

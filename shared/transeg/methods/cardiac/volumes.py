@@ -1,4 +1,4 @@
-"""Cardiac CT and MR to volumes around the heart, one for each scan."""
+"""Volumes around the heart from cardiac CT and MR, one per scan."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from transeg.methods.cardiac.preprocessing import cardiac_preprocessing
 
 
 class CardiacVolumes:
-    """Crops scans; a stack of slices with a single entry, which is a volume.
+    """Crops scans; the result is a stack whose only entry is a volume.
 
     Args:
         modality: "ct", "mr" or "auto", see `cardiac_preprocessing`.
@@ -21,15 +21,15 @@ class CardiacVolumes:
     """
 
     def __init__(self, modality: str = "auto", pixdim: float = 1.5, size: Sequence[int] = (112, 112, 86)) -> None:
-        options = {"modality": modality, "pixdim": pixdim, "size": tuple(size)}
+        options: dict[str, Any] = {"modality": modality, "pixdim": pixdim, "size": tuple(size)}
         self.labelled = cardiac_preprocessing(label_keys="label", centre="label", **options)
         self.unlabelled = cardiac_preprocessing(**options)
 
     def __call__(self, item: Mapping[str, Any]) -> CaseSlices:
-        """Load, preprocess and crop {"image": file}, with "label" if there is one, whose middle is then the centre.
+        """Load, preprocess and crop {"image": file}, optionally with "label", which is then the centre of the crop.
 
         Returns:
-            Images (1, 1, X, Y, Z) in [-1, 1], labels (1, X, Y, Z) of the classes of `HEART_CLASSES`; "modality".
+            Images (1, 1, X, Y, Z) in [-1, 1], labels (1, X, Y, Z) with the classes of `HEART_CLASSES`, and "modality".
 
         Raises:
             VolumeError: a file cannot be used.

@@ -1,4 +1,4 @@
-"""Losses of GenSeg's baselines and of its mutual-information ablation."""
+"""Losses of the mean-teacher baseline and of the estimator of mutual information."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def prediction_consistency(student: Tensor, teacher: Tensor) -> Tensor:
 
     Args:
         student: logits of any shape.
-        teacher: logits of the same shape; a constant, no gradient flows into it.
+        teacher: logits of the same shape; treated as a constant.
     """
     return F.mse_loss(torch.sigmoid(student), torch.sigmoid(teacher.detach()))
 
@@ -27,10 +27,10 @@ def mutual_information_bound(joint: Tensor, marginal: Tensor) -> Tensor:
 
     $$\mathbb{E}_{p(c,u)}[T] - \log \mathbb{E}_{p(c)p(u)}[e^{T}]$$
 
-    Over several processes the means are those of all of them, with equally many statistics each.
+    Means are pooled over processes, which hold equally many statistics each.
 
     Args:
-        joint: statistics (B,) of pairs that belong together.
-        marginal: statistics (M,) of pairs that do not.
+        joint: statistics T (B,) of codes (c, u) of the same image.
+        marginal: statistics T (M,) of codes of different images.
     """
     return joint.mean() - (logsumexp_over_ranks(marginal) - math.log(len(marginal) * idist.get_world_size()))

@@ -1,13 +1,15 @@
-"""GenSeg networks: Vorontsov et al., "Towards annotation-efficient segmentation via image-to-image translation".
+"""Networks of GenSeg and its baselines.
 
-Table 1. A block is norm -> ReLU -> (nearest x2) -> reflected border -> convolution; in the encoder and the common
-decoder a short skip is added around it. Widths double per level from ``width``; the paper uses width 16 and five
-levels for brain and liver, width 32 and four levels for the 48-pixel task.
+Vorontsov et al., "Towards annotation-efficient segmentation via image-to-image translation", Table 1. A block is
+norm -> ReLU -> (nearest x2) -> reflection padding -> convolution; in the encoder and the common decoder a short skip is
+added around it. Widths double per level from ``width``; the paper uses width 16 and five levels for brain and liver,
+width 32 and four levels for the 48-pixel task.
 """
 
 from __future__ import annotations
 
 import itertools
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -27,7 +29,7 @@ class EncoderBlock(Block):
     ) -> None:
         super().__init__()
         self.norm = make_norm(norm, spatial_dims, in_channels, affine)
-        self.activation = nn.ReLU(inplace=norm != "none")  # a norm's output is nobody else's
+        self.activation = nn.ReLU(inplace=norm != "none")  # nothing else uses the output of a norm
         self.dropout = nn.Dropout(dropout)
         self.conv = ReflectConv(spatial_dims, in_channels, out_channels, 3, stride=2)
         self.short_skip = CONV[spatial_dims](in_channels, out_channels, 1)
@@ -44,9 +46,9 @@ class Encoder(nn.Module):
     resolution first, of width * 2^k channels.
 
     Args:
+        code_channels: channels of the code; with several pathologies more than width * 2^levels.
         code_activation: end with ReLU as the paper does, which keeps the code non-negative although its unique
             part is matched to N(0, 1); False leaves the normalised code signed.
-        code_channels: channels of the code when it differs from width * 2^levels (several pathologies).
     """
 
     def __init__(
@@ -80,8 +82,16 @@ class Encoder(nn.Module):
 
 
 class LongSkip(nn.Module):
-    """Join an encoder map to a decoder map (section 3.3): "compress" (1x1 convolution to one map, then
-    concatenation), "concat", "sum" or "none". The encoder map is instance-normalised first."""
+    """Join an encoder map, instance-normalised, to a decoder map of as many channels (section 3.3).
+
+    Shapes: (B, channels, *S) twice -> (B, out_channels, *S).
+
+    Args:
+        kind: "compress" (1x1 convolution to one map, then concatenation), "concat", "sum" or "none".
+
+    Raises:
+        ValueError: another kind.
+    """
 
     def __init__(self, spatial_dims: int, channels: int, kind: str) -> None:
         super().__init__()
@@ -102,7 +112,7 @@ class LongSkip(nn.Module):
 
 
 class TaskNorm(nn.Module):
-    """A norm with a second set of parameters for segmentation (section 3.4), then ReLU."""
+    """Norm and ReLU; with ``segmentation`` the norm has a second set of parameters for that mode (section 3.4)."""
 
     def __init__(self, spatial_dims: int, channels: int, norm: str, segmentation: bool) -> None:
         super().__init__()
@@ -115,7 +125,10 @@ class TaskNorm(nn.Module):
 
 
 class DecoderBlock(Block):
-    """Norm, ReLU, x2 upsampling, convolution; with ``short_skip`` the upsampled input is added; then the long skip."""
+    """Norm, ReLU, x2 upsampling, convolution; with ``short_skip`` the upsampled input is added; then the long skip.
+
+    Shapes: (B, in_channels, *s), encoder map (B, out_channels, *S) -> (B, join.out_channels, *S).
+    """
 
     def __init__(
         self,
@@ -139,13 +152,13 @@ class DecoderBlock(Block):
 
     def forward(self, x: Tensor, skip: Tensor, segment: bool) -> Tensor:
         out = self.conv(self.dropout(self.norm(x, segment)))
-        if self.has_short_skip:  # a 1x1 convolution commutes with nearest upsampling: do it on the small map
+        if self.has_short_skip:  # a 1x1 convolution commutes with nearest upsampling, so it runs on the small map
             out = out + upsample_nearest(self.short_skip(x))
-        return self.join(crop_to(out, skip.shape[2:]), skip)
+        return self.join(crop_to(out, list(skip.shape[2:])), skip)
 
 
 class Decoder(nn.Module):
-    """Code to image with long skips; with ``segmentation`` a second mode reuses every convolution but the last.
+    """Code to image with long skips; with ``segmentation`` a second mode reuses all convolutions but the last.
 
     Shapes: code (B, in_channels, *s), skips as from `Encoder` -> (B, out_channels, *S) without final activation;
     ``segment=True`` -> logits (B, 1, *S). Odd sizes are cropped after each upsampling.
@@ -189,7 +202,7 @@ class Decoder(nn.Module):
 
     def forward(self, code: Tensor, skips: list[Tensor], segment: bool = False) -> Tensor:
         deepest = skips[len(skips) - 1]
-        x = self.join(crop_to(self.stem(code), deepest.shape[2:]), deepest)
+        x = self.join(crop_to(self.stem(code), list(deepest.shape[2:])), deepest)
         for index, block in enumerate(self.blocks):
             x = block(x, skips[len(skips) - 2 - index], segment)
         x = self.out_norm(self.refine(self.refine_norm(x, segment)), segment)
@@ -197,15 +210,15 @@ class Decoder(nn.Module):
 
 
 class GenSegNet(nn.Module):
-    """Encoder, common decoder and one residual decoder per pathology, which also segments (Figs. 2 and 3, eqs. 1-5).
+    """Encoder, common decoder, and per pathology a residual decoder that also segments (Figs. 2 and 3, eqs. 1-5).
 
-    The code of width * 2^levels channels (more with several pathologies) splits into a common part and, for each
-    pathology, a unique part of a quarter: 384 + 128 in the paper.
+    The code consists of a common part and a unique part per pathology: of width * 2^levels channels three quarters
+    are common and one quarter is unique (384 + 128 in the paper); each further pathology adds a quarter.
 
     Args:
         spatial_dims: 2 for slices, 3 for whole volumes.
         in_channels: image channels.
-        out_channels: pathologies, each with its own unique code, residual decoder and segmentation map.
+        out_channels: pathologies, each with a unique code, residual decoder and segmentation map of its own.
         width: channels at full resolution; 16 in the paper for brain and liver.
         levels: number of stride-2 blocks; every input size must exceed 2^levels.
         long_skip: "compress", "concat", "sum" or "none".
@@ -233,24 +246,12 @@ class GenSegNet(nn.Module):
         self.pathologies = out_channels
         code = self.common_channels + self.unique_channels * out_channels
         own = self.common_channels + self.unique_channels
-        shape = {"width": width, "levels": levels, "norm": norm_decoder, "long_skip": long_skip}
+        decoder = partial(Decoder, spatial_dims, width=width, levels=levels, norm=norm_decoder, long_skip=long_skip)
         self.encoder = Encoder(spatial_dims, in_channels, width, levels, code, norm_encoder, code_activation)
-        self.common = Decoder(spatial_dims, self.common_channels, in_channels, **shape)
-        self.residuals = nn.ModuleList(
-            Decoder(
-                spatial_dims,
-                own,
-                in_channels,
-                kernel_size=5,
-                short_skip=False,
-                segmentation=not separate_decoder,
-                **shape,
-            )
-            for _ in range(out_channels)
-        )
-        self.segmenters = nn.ModuleList(
-            Decoder(spatial_dims, own, 1, **shape) for _ in range(out_channels if separate_decoder else 0)
-        )
+        self.common = decoder(self.common_channels, in_channels)
+        residual = partial(decoder, own, in_channels, kernel_size=5, short_skip=False)
+        self.residuals = nn.ModuleList(residual(segmentation=not separate_decoder) for _ in range(out_channels))
+        self.segmenters = nn.ModuleList(decoder(own, 1) for _ in range(out_channels if separate_decoder else 0))
         initialise_kaiming(self)
 
     @torch.jit.export
@@ -260,11 +261,11 @@ class GenSegNet(nn.Module):
 
     @torch.jit.export
     def decode_common(self, code: Tensor, skips: list[Tensor]) -> Tensor:
-        """Code (its common part is used) -> image of the absence domain in [-1, 1] (eq. 2)."""
+        """Code, of which the common part is used -> image of the absence domain in [-1, 1] (eq. 2)."""
         return torch.tanh(self.common(code[:, : self.common_channels], skips))
 
     def own_code(self, code: Tensor, pathology: int) -> Tensor:
-        """Common and unique part [c; u_k] that belong to one pathology."""
+        """Common and unique part [c; u_k] of one pathology."""
         if self.pathologies == 1:
             return code
         start = self.common_channels + pathology * self.unique_channels
@@ -303,10 +304,10 @@ class GenSegNet(nn.Module):
 
 
 class BaselineNet(nn.Module):
-    """Encoder with one 3x3 segmentation decoder, and optionally a reconstruction decoder (section 4.1).
+    """Encoder with a 3x3 segmentation decoder and optionally a reconstruction decoder (section 4.1).
 
-    Serves "segmentation only", the mean teacher and (``reconstruct=True``) the autoencoding baseline, whose
-    reconstruction decoder has no long skips, since these would make it trivial.
+    For the "segmentation only" and mean-teacher baselines and, with ``reconstruct``, the autoencoding baseline. The
+    reconstruction decoder has no long skips, which would make its task trivial.
 
     Args:
         norm: decoder norm; "none" with ``dropout`` is one of the mean-teacher variants.
@@ -329,12 +330,12 @@ class BaselineNet(nn.Module):
     ) -> None:
         super().__init__()
         code = width * 2**levels
-        shape = {"width": width, "levels": levels, "norm": norm_decoder, "dropout": dropout}
+        decoder = partial(Decoder, spatial_dims, code, width=width, levels=levels, norm=norm_decoder, dropout=dropout)
         self.encoder = Encoder(spatial_dims, in_channels, width, levels, code, norm_encoder, dropout=dropout)
-        self.segmenter = Decoder(spatial_dims, code, out_channels, long_skip=long_skip, **shape)
+        self.segmenter = decoder(out_channels, long_skip=long_skip)
         self.reconstructor: nn.Module = nn.Identity()
         if reconstruct:
-            self.reconstructor = Decoder(spatial_dims, code, in_channels, long_skip="none", **shape)
+            self.reconstructor = decoder(in_channels, long_skip="none")
         initialise_kaiming(self)
 
     @torch.jit.export
@@ -354,12 +355,14 @@ class BaselineNet(nn.Module):
 
 
 class MutualInformationNet(nn.Module):
-    """Scores how well a common and a unique code belong together.
+    """The statistic T of MINE (Belghazi et al. 2018): scores whether two codes come from the same image.
 
     Shapes: common (B, common_channels, *s), unique (B, unique_channels, *s) -> (B,).
     """
 
-    def __init__(self, spatial_dims: int = 2, common_channels: int = 384, unique_channels: int = 128, width: int = 128):
+    def __init__(
+        self, spatial_dims: int = 2, common_channels: int = 384, unique_channels: int = 128, width: int = 128
+    ) -> None:
         super().__init__()
         conv = CONV[spatial_dims]
         self.common = conv(common_channels, width, 1)

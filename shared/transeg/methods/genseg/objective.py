@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -16,102 +17,94 @@ from transeg.losses.adversarial import hinge_discriminator, hinge_generator
 from transeg.losses.ranks import roll_over_ranks
 from transeg.losses.reconstruction import absolute_error
 from transeg.methods.genseg.losses import mutual_information_bound
+from transeg.methods.genseg.networks import GenSegNet
 from transeg.objectives.supervision import segmentation_loss, supervised
-
-Skips = list[Tensor]
 
 
 @dataclass
 class GenSegTranslation:
-    """Everything one iteration computes from n presence and n absence images; absent directions are None."""
+    """Everything one iteration computes from n presence and n absence images; directions left out are None."""
 
     x_p: Tensor
     x_a: Tensor
-    code_p: Tensor
+    code_p: Tensor  # [c_P; u_P]
     c_p: Tensor
     c_a: Tensor
     u_p: Tensor
     x_pa: Tensor
     x_aa: Tensor
     x_pp: Tensor
-    code_pp: Tensor
+    code_pp: Tensor  # E(x_PP)
     c_aa: Tensor
+    labelled: Tensor
+    y: Tensor  # masks of the labelled presence images, then of the absence images that count
+    seg: Tensor | None = None  # their logits; None without any
     c_pa: Tensor | None = None
     x_ap: Tensor | None = None
-    code_ap: Tensor | None = None  # [c_A; u], u ~ N(0, I): what x_AP was made from
+    code_ap: Tensor | None = None  # [c_A; u], u ~ N(0, I): the code that x_AP is decoded from
     code_ap_again: Tensor | None = None  # E(x_AP)
     x_apa: Tensor | None = None
-    seg: Tensor | None = None  # logits of the labelled presence images, then of absence images that count
-    y: Tensor | None = None
-    labelled: Tensor | None = None
 
 
 class GenSegObjective:
     """Equations 1 to 11.
 
-    Networks by name: ``generator`` (`GenSegNet`), ``d_a``, ``d_p`` (`MultiScaleDiscriminator`, when translating),
-    ``information`` (`MutualInformationNet`, optional).
+    Networks by name: ``generator`` (`GenSegNet`), ``d_a``, ``d_p`` (`MultiScaleDiscriminator`, for the directions
+    translated), ``information`` (`MutualInformationNet`, optional).
 
     Batch: ``image`` x_P (n, C, *S), ``label`` (n, K, *S), ``labelled`` (n,) bool, ``absence`` x_A (n, C, *S), and with
     several pathologies ``pathology`` (n, K) bool, which of them an image presents (default: all). With K > 1 an
-    absence image becomes K presence images, one for each pathology, and ``d_p`` judges them against the images
-    that present any.
+    absence image becomes K presence images, one per pathology, and ``d_p`` compares them with the images that present
+    any.
 
     Args:
         translate: "both", "presence_to_absence" or "none" (ablation of Table 3b).
-        segment_absence: let absence images count as labelled with an empty mask. Not in the paper, which scores
-            slices with a lesion; on whole volumes it keeps false alarms away.
+        segment_absence: count absence images as labelled with an empty mask, here and in all baselines. Not in the
+            paper, which scores slices with a lesion; on whole volumes it suppresses false alarms.
+
+    Raises:
+        ValueError: ``translate`` is none of these.
     """
 
     detached = frozenset({"discriminators", "information"})
 
     def __init__(self, translate: str = "both", segment_absence: bool = False) -> None:
         if translate not in ("both", "presence_to_absence", "none"):
-            raise ValueError(f"translate is both, presence_to_absence or none, got '{translate}'.")
+            raise ValueError(f"translate must be both, presence_to_absence or none, got '{translate}'.")
         self.translate, self.segment_absence = translate, segment_absence
 
     def forward(self, nets: Mapping[str, nn.Module], batch: Mapping[str, Tensor]) -> GenSegTranslation:
-        """Encode, decode and re-encode; calls of the same network go together in one batch."""
-        net = nets["generator"]
+        """Encode, decode and re-encode; calls of the same network share one batch."""
+        net, both = cast(GenSegNet, nets["generator"]), self.translate == "both"
         x_p, x_a = batch["image"], batch["absence"]
-        n, k = len(x_p), net.pathologies
-        present = batch.get("pathology", torch.ones(n, k, dtype=torch.bool, device=x_p.device))
+        n, common = len(x_p), net.common_channels
 
         code, skips = net.encode(torch.cat([x_p, x_a]))  # eq. 1
         code_p, code_a = code[:n], code[n:]
-        c_p, c_a = code_p[:, : net.common_channels], code_a[:, : net.common_channels]
+        c_p, c_a, u_p = code_p[:, :common], code_a[:, :common], code_p[:, common:]
         x_pa, x_aa = net.decode_common(code, skips).split(n)  # eqs. 2, 5
-        shape = code_a[:, net.common_channels :].shape
-        u = torch.randn(shape, dtype=code.dtype, device=code.device)  # the same whatever the memory format of the code
+        shape = code_a[:, common:].shape
+        u = torch.randn(shape, dtype=code.dtype, device=code.device)  # drawn alike in every memory format of the code
         code_ap = torch.cat([c_a, u], dim=1)
+        codes, own_skips = (torch.cat([code_p, code_ap]), skips) if both else (code_p, [s[:n] for s in skips])
+        residuals = [net.decode_residual(codes, own_skips, k) for k in range(net.pathologies)]
+        x_pp = _add_presented(x_pa, [r[:n] for r in residuals], batch.get("pathology"))  # eq. 3
+        x_ap = [x_aa + r[n:] for r in residuals] if both else []  # eq. 5
 
-        x_pp, x_ap = x_pa, []
-        both = self.translate == "both"
-        codes = torch.cat([code_p, code_ap]) if both else code_p
-        own_skips = skips if both else [s[:n] for s in skips]
-        for index in range(k):
-            residual = net.decode_residual(codes, own_skips, index)
-            mask = present[:, index].view(n, *[1] * (x_p.dim() - 1)).to(residual.dtype)
-            x_pp = x_pp + mask * residual[:n]  # eq. 3
-            if both:
-                x_ap.append(x_aa + residual[n:])  # eq. 5
-
-        again = [x_pp, x_aa] + ([x_pa] if self.translate != "none" else [])
+        again = [x_pp, x_aa] if self.translate == "none" else [x_pp, x_aa, x_pa]
         code_again, _ = net.encode(torch.cat(again))
-        c_again = code_again[:, : net.common_channels]
-        u_p = code_p[:, net.common_channels :]
+        c_again = code_again[:, :common]
+        rows, y = supervised(batch, self.segment_absence)
         images = {"x_p": x_p, "x_a": x_a, "x_pa": x_pa, "x_aa": x_aa, "x_pp": x_pp}
         codes_again = {"code_pp": code_again[:n], "c_aa": c_again[n : 2 * n]}
-        t = GenSegTranslation(**images, code_p=code_p, c_p=c_p, c_a=c_a, u_p=u_p, **codes_again)
+        labels = {"labelled": batch["labelled"], "y": y}
+        t = GenSegTranslation(**images, code_p=code_p, c_p=c_p, c_a=c_a, u_p=u_p, **codes_again, **labels)
         if self.translate != "none":
             t.c_pa = c_again[2 * n :]
         if both:  # encoded apart: only its long skips are used, and a slice of a batch's skips costs a full gradient
             t.x_ap, t.code_ap = torch.cat(x_ap), code_ap
             t.code_ap_again, skips_again = net.encode(t.x_ap)
             t.x_apa = net.decode_common(t.code_ap_again, skips_again)
-
-        t.labelled = batch["labelled"]
-        rows, t.y = supervised(batch, self.segment_absence)
         if len(rows) > 0:  # the loss sees labelled images only, so only these are segmented (eq. 4)
             t.seg = net.segment(code[rows], [s[rows] for s in skips])
         return t
@@ -133,21 +126,29 @@ class GenSegObjective:
         if t.c_pa is not None:
             latent = latent + absolute_error(t.c_pa, t.c_p)
             terms["adversarial"] = hinge_generator(nets["d_a"](t.x_pa))  # eq. 11
-        if t.x_ap is not None:
-            n, net = len(t.x_a), nets["generator"]
-            for index in range(net.pathologies):
-                made = net.own_code(t.code_ap_again[index * n : (index + 1) * n], index)
-                latent = latent + absolute_error(made, net.own_code(t.code_ap, index)) / net.pathologies
+        if t.x_ap is not None and t.x_apa is not None and t.code_ap is not None and t.code_ap_again is not None:
+            n, net = len(t.x_a), cast(GenSegNet, nets["generator"])
+            for k in range(net.pathologies):
+                again = net.own_code(t.code_ap_again[k * n : (k + 1) * n], k)
+                latent = latent + absolute_error(again, net.own_code(t.code_ap, k)) / net.pathologies
             terms["cycle"] = absolute_error(t.x_apa, t.x_a.repeat(net.pathologies, *[1] * (t.x_a.dim() - 1)))  # eq. 10
             terms["adversarial"] = terms["adversarial"] + hinge_generator(nets["d_p"](t.x_ap))
         terms["latent"] = latent
         return terms
 
     def information(self, nets: Mapping[str, nn.Module], t: GenSegTranslation) -> dict[str, Tensor]:
-        """Train the estimator of the mutual information of c and u (Fig. 5); it does not touch the codes."""
+        """Train the estimator of the mutual information of c and u (Fig. 5); the codes get no gradient."""
         c, u, network = t.c_p.detach(), t.u_p.detach(), nets["information"]
         bound = mutual_information_bound(network(c, u), network(c, roll_over_ranks(u)))
         return {"mutual_information": -bound}
+
+
+def _add_presented(x_pa: Tensor, residuals: list[Tensor], present: Tensor | None) -> Tensor:
+    """Add to x_PA (n, C, *S) the residuals of the pathologies that each image presents, (n, K) bool or None for all."""
+    x_pp = x_pa
+    for k, residual in enumerate(residuals):
+        x_pp = x_pp + (residual if present is None else present[:, k].view(-1, *[1] * (x_pa.dim() - 1)) * residual)
+    return x_pp
 
 
 def _judge(discriminator: nn.Module, real: Tensor, fake: Tensor) -> tuple[list[Tensor], list[Tensor]]:

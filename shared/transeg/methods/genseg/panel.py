@@ -1,4 +1,4 @@
-"""The picture that shows how training is going."""
+"""Training panel of GenSeg and its baselines."""
 
 from __future__ import annotations
 
@@ -15,21 +15,20 @@ from transeg.visual.tiles import PREDICTION, REFERENCE, RGB, diverging, grey, up
 class GenSegPanel:
     """Draw the first images of a training iteration: one row for each, labelled ones first.
 
-    Columns, as far as the objective computes them: presence image, its healthy translation, residual (orange:
-    removed, blue: added), segmentation, reference, absence image, its translation to presence. The baselines
-    have fewer.
+    Columns: presence image, its healthy translation, residual (orange: removed, blue: added), segmentation,
+    reference, absence image, its translation to presence. Columns that the objective does not compute are left out.
 
     Args:
         rows: number of rows.
         channel: image channel to show.
-        turn: show slices with X to the right and Y up (medical images); False for pictures with rows first.
+        turn: rotate slices (X, Y) to X right, Y up (medical images); False for images (rows, columns).
     """
 
     def __init__(self, rows: int = 4, channel: int = 0, turn: bool = True) -> None:
         self.rows, self.channel, self.turn = rows, channel, turn
 
     def __call__(self, output: Mapping[str, Any]) -> RGB:
-        """Trainer's output, whose "translation" names images as the paper does -> uint8 (H, W, 3)."""
+        """Draw the trainer's output, whose "translation" names images as the paper does -> uint8 (H, W, 3)."""
         t = output["translation"]
         count = len(t.x_p)
         labelled = [] if t.labelled is None else t.labelled.flatten().nonzero().flatten().tolist()
@@ -58,7 +57,7 @@ class GenSegPanel:
             source = self._slice(t.x_a[i], self.channel)
             low, high = window(source, inside)
             row["absence"] = Tile(grey(source, low, high, inside))
-            row["made presence"] = Tile(grey(self._slice(t.x_ap[i], self.channel), low, high, inside))
+            row["presence translation"] = Tile(grey(self._slice(t.x_ap[i], self.channel), low, high, inside))
         return row
 
     def _slice(self, image: Tensor, channel: int) -> np.ndarray:

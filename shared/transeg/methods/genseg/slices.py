@@ -1,4 +1,4 @@
-"""Brain MR volumes to axial half-slices with and without tumour.
+"""Axial half-slices with and without tumour from brain MR volumes.
 
 Source: Vorontsov et al., section 4.4. Axial slices are cut at mid-width into two half-slices. Presence: more than 25 %
 of the area is brain and more than 1 % of the brain is tumour (all labels merged). Absence: as much brain, no tumour.
@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+import torch
 
 from transeg.data.slices import CaseSlices
 from transeg.transforms.brain import brain_mask, brain_preprocessing
@@ -19,14 +20,14 @@ SIDES = ("left", "right")  # X runs from left to right
 
 
 class BrainHalfSlices:
-    """Cuts the volumes of one case into half-slices.
+    """Cut the volumes of one case into half-slices.
 
     Args:
         channels: number of channels of the images.
         pixdim: voxel size in mm (paper: 1).
         size: (X, Y) of a whole slice in voxels (paper: 240 x 240); X even.
-        min_brain: share of a half-slice that must be exceeded by brain.
-        min_tumour: share of its brain pixels that must be exceeded by tumour, if there is any.
+        min_brain: share of a half-slice that brain must exceed.
+        min_tumour: share of the brain pixels that a tumour must exceed.
 
     Raises:
         ValueError: X is odd.
@@ -41,12 +42,12 @@ class BrainHalfSlices:
         min_tumour: float = 0.01,
     ) -> None:
         if min(size) < 2 or size[0] % 2:
-            raise ValueError(f"size {tuple(size)}: the width must be even, since slices are cut into halves")
+            raise ValueError(f"size {tuple(size)}: the width must be even, as slices are cut into halves")
         self.channels, self.pixdim, self.size = channels, pixdim, tuple(size)
         self.min_brain, self.min_tumour = min_brain, min_tumour
 
     def __call__(self, item: Mapping[str, Any]) -> CaseSlices:
-        """Load, preprocess and cut {"image": files}, with "label" (else labels are empty) and "mask" if there are any.
+        """Load, preprocess and cut {"image": files}; "mask" and "label" are optional, labels are empty without.
 
         Raises:
             VolumeError: a file cannot be used.
@@ -63,15 +64,15 @@ class BrainHalfSlices:
         return half_slices(image, label, self.min_brain, self.min_tumour)
 
     def assign_domain(self, images: np.ndarray, probability: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Domain of half-slices without a label, by a prediction.
+        """Assign unlabelled half-slices to a domain by their predictions.
 
         Args:
             images: (N, C, X, Y) as cut.
-            probability: (N, X, Y) of tumour.
+            probability: tumour probability (N, X, Y).
 
         Returns:
-            Which of them (N,) show a tumour as large as the presence domain wants it, and which show nothing like one
-            (no pixel above 0.1). The others are neither.
+            bool (N,) twice: presence, if the predicted tumour is large enough; absence, if no pixel exceeds 0.1. A
+            half-slice may be in neither domain.
         """
         brain = (images != 0).any(axis=1).sum(axis=(1, 2))
         tumour = (probability > 0.5).sum(axis=(1, 2))
@@ -84,16 +85,16 @@ def half_slices(image: np.ndarray, label: np.ndarray, min_brain: float = 0.25, m
     Args:
         image: (C, X, Y, Z), X and Y centred on the brain, 0 outside it.
         label: (X, Y, Z), above 0 in the tumour.
-        min_brain: share of the half-slice that must be exceeded by brain.
-        min_tumour: share of its brain pixels that must be exceeded by tumour, if there is any.
+        min_brain: share of a half-slice that brain must exceed.
+        min_tumour: share of the brain pixels that a tumour must exceed.
 
     Returns:
-        Half-slices (N, C, X / 2, Y), the left and the right one of each axial slice in turn, with "z" (axial index in
-        the preprocessed volume) and "side".
+        Half-slices (N, C, X / 2, Y), left before right for each axial slice, with "z" (axial index in the
+        preprocessed volume) and "side".
     """
     half = image.shape[1] // 2
     parts = [slice(0, half), slice(half, 2 * half)]
-    mask = brain_mask(image)[0].numpy()
+    mask = brain_mask(torch.from_numpy(image))[0].numpy()
     brain, tumour = (
         np.stack([np.count_nonzero(volume[part], axis=(0, 1)) for part in parts], axis=1) for volume in (mask, label)
     )  # (Z, 2) pixels

@@ -20,14 +20,14 @@ LEVELS = 4  # stride-2 convolutions of the encoders: 240 pixels become 15
 
 
 def smallest_map(image_size: Sequence[int]) -> list[int]:
-    """Size of the smallest map before it becomes a vector, 15 x 15 for 240 x 240 pixels."""
+    """Size of the smallest map, which is flattened to a vector: 15 x 15 for 240 x 240 pixels."""
     return [-(-n // 2**LEVELS) for n in image_size]
 
 
 class VectorEncoder(nn.Module):
-    """Image to the mean and the logarithm of the variance of a code: Gamma_A and Delta_B.
+    """Image to mean and log variance of a code: Gamma_A and Delta_B.
 
-    c7-w, d2w, d4w, d8w, d16w, C1-i, then l(z * i) tanh, l(2 z); i is the (largest) side of the smallest map.
+    c7-w, d2w, d4w, d8w, d16w, C1-i, then l(z * i) tanh, l(2 z); i is the longest side of the smallest map.
     Shapes: (B, in_channels, *image_size) -> twice (B, code).
     """
 
@@ -97,8 +97,8 @@ class VectorDecoder(nn.Module):
 class PathoGANNet(nn.Module):
     """Both residual generators in one module: Z_B of pathological images, and the autoencoder Z_A of healthy ones.
 
-    ``forward`` is what inference needs: image (B, C, *S) of any size -> logits of the pathology (B, 1, *S). Z_A works
-    on images of ``image_size`` alone, since its codes are vectors.
+    ``forward`` serves inference: image (B, C, *S) of any size -> logits of the pathology (B, 1, *S). Z_A takes only
+    images of ``image_size``, as its codes are vectors.
 
     Args:
         spatial_dims: 2 for slices, 3 for volumes.
@@ -106,9 +106,12 @@ class PathoGANNet(nn.Module):
         image_size: *S of the training images (paper: 240 x 240).
         width: channels at full resolution (paper: 64).
         blocks: residual blocks (paper: 9).
-        code: length of either code (paper: 256).
+        code: length of each code (paper: 256).
         upsampling: "transposed" (paper) or "resize", see `UpsampleBlock`.
         norm: as in `make_norm`, without gain and bias.
+
+    Raises:
+        ValueError: ``image_size`` has the wrong number of dimensions or is too small.
     """
 
     def __init__(
@@ -124,23 +127,32 @@ class PathoGANNet(nn.Module):
     ) -> None:
         super().__init__()
         if len(image_size) != spatial_dims:
-            raise ValueError(f"image_size {tuple(image_size)}: one number for each of {spatial_dims} dimensions")
+            raise ValueError(f"image_size {tuple(image_size)} must have {spatial_dims} dimensions")
         if min(smallest_map(image_size)) < 2:
             raise ValueError(f"image_size {tuple(image_size)}: every side must exceed {2**LEVELS} voxels")
         self.code = code
         self.gamma = VectorEncoder(spatial_dims, channels, image_size, width, code, norm)
         self.delta = VectorEncoder(spatial_dims, channels, image_size, width, code, norm)
-        shape = {"blocks": blocks, "upsampling": upsampling, "norm": norm}
-        self.decoder = VectorDecoder(spatial_dims, 2 * code, channels + 1, image_size, width, **shape)
+        out = channels + 1  # the label map and the inpainting
+        self.decoder = VectorDecoder(spatial_dims, 2 * code, out, image_size, width, blocks, upsampling, norm)
         self.z_b = ResNetGenerator(
-            spatial_dims, channels, channels + 1, width, **shape, activation="elu", last_norm=False, tanh=False
+            spatial_dims,
+            channels,
+            out,
+            width,
+            blocks=blocks,
+            upsampling=upsampling,
+            norm=norm,
+            activation="elu",
+            last_norm=False,
+            tanh=False,
         )
         for part in (self.gamma, self.delta, self.decoder):
             initialise_normal(part)
 
     @staticmethod
     def blend(logits: Tensor, inpainting: Tensor, image: Tensor) -> Tensor:
-        """Translation: the part l = sigmoid(logits) of an image is exchanged for the inpainting (section 2.2).
+        """Translation: where l = sigmoid(logits) is 1, the inpainting replaces the image (section 2.2).
 
         Shapes: (B, 1, *S), (B, C, *S), (B, C, *S) -> (B, C, *S).
         """
@@ -154,7 +166,7 @@ class PathoGANNet(nn.Module):
 
     @torch.jit.export
     def residual_a(self, gamma: Tensor, delta: Tensor) -> tuple[Tensor, Tensor]:
-        """E_A: codes (B, code) of the anatomy and of the pathology -> as `residual_b`, of ``image_size``."""
+        """E_A: codes (B, code) of anatomy and pathology -> as `residual_b`, of ``image_size``."""
         r = self.decoder(torch.cat([gamma, delta], dim=1))
         return r[:, :1], torch.tanh(r[:, 1:])
 
@@ -169,11 +181,11 @@ class PathoGANNet(nn.Module):
 
     @torch.jit.export
     def inpaint(self, image: Tensor) -> Tensor:
-        """Image (B, C, *S) -> what a healthy brain would show everywhere, p_B (B, C, *S)."""
+        """Image (B, C, *S) -> its healthy inpainting p_B everywhere (B, C, *S)."""
         return self.residual_b(image)[1]
 
     @torch.jit.export
     def synthesise(self, image: Tensor, delta: Tensor) -> tuple[Tensor, Tensor]:
-        """Healthy images (B, C, *image_size) and codes of pathologies (B, code) from N(0, I) -> as `residual_b`."""
+        """Healthy images (B, C, *image_size) and pathology codes (B, code) from N(0, I) -> as `residual_b`."""
         mean, _ = self.gamma(image)
         return self.residual_a(mean, delta)

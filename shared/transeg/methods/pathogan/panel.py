@@ -1,4 +1,4 @@
-"""The picture that shows how a training with residual generators is going."""
+"""Training panel of PathoGAN."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class PathoGANPanel:
         self.rows, self.channel = rows, channel
 
     def __call__(self, output: Mapping[str, Any]) -> RGB:
-        """Trainer's output with a `PathoGANTranslation` -> uint8 (H, W, 3)."""
+        """Draw the trainer's output, whose "translation" is a `PathoGANTranslation` -> uint8 (H, W, 3)."""
         t = output["translation"]
         columns = {"x_B": t.x_b, "l_B": t.u_b, "p_B": t.p_b, "y_A": t.y_a, "back to B": t.x_b_back}
         columns |= {"x_A": t.x_a, "l_A": t.u_a, "p_A": t.p_a, "y_B": t.y_b, "back to A": t.x_a_back}
@@ -38,7 +38,7 @@ class PathoGANPanel:
         return min(len(t.x_b), len(t.x_a), self.rows)
 
     def _tile(self, title: str, image: Tensor) -> Tile:
-        """Middle slice of (C, X, Y) or (C, X, Y, Z), images in [-1, 1] or logits of a label map."""
+        """Draw (C, X, Y) or the middle slice of (C, X, Y, Z): an image in [-1, 1] or the logits of a label map."""
         label = title.startswith("l_")
         plane = (torch.sigmoid(image[0].float()) if label else image[self.channel].float()).detach().cpu().numpy()
         plane = upright(plane[..., plane.shape[-1] // 2] if plane.ndim == 3 else plane)

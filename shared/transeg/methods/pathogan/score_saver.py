@@ -1,4 +1,4 @@
-"""Files with the scores of axial slices that an evaluation leaves."""
+"""Handler that saves the scores of axial slices."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import ignite.distributed as idist
 import numpy as np
@@ -32,6 +32,8 @@ from transeg.transforms.intensity import foreground_mask
 
 logger = logging.getLogger(__name__)
 
+Items = list[dict[str, Any]]
+
 PATIENT = (
     "dice",
     "dice_all",
@@ -44,21 +46,20 @@ PATIENT = (
 
 
 class SliceScoreSaver:
-    """Scores of axial slices as Andermatt et al. 2018 report them, over all processes.
+    """Save scores of axial slices as Andermatt et al. 2018 report them, gathered over all processes.
 
-    Writes `slices.csv` (a row for each pathological or healthy slice), `patients.csv` (a row for each case) and
-    `slices_summary.json` (all of them), in place of earlier ones; what is not defined is empty, or null. The main
-    figures are added to the evaluator's metrics, `val_slice_dice` and so on: handlers that print or save these come
-    later in its list. Slices where the item's "image" shows background alone are not looked at. Pixels are those of
-    the preprocessed grid.
+    Writes `slices.csv` (a row per pathological or healthy slice), `patients.csv` (a row per case) and
+    `slices_summary.json`, replacing earlier ones; undefined values are empty or null. The main figures are added to the
+    evaluator's metrics (`val_slice_dice` and others), so handlers that print or save metrics must come later in its
+    list. Slices whose "image" is all background are skipped. Pixels are those of the preprocessed grid.
 
     Args:
-        save_dir: folder, made when needed.
+        save_dir: folder, created if missing.
         pred_key: mask (1, X, Y, Z) on the preprocessed grid (RAS); copy it before it is inverted.
         label_key: mask of the same shape, with its affine.
-        first: height above the lowest slice, in mm, of the first slice that is looked at.
-        last: of the last one.
-        min_area: of the label, in mm2, that a pathological slice exceeds; one with less, but any, is left out.
+        first: height of the lowest scored slice in mm above the bottom slice.
+        last: height of the highest scored slice, likewise.
+        min_area: label area in mm^2 that a pathological slice must exceed; slices with a smaller label are left out.
     """
 
     def __init__(
@@ -84,20 +85,21 @@ class SliceScoreSaver:
         """Score the cases of a batch.
 
         Raises:
-            ValueError: a case comes twice, or its masks are not what is asked for.
+            ValueError: two cases have one name, or masks are not binary or not on the preprocessed grid.
         """
-        for parts in zip(engine.state.batch, engine.state.output, strict=True):
-            item = parts[0] | parts[1]
+        batch, output = cast(Items, engine.state.batch), cast(Items, engine.state.output)
+        for loaded, predicted in zip(batch, output, strict=True):
+            item = loaded | predicted
             case = case_name(item, "image")
             if case in self._patients:
-                raise ValueError(f'{case}: two cases of this name; give each its own "case"')
+                raise ValueError(f'{case}: two cases have this name; give each its own "case"')
             label: MetaTensor = item[self.label_key]
             prediction, truth = self._masks(case, item[self.pred_key], label)
             *pixel, thickness = label.pixdim.tolist()
-            looked_at = self._looked_at(case, item["image"], thickness)
-            # a millionth, so that the rounding of an affine does not decide where an area is just not exceeded
+            scored = self._scored_slices(case, item["image"], thickness)
+            # plus a millionth, so that rounding of the affine does not decide whether an area just exceeds the limit
             min_pixels = self.settings["min_area"] / math.prod(pixel) * (1 + 1e-6)
-            self._patients[case] = score_patient(prediction, truth, looked_at, min_pixels)
+            self._patients[case] = score_patient(prediction, truth, scored, min_pixels)
 
     def _masks(self, case: str, *volumes: MetaTensor) -> list[np.ndarray]:
         prediction, label = volumes
@@ -105,24 +107,26 @@ class SliceScoreSaver:
         if axes != "RAS" or prediction.shape != label.shape or label.ndim != 4 or len(label) != 1:
             raise ValueError(
                 f"{case}: {self.pred_key} {tuple(prediction.shape)} and {self.label_key} {tuple(label.shape)} ({axes}) "
-                "are to be (1, X, Y, Z) on one grid in RAS; copy the mask before Invertd and name the copy as pred_key"
+                "must be (1, X, Y, Z) on one RAS grid; copy the mask before Invertd and pass the copy as pred_key"
             )
         masks = [volume[0].detach().cpu().numpy() for volume in volumes]
         if any(((mask != 0) & (mask != 1)).any() for mask in masks):
-            raise ValueError(f"{case}: {self.pred_key} and {self.label_key} are to be 0 and 1; threshold them before")
+            raise ValueError(f"{case}: {self.pred_key} and {self.label_key} must be 0 or 1; threshold them first")
         return masks
 
-    def _looked_at(self, case: str, image: MetaTensor, thickness: float) -> list[int]:
+    def _scored_slices(self, case: str, image: MetaTensor, thickness: float) -> list[int]:
         heights = self.settings["first"], self.settings["last"]
         shown = foreground_mask(image)[0].any(dim=0).any(dim=0).tolist()
         chosen = [z for z in slices_between(len(shown), thickness, *heights) if shown[z]]
         if not chosen:
-            logger.warning("%s: nothing to score from %g to %g mm", case, *heights)
+            logger.warning("%s: no slices to score from %g to %g mm", case, *heights)
         return chosen
 
     def __call__(self, engine: Engine) -> None:
-        """Gather the cases of all processes and set the metrics on each; the first one writes."""
-        gathered = idist.all_gather(self._patients) if idist.get_world_size() > 1 else [self._patients]
+        """Gather the cases of all processes and set the metrics on each; rank 0 writes the files."""
+        gathered = [self._patients]
+        if idist.get_world_size() > 1:
+            gathered = cast(list[dict[str, PatientScore]], idist.all_gather(self._patients))
         patients = dict(sorted((pair for part in gathered for pair in part.items()), key=lambda pair: pair[0]))
         summary = summarise_patients(list(patients.values()))
         engine.state.metrics.update(_figures(summary))

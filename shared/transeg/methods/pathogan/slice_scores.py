@@ -1,4 +1,4 @@
-"""Scores of the axial slices of patients, as Andermatt et al. 2018 (PathoGAN, Table 1) report them."""
+"""Scores of axial slices as Andermatt et al. 2018 (PathoGAN, Table 1) report them."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ NAN = float("nan")
 
 
 class SliceScore(NamedTuple):
-    """One axial slice.
+    """Scores of one axial slice.
 
     Attributes:
-        z: its index in the volume.
-        pathological: more than `min_pixels` pixels of the label; otherwise healthy, without any.
-        label_pixels: of the label.
-        predicted_pixels: of the prediction.
-        dice: 0 to 1; 0 for an empty prediction. NaN, as both distances, in a healthy slice.
+        z: index in the volume.
+        pathological: whether the label has more than `min_pixels` pixels; healthy slices have none.
+        label_pixels: pixels of the label.
+        predicted_pixels: pixels of the prediction.
+        dice: 0 to 1, 0 for an empty prediction; NaN in a healthy slice, as both distances.
         hd95: 95 % Hausdorff distance in pixels; the diagonal of the slice for an empty prediction.
-        avd: average Hausdorff distance in pixels; the same.
-        empty_prediction: pathological, and nothing is predicted.
-        false_alarm: healthy, and something is predicted.
+        avd: average Hausdorff distance in pixels; the diagonal likewise.
+        empty_prediction: pathological without any predicted pixel.
+        false_alarm: healthy with predicted pixels.
     """
 
     z: int
@@ -43,12 +43,12 @@ class SliceScore(NamedTuple):
 
 @dataclass(frozen=True)
 class PatientScore:
-    """The slices of one patient.
+    """Scores of one patient.
 
     Attributes:
-        dice: of the stack of pathological slices ("Dice PP" of the paper); NaN where there is none.
-        dice_all: of the stack of all slices looked at, so that false alarms count; NaN where both masks are empty.
-        left_out: slices looked at that are neither pathological nor healthy.
+        dice: of the stack of pathological slices ("Dice PP" of the paper); NaN without any.
+        dice_all: of the stack of all selected slices, so that false alarms count; NaN if both masks are empty.
+        left_out: selected slices that are neither pathological nor healthy.
         slices: the others.
     """
 
@@ -60,7 +60,7 @@ class PatientScore:
 
 @dataclass(frozen=True)
 class Spread:
-    """Of a score, where it is defined (not NaN); the standard deviation divides by the number of values."""
+    """Distribution of the defined (not NaN) values of a score, with the population standard deviation."""
 
     mean: float
     std: float
@@ -68,16 +68,16 @@ class Spread:
 
     @classmethod
     def of(cls, values: Iterable[float]) -> Spread:
-        """Compute it; NaN without any value."""
+        """Summarise values; NaN if none is defined."""
         kept = np.array([value for value in values if not np.isnan(value)])
         return cls(*(float(f(kept)) for f in (np.mean, np.std, np.median))) if len(kept) else cls(NAN, NAN, NAN)
 
 
 @dataclass(frozen=True)
 class SliceSummary:
-    """All patients: counts of slices, and spreads over all pathological slices and over patients.
+    """All patients: counts of slices, and spreads over pathological slices and over patients.
 
-    Empty predictions are among the pathological slices that the spreads are of.
+    The spreads include pathological slices with an empty prediction.
     """
 
     patients: int
@@ -95,11 +95,11 @@ class SliceSummary:
 
 
 def slices_between(count: int, thickness: float, first: float = 60.0, last: float = 100.0) -> list[int]:
-    """Axial slices whose distance from the lowest one is between `first` and `last`, both included.
+    """Axial slices from `first` to `last`, both included, in mm above the bottom slice.
 
     Args:
-        count: slices of the volume, from the lowest.
-        thickness: distance of neighbours in mm.
+        count: slices of the volume.
+        thickness: distance between neighbours in mm.
         first: in mm.
         last: in mm. The defaults are the paper's: 41 slices of 1 mm.
     """
@@ -115,25 +115,25 @@ def score_patient(
     Args:
         prediction: mask (X, Y, Z), non-zero = inside.
         label: mask (X, Y, Z).
-        slices: indices z of those to look at; default all.
-        min_pixels: what a pathological slice exceeds; one with fewer, but any, is left out.
+        slices: indices z of the slices to score; default all.
+        min_pixels: label pixels that a pathological slice must exceed; slices with fewer are left out.
 
     Raises:
-        ValueError: shapes differ or have not three dimensions.
-        IndexError: the volume has no such slice.
+        ValueError: shapes differ or are not three-dimensional.
+        IndexError: a slice outside the volume.
     """
     s, y = np.asarray(prediction) != 0, np.asarray(label) != 0
     if s.shape != y.shape or s.ndim != 3:
-        raise ValueError(f"prediction {s.shape} and label {y.shape} are to be of one shape (X, Y, Z)")
-    looked_at = list(range(s.shape[2]) if slices is None else slices)
-    pixels = y[..., looked_at].sum(axis=(0, 1))
-    evaluated = [z for z, n in zip(looked_at, pixels, strict=True) if n == 0 or n > min_pixels]
+        raise ValueError(f"prediction {s.shape} and label {y.shape} must have one shape (X, Y, Z)")
+    selected = list(range(s.shape[2]) if slices is None else slices)
+    pixels = y[..., selected].sum(axis=(0, 1))
+    evaluated = [z for z, n in zip(selected, pixels, strict=True) if n == 0 or n > min_pixels]
     scores = tuple(_score_slice(z, s[..., z], y[..., z]) for z in evaluated)
     pathological = [score.z for score in scores if score.pathological]
     return PatientScore(
         dice=dice(s[..., pathological], y[..., pathological]),
-        dice_all=dice(s[..., looked_at], y[..., looked_at]),
-        left_out=len(looked_at) - len(scores),
+        dice_all=dice(s[..., selected], y[..., selected]),
+        left_out=len(selected) - len(scores),
         slices=scores,
     )
 

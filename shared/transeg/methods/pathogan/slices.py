@@ -1,7 +1,7 @@
-"""Brain MR volumes to whole axial slices with and without tumour.
+"""Axial slices with and without tumour from brain MR volumes.
 
-Source: Andermatt et al. 2018, section 2.5. Slices 60 to 100 of 1 mm; presence: more than 20 pixels are tumour (all
-labels merged); absence: none is. The rest is dropped.
+Source: Andermatt et al. 2018, section 2.5. Slices 60 to 100 of 1 mm. Presence: more than 20 pixels of tumour (all
+labels merged). Absence: no tumour. The rest is dropped.
 """
 
 from __future__ import annotations
@@ -19,17 +19,17 @@ from transeg.transforms.intensity import foreground_mask
 def load_brain(
     item: Mapping[str, Any], channels: int, pixdim: float, size: Sequence[int], zero_background: bool
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Load and preprocess {"image": files}, with "label" and "mask" if there are any.
+    """Load and preprocess {"image": files}; "mask" and "label" are optional.
 
     Args:
-        item: the files of one case.
+        item: files of one case.
         channels: number of channels of the images.
         pixdim: voxel size in mm.
         size: (X, Y) or (X, Y, Z) in voxels.
         zero_background: see `NormaliseBraind`.
 
     Returns:
-        Image (C, X, Y, Z) in [-1, 1], brain and tumour bool (X, Y, Z), the latter empty without a label.
+        Image (C, X, Y, Z) in [-1, 1]; brain and tumour, bool (X, Y, Z), the latter empty without a label.
 
     Raises:
         VolumeError: a file cannot be used.
@@ -53,20 +53,20 @@ def load_brain(
 
 
 class BrainSlices:
-    """Cuts the volumes of one case into axial slices, intensities in [-1, 1].
+    """Cut the volumes of one case into axial slices with intensities in [-1, 1].
 
     Args:
         channels: number of channels of the images.
         pixdim: voxel size in mm (paper: 1).
         size: (X, Y) of a slice in voxels (paper: 240 x 240).
-        first: lowest slice, in mm above the lowest one of the volume.
-        last: highest slice, likewise.
-        min_tumour: area in mm^2 that a tumour must exceed, if there is any.
-        zero_background: keep the background 0; else it goes through the map of the brain's intensities (the paper does
-            not say), see `NormaliseBraind`.
+        first: height of the lowest slice in mm above the bottom slice of the volume.
+        last: height of the highest slice, likewise.
+        min_tumour: area in mm^2 that a tumour must exceed.
+        zero_background: keep the background 0; else it is normalised like the brain (the paper does not say which),
+            see `NormaliseBraind`.
 
     Raises:
-        ValueError: no slice lies between `first` and `last`.
+        ValueError: `first` is above `last`.
     """
 
     def __init__(
@@ -80,15 +80,15 @@ class BrainSlices:
         zero_background: bool = False,
     ) -> None:
         if last < first:
-            raise ValueError(f"no slice lies from {first:g} to {last:g} mm; the first must be below the last")
+            raise ValueError(f"no slices from {first:g} to {last:g} mm: first must not exceed last")
         self.channels, self.pixdim, self.size = channels, pixdim, tuple(size)
         self.first, self.last, self.min_tumour, self.zero_background = first, last, min_tumour, zero_background
 
     def __call__(self, item: Mapping[str, Any]) -> CaseSlices:
-        """Load, preprocess and cut {"image": files}, with "label" (else labels are empty) and "mask" if there are any.
+        """Load, preprocess and cut {"image": files}; "mask" and "label" are optional, labels are empty without.
 
         Returns:
-            Slices (N, C, X, Y) with "z", the axial index in the preprocessed volume.
+            Slices (N, C, X, Y) with "z", their axial index in the preprocessed volume.
 
         Raises:
             VolumeError: a file cannot be used.
@@ -114,14 +114,14 @@ class BrainSlices:
         return tumour.sum(axis=(1, 2)) * self.pixdim**2 > self.min_tumour
 
     def assign_domain(self, images: np.ndarray, probability: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Domain of slices without a label, by a prediction.
+        """Assign unlabelled slices to a domain by their predictions.
 
         Args:
             images: (N, C, X, Y) as cut.
-            probability: (N, X, Y) of tumour.
+            probability: tumour probability (N, X, Y).
 
         Returns:
-            Which of them (N,) show a tumour as large as the presence domain wants it, and which show nothing like one
-            (no pixel above 0.1). The others are neither.
+            bool (N,) twice: presence, if the predicted tumour is large enough; absence, if no pixel exceeds 0.1. A
+            slice may be in neither domain.
         """
         return self._large(probability > 0.5), probability.max(axis=(1, 2)) < 0.1

@@ -1,6 +1,6 @@
-"""Sampled pathologies in healthy brain volumes, with their masks: training data for a supervised network.
+"""Synthetic pathologies in healthy brain volumes, with masks, to train supervised networks.
 
-Source: Andermatt et al. 2018, section 2.2: the generator G_A with a code of the pathology drawn from N(0, I).
+Source: Andermatt et al. 2018, section 2.2: the generator G_A with a pathology code drawn from N(0, I).
 """
 
 from __future__ import annotations
@@ -12,11 +12,13 @@ from typing import Any
 import numpy as np
 import torch
 from monai.config import KeysCollection, PathLike
+from monai.data import MetaTensor
 from monai.networks.utils import eval_mode
 from monai.transforms import AsDiscreted, Compose, Invertd, InvertibleTransform, MapTransform
 
 from transeg.errors import VolumeError
 from transeg.files import case_name
+from transeg.methods.pathogan.networks import PathoGANNet
 from transeg.methods.pathogan.slice_scores import slices_between
 from transeg.transforms.brain import brain_mask
 from transeg.transforms.centre import file_name
@@ -27,20 +29,20 @@ logger = logging.getLogger(__name__)
 
 
 class Synthesised(MapTransform):
-    """Draw a pathology for a preprocessed healthy volume (C, X, Y, Z), in the slices that the training saw.
+    """Sample a pathology in a preprocessed healthy volume (C, X, Y, Z), in the range of slices used in training.
 
-    The item gets "pathology", the probability map l (1, X, Y, Z), 0 in all other slices, and "inpainting" p
-    (C, X, Y, Z), there the image itself. All slices share one code, so that neighbours show the same pathology as far
-    as a network for slices can; it depends on `seed`, the name of the case and `sample` alone.
+    Adds "pathology", the probability map l (1, X, Y, Z), 0 in all other slices, and "inpainting" p (C, X, Y, Z), the
+    image itself in all other slices. All slices share one code, so that neighbours show the same pathology as far as a
+    2D network can; the code depends only on `seed`, the case name and `sample`.
 
     Args:
         keys: the preprocessed image.
-        network: a `PathoGANNet` for slices; one for volumes would need volumes of one size in Z too, and is refused.
-        sample: number of the sample.
+        network: for slices; a network for volumes would also need a fixed size in Z.
+        sample: index of the sample.
         seed: not negative.
-        first: lowest slice that is changed, in mm above the lowest one of the preprocessed volume.
-        last: highest one, likewise.
-        batch_size: slices in one call of the network.
+        first: height of the lowest changed slice in mm above the bottom slice of the preprocessed volume.
+        last: height of the highest changed slice, likewise.
+        batch_size: slices per forward pass of the network.
 
     Raises:
         ValueError: a network for volumes, or slices of another size than the network's.
@@ -50,7 +52,7 @@ class Synthesised(MapTransform):
     def __init__(
         self,
         keys: KeysCollection,
-        network: torch.nn.Module,
+        network: PathoGANNet,
         sample: int = 1,
         seed: int = 0,
         first: float = 60.0,
@@ -65,8 +67,8 @@ class Synthesised(MapTransform):
         self.first, self.last = first, last
 
     def __call__(self, data: Mapping[str, Any]) -> dict[str, Any]:
-        """Return a copy of the item with the pathology and the inpainting, in normalised units."""
-        item = dict(data)
+        """Return a copy of the item with pathology and inpainting, in normalised units."""
+        item: dict[Any, Any] = dict(data)
         for key in self.key_iterator(item):
             image = item[key]
             chosen = self._chosen(image)
@@ -79,14 +81,14 @@ class Synthesised(MapTransform):
             item["inpainting"][..., chosen] = inpainting.movedim(0, -1)
         return item
 
-    def _chosen(self, image: torch.Tensor) -> list[int]:
+    def _chosen(self, image: MetaTensor) -> list[int]:
         if tuple(image.shape[1:3]) != self.size:
-            raise ValueError(f"slices of {tuple(image.shape[1:3])} voxels given, but the network is for {self.size}")
+            raise ValueError(f"the network expects slices of {self.size} voxels, got {tuple(image.shape[1:3])}")
         chosen = slices_between(image.shape[-1], float(image.pixdim[-1]), self.first, self.last)
         if not chosen:
             raise VolumeError(
-                f"{file_name(image)}: no slice lies from {self.first:g} to {self.last:g} mm above the lowest one; "
-                "set first and last"
+                f"{file_name(image)}: no slices from {self.first:g} to {self.last:g} mm above the bottom slice; "
+                "adjust first and last"
             )
         return chosen
 
@@ -100,10 +102,10 @@ class Synthesised(MapTransform):
 
 
 class Implanted(MapTransform):
-    """Blend the inpainting into the scan, y = l p + (1 - l) x, all on the grid and in the units of the scan.
+    """Blend the inpainting into the scan, y = l p + (1 - l) x, on the grid and in the units of the scan.
 
-    Done here rather than before the way back to that grid, so that the scan loses no detail where l is 0, as it is
-    outside the brain. The item gets "synthetic" (C, X, Y, Z), and "pathology" is cut to the brain.
+    Blending after inversion to that grid keeps every detail of the scan where l is 0, which includes all voxels outside
+    the brain. Adds "synthetic" (C, X, Y, Z) and restricts "pathology" to the brain.
 
     Args:
         keys: the scan (C, X, Y, Z), 0 outside the brain.
@@ -111,19 +113,23 @@ class Implanted(MapTransform):
 
     def __call__(self, data: Mapping[str, Any]) -> dict[str, Any]:
         """Return a copy of the item with the blend."""
-        item = dict(data)
+        item: dict[Any, Any] = dict(data)
         for key in self.key_iterator(item):
             scan = item[key]
             item["pathology"] = item["pathology"].to(scan.device) * brain_mask(scan)
             part = item["pathology"].as_tensor()
             item["synthetic"] = part * item["inpainting"].as_tensor().to(scan.device) + (1 - part) * scan
             if part.max() < 0.5:
-                logger.warning("%s: a sample of next to no pathology (at most %.2f)", case_name(item, key), part.max())
+                logger.warning(
+                    "%s: the sample shows almost no pathology (maximum probability %.2f)",
+                    case_name(item, key),
+                    part.max(),
+                )
         return item
 
 
 def synthesis_output(
-    network: torch.nn.Module,
+    network: PathoGANNet,
     preprocessing: InvertibleTransform,
     output_dir: PathLike,
     samples: int = 1,
@@ -132,17 +138,17 @@ def synthesis_output(
     last: float = 100.0,
     threshold: float = 0.5,
 ) -> Compose:
-    """Make the transform that writes `<case>_sample<k>_image.nii.gz` and `_seg.nii.gz`, k = 1 to `samples`.
+    """Make the transform that writes `<case>_sample<k>_image.nii.gz` and `_seg.nii.gz` for k = 1 to `samples`.
 
-    It takes items with the preprocessed "image" and the healthy "scan" as it was loaded. What lies a slice of the
-    preprocessed grid or more beyond `first` and `last` keeps its intensities exactly; in between, the pathology fades
-    out by interpolation. Other arguments as for `Synthesised`, `monai.transforms.Invertd` and `SaveVolumed`.
+    It takes items with the preprocessed "image" and the healthy "scan" as loaded. Intensities are exactly preserved at
+    least one slice of the preprocessed grid beyond `first` and `last`; within that slice the pathology fades out by
+    interpolation. Other arguments as for `Synthesised`, `monai.transforms.Invertd` and `SaveVolumed`.
 
     Raises:
-        ValueError: no sample is asked for.
+        ValueError: `samples` is below 1.
     """
     if samples < 1:
-        raise ValueError(f"samples {samples}: ask for at least one for each scan")
+        raise ValueError(f"samples must be at least 1, got {samples}")
     drawn = ["pathology", "inpainting"]
     steps: list[MapTransform] = []
     for sample in range(1, samples + 1):

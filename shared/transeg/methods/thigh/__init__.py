@@ -1,4 +1,4 @@
-"""Hard-to-easy translation of thigh MR and classical muscle segmentation (Gadermayr et al. 2021)."""
+"""Translation of thigh MR from a hard to an easy domain, and classical muscle segmentation (Gadermayr et al. 2021)."""
 
 from transeg.lazy import submodules
 

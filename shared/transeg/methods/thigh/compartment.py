@@ -1,4 +1,4 @@
-"""Where in a thigh a change by a translation is plausible: the compartment of the muscles, found without labels."""
+"""The muscle compartment of a thigh, where changes by a translation are plausible; estimated without labels."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ def muscle_compartment(
     skin: float = 5.0,
     smallest: float = 15.0,
 ) -> np.ndarray:
-    """Region inside the fascia lata, bone and vessels with it: in each leg and slice the convex hull of found muscle.
+    """Region inside the fascia lata, including bone and vessels: convex hull of the muscle mask per leg and slice.
 
-    What any segmenter finds in the original scan, remains of muscle and the sheaths around what is replaced, reaches
-    around the compartment; subcutaneous fat stays outside.
+    Whatever a segmenter finds in the original scan (remaining muscle and the sheaths of replaced muscle) surrounds the
+    compartment; subcutaneous fat stays outside.
 
     Args:
-        mask: muscle found in the scan (X, Y, Z) in RAS, such as by a Gaussian mixture; slices along Z.
+        mask: muscle segmented in the scan (X, Y, Z) in RAS, e.g. by a Gaussian mixture; slices along Z.
         body: silhouette (X, Y, Z).
         spacing: voxel size in mm.
-        skin: what lies less deep, in mm, is skin and not muscle.
-        smallest: parts of a slice below this area, in mm2, are left out.
+        skin: depth in mm below the outline of the body up to which voxels are taken for skin.
+        smallest: minimum area in mm^2 of a connected part of a slice.
 
     Returns:
         bool (X, Y, Z).
@@ -36,7 +36,7 @@ def muscle_compartment(
     Raises:
         ValueError: the body is empty.
     """
-    steps = np.broadcast_to(np.asarray(spacing, dtype=float), (3,))
+    steps = np.broadcast_to(np.asarray(spacing, dtype=float), (3,)).tolist()
     mask, body = np.asarray(mask) != 0, np.asarray(body) != 0
     region = np.zeros_like(mask)
     legs = split_legs(body, steps).values()
@@ -51,7 +51,10 @@ def muscle_compartment(
 
 
 def _hull(mask: np.ndarray) -> np.ndarray:
-    """Convex hull of a mask (X, Y); the mask itself where that is a line or less."""
+    """Convex hull of a mask (X, Y); the mask itself if it has no area.
+
+    Not skimage's convex_hull_image, which would be the only use of a large dependency.
+    """
     places = np.argwhere(mask & ~ndimage.binary_erosion(mask))
     try:
         inside = Delaunay(places).find_simplex(np.argwhere(np.ones_like(mask))) >= 0

@@ -1,7 +1,7 @@
 """Muscle volume and fat fraction of each leg.
 
-The fat fraction is the marker of disease that a segmentation of all muscle, infiltrated or not, is wanted for
-(Gadermayr et al. 2021, section 1).
+The fat fraction is the biomarker that requires a segmentation of all muscle, infiltrated or not (Gadermayr et al. 2021,
+section 1).
 """
 
 from __future__ import annotations
@@ -12,26 +12,26 @@ from typing import NamedTuple
 import numpy as np
 from scipy import ndimage
 
-WIDE = 1.35  # width over depth of a body from which on it is two legs that touch
+WIDE = 1.35  # width over depth from which a body is taken for two touching legs
 BINS = 256
 
 
 class TissuePeaks(NamedTuple):
-    """Most frequent intensity of lean muscle and of fat."""
+    """Modal intensities of lean muscle and fat."""
 
     muscle: float
     fat: float
 
 
 class LegMuscle(NamedTuple):
-    """What is measured in one leg.
+    """Measurements of one leg.
 
     Attributes:
-        leg: "left", "right", or "leg" for a single one.
+        leg: "left", "right", or "leg" if there is only one.
         muscle_ml: volume of the mask.
-        fat_fraction: share of fat in it, 0 to 1; NaN where it is empty or holds no lean muscle to compare with.
-        muscle_peak: intensity taken for lean muscle.
-        fat_peak: intensity taken for fat.
+        fat_fraction: fat fraction of the mask, 0 to 1; NaN if it is empty or contains no lean muscle as reference.
+        muscle_peak: intensity of lean muscle.
+        fat_peak: intensity of fat.
     """
 
     leg: str
@@ -42,25 +42,25 @@ class LegMuscle(NamedTuple):
 
 
 def split_legs(body: np.ndarray, spacing: Sequence[float] | float = 1.0) -> dict[str, np.ndarray]:
-    """Part the field of view into legs.
+    """Split the field of view into legs.
 
     Args:
         body: bool (X, Y, Z) in RAS (X grows to the patient's right, Z along the legs), see `silhouette`.
         spacing: voxel size in mm.
 
     Returns:
-        {"left": mask, "right": mask}, or {"leg": mask} where only one is in the field of view (its side is not known).
-        Two legs, apart or touching, are parted by the plane across X where the body is narrowest between them.
+        {"left": mask, "right": mask}, or {"leg": mask} if there is only one (of unknown side). Two legs, apart or
+        touching, are separated by the sagittal plane between them where the body is thinnest.
 
     Raises:
         ValueError: the body is empty.
     """
     body = np.asarray(body) != 0
     if not body.any():
-        raise ValueError("no body in the volume, so no legs")
+        raise ValueError("no body in the volume")
     steps = np.broadcast_to(np.asarray(spacing, dtype=float), (3,))
-    share = body.mean(axis=2)
-    parts, count = ndimage.label(share >= 0.5 * share.max())
+    coverage = body.mean(axis=2)
+    parts, count = ndimage.label(coverage >= 0.5 * coverage.max())
     boxes, sizes = ndimage.find_objects(parts), np.bincount(parts.ravel())[1:]
     large = [boxes[k] for k in range(count) if sizes[k] > 0.25 * sizes.max()]
     start, stop = min(box[0].start for box in large), max(box[0].stop for box in large)
@@ -76,7 +76,7 @@ def split_legs(body: np.ndarray, spacing: Sequence[float] | float = 1.0) -> dict
 
 
 def tissue_peaks(image: np.ndarray, mask: np.ndarray, body: np.ndarray) -> TissuePeaks:
-    """Find the peaks of lean muscle and fat in the histograms of a T1w scan, where fat is bright and muscle dark.
+    """Find the histogram peaks of lean muscle and fat in a T1w scan, where fat is bright and muscle dark.
 
     Args:
         image: (X, Y, Z), any unit, air near 0.
@@ -84,8 +84,8 @@ def tissue_peaks(image: np.ndarray, mask: np.ndarray, body: np.ndarray) -> Tissu
         body: silhouette (X, Y, Z).
 
     Returns:
-        Fat: the peak of the brighter half of the body outside the mask; muscle: that of the mask below the middle of
-        0 and fat. NaN where there is no such voxel.
+        Fat: peak of the brighter half of the body outside the mask. Muscle: peak of the mask below half of the fat
+        intensity. NaN if there are no such voxels.
     """
     mask, body = np.asarray(mask) != 0, np.asarray(body) != 0
     outside = image[body & ~mask]
@@ -109,13 +109,13 @@ def measure_legs(
     body: np.ndarray,
     spacing: Sequence[float] | float = 1.0,
 ) -> list[LegMuscle]:
-    """Muscle volume and fat fraction by leg.
+    """Measure muscle volume and fat fraction per leg.
 
-    The fat fraction is the mean of z = (intensity - muscle peak) / (fat peak - muscle peak) over the mask, as if the
-    signal were a mixture of lean muscle and fat in proportion to their shares. The peaks are those of the leg, since
-    the coil may see one leg brighter than the other. Left out are shading within a leg, the T1 of fibrosis and
-    oedema, and fat that is everywhere in the muscle (it moves the muscle peak); a two-point Dixon scan measures what
-    this estimates. Single z are not cut to [0, 1], so that noise does not add up.
+    The fat fraction is the mean of z = (intensity - muscle peak) / (fat peak - muscle peak) over the mask, as if
+    the signal mixed linearly. The peaks are estimated per leg, since coil sensitivity may differ between legs. Not
+    modelled are shading within a leg, the T1 of fibrosis and oedema, and diffuse fat throughout the muscle (it shifts
+    the muscle peak); a two-point Dixon scan measures what this estimates. z is not clipped per voxel, so that noise
+    does not cause a bias.
 
     Args:
         image: (X, Y, Z) T1w in RAS, any unit, air near 0.
@@ -139,13 +139,13 @@ def measure_legs(
 
 
 def share_under_skin(mask: np.ndarray, body: np.ndarray, spacing: Sequence[float] | float, depth: float = 8.0) -> float:
-    """Share of a mask that lies less than `depth` mm below the outline of the body in its slice, where fat should be.
+    """Fraction of a mask less than `depth` mm below the outline of the body in its slice, where fat is expected.
 
     Args:
         mask: (X, Y, Z).
         body: silhouette (X, Y, Z).
         spacing: voxel size in mm.
-        depth: in mm.
+        depth: distance to the outline in mm.
 
     Returns:
         0 to 1; NaN for an empty mask.

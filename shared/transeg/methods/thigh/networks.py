@@ -1,6 +1,8 @@
-"""Two generators, from hard to easy images and back."""
+"""The two generators of Gadermayr et al. 2021: from the hard to the easy domain and back."""
 
 from __future__ import annotations
+
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -9,10 +11,10 @@ from transeg.networks.resnet import ResNetGenerator
 
 
 class ThighNet(nn.Module):
-    """Both directions of a cycle in one module: F from the hard to the easy domain, G back.
+    """Both generators of a CycleGAN in one module: F from the hard to the easy domain, G back.
 
-    ``forward`` is F, which inference needs: image (B, C, *S) -> its easy counterpart (B, C, *S) in [-1, 1].
-    Arguments as in `ResNetGenerator`.
+    ``forward`` is F, as used at inference: image (B, C, *S) -> its easy counterpart (B, C, *S) in [-1, 1].
+    Arguments as for `ResNetGenerator`.
     """
 
     def __init__(
@@ -26,9 +28,15 @@ class ThighNet(nn.Module):
         norm: str = "instance",
     ) -> None:
         super().__init__()
-        shape = {"width": width, "levels": levels, "blocks": blocks, "upsampling": upsampling, "norm": norm}
-        self.hard_to_easy = ResNetGenerator(spatial_dims, channels, channels, **shape)
-        self.easy_to_hard = ResNetGenerator(spatial_dims, channels, channels, **shape)
+        options: dict[str, Any] = {
+            "width": width,
+            "levels": levels,
+            "blocks": blocks,
+            "upsampling": upsampling,
+            "norm": norm,
+        }
+        self.hard_to_easy = ResNetGenerator(spatial_dims, channels, channels, **options)
+        self.easy_to_hard = ResNetGenerator(spatial_dims, channels, channels, **options)
 
     def forward(self, image: Tensor) -> Tensor:
         return self.hard_to_easy(image)

@@ -1,4 +1,4 @@
-"""The picture that shows how a translation from a hard to an easy domain is going."""
+"""Panel of a training iteration: images of both domains, their translations and reconstructions."""
 
 from __future__ import annotations
 
@@ -13,20 +13,20 @@ from transeg.visual.tiles import RGB, diverging, grey, upright
 
 
 class ThighPanel:
-    """Draw the first images of a training iteration, one row for each.
+    """Draw the first images of a training iteration, one per row.
 
-    Columns: hard image h, F(h), their difference (orange: darker, blue: brighter), G(F(h)), and the same the other way
-    round from an easy image e.
+    Columns: hard image h, F(h), their difference (orange: darker, blue: brighter), G(F(h)); then the same for an easy
+    image e with F and G exchanged.
 
     Args:
-        rows: number of rows.
+        rows: maximum number of rows.
     """
 
     def __init__(self, rows: int = 4) -> None:
         self.rows = rows
 
     def __call__(self, output: Mapping[str, Any]) -> RGB:
-        """Trainer's output with a `ThighTranslation` -> uint8 (H, W, 3)."""
+        """Trainer output with a `ThighTranslation` -> uint8 (H, W, 3)."""
         t = output["translation"]
         columns = {"hard h": t.h, "F(h)": t.f_h, "h - F(h)": t.h - t.f_h, "G(F(h))": t.gf_h}
         columns |= {"easy e": t.e, "G(e)": t.g_e, "e - G(e)": t.e - t.g_e, "F(G(e))": t.fg_e}

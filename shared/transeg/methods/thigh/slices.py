@@ -1,7 +1,7 @@
-"""Thigh MR volumes to axial slices with fatty infiltration (hard) and without (easy).
+"""Axial slices of thigh MR volumes with fatty infiltration (hard domain) and without (easy domain).
 
-Source: Gadermayr et al. 2021, section 2.3: the domain is told by the grade of a scan. Where there is none, by the fat
-in the mask of the muscle, and without a mask by what the present translation removes.
+Source: Gadermayr et al. 2021, section 2.3: the grade of a scan determines its domain. Without a grade, the fat inside
+the muscle mask does; without a mask, what the current translation removes.
 """
 
 from __future__ import annotations
@@ -18,15 +18,17 @@ from transeg.methods.thigh.preprocessing import body_mask, thigh_preprocessing
 
 
 class ThighSlices:
-    """Cuts one scan into slices.
+    """Extracts the axial slices of a scan.
 
     Args:
-        pixdim: voxel size in the slice in mm (paper: 1).
+        pixdim: in-plane voxel size in mm (paper: 1).
         size: (X, Y) of a slice in voxels (paper: 256 x 256).
-        min_body: share of a slice that the body must exceed.
-        hard: a scan is hard if more than this share of its muscle is nearer to fat than to muscle, or if the
-            translation darkens more than this share of the body.
-        easy: a scan without a mask is easy below this share; in between it is neither.
+        min_body: minimum body fraction of a slice, exclusive.
+        upper: percentile of the intensities that becomes 1, see `thigh_preprocessing`.
+        hard: a scan is hard if more than this fraction of its muscle is closer in intensity to fat than to muscle, or
+            if the translation darkens more than this fraction of the body.
+        easy: a scan without a mask is easy if the translation darkens less than this fraction; in between it belongs
+            to neither domain.
     """
 
     def __init__(
@@ -34,19 +36,21 @@ class ThighSlices:
         pixdim: float = 2.0,
         size: Sequence[int] = (192, 96),
         min_body: float = 0.05,
+        upper: float = 99.5,
         hard: float = 0.15,
         easy: float = 0.03,
     ) -> None:
-        self.pixdim, self.size, self.min_body, self.hard, self.easy = pixdim, tuple(size), min_body, hard, easy
+        self.pixdim, self.size, self.min_body, self.upper = pixdim, tuple(size), min_body, upper
+        self.hard, self.easy = hard, easy
 
     def __call__(self, item: Mapping[str, Any]) -> CaseSlices:
-        """Load, preprocess and cut {"image": file}, with "label", the mask of all muscle, if there is one.
+        """Load and preprocess {"image": file}, optionally with "label" (the mask of all muscle), and return its slices.
 
         Raises:
             VolumeError: a file cannot be used.
         """
         label_keys = ("label",) if "label" in item else ()
-        preprocess = thigh_preprocessing(("image",), label_keys, pixdim=self.pixdim, size=self.size)
+        preprocess = thigh_preprocessing(("image",), label_keys, self.pixdim, self.size, self.upper)
         volumes = preprocess({key: item[key] for key in ("image", *label_keys)})
         image = volumes["image"]
         large = body_mask(image)[0].numpy().mean(axis=(0, 1)) > self.min_body
@@ -61,23 +65,22 @@ class ThighSlices:
         )
 
     def assign_domain(self, images: np.ndarray, probability: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Domain of slices without a mask.
+        """Domain of the slices of a scan without a mask.
 
         Args:
-            images: (N, 1, X, Y) as cut.
+            images: (N, 1, X, Y) as extracted.
             probability: (N, X, Y), how much the translation darkens, see `darkening_map`.
 
         Returns:
-            Which of them (N,) are hard, and which easy: those of one scan together.
+            Hard (N,) and easy (N,), bool; all slices of a scan get the same domain.
         """
-        share = (probability > 0.5).sum() / max((images > -0.8).sum(), 1)
-        every = np.ones(len(images), bool)
-        return every & (share > self.hard), every & (share < self.easy)
+        darkened = (probability > 0.5).sum() / max((images > -0.8).sum(), 1)
+        return np.full(len(images), darkened > self.hard), np.full(len(images), darkened < self.easy)
 
     def _infiltrated(self, image: np.ndarray, muscle: np.ndarray) -> bool:
-        return muscle.any() and bool((fit_mixture(image).normalise(image)[muscle] > 0.5).mean() > self.hard)
+        return bool(muscle.any()) and bool((fit_mixture(image).normalise(image)[muscle] > 0.5).mean() > self.hard)
 
 
 def darkening_map(image: torch.Tensor, translation: torch.Tensor) -> torch.Tensor:
-    """How much a translation is darker, from 0 to 1 at half of the range [-1, 1]; any shape."""
+    """How much darker a translation is than the image, clipped to [0, 1], half of the range [-1, 1]; any shape."""
     return (image - translation).clamp(0, 1)

@@ -1,9 +1,9 @@
-"""The segmenters without a network as transforms: from an image, original or translated, to a muscle mask."""
+"""The classical segmenters as transforms: from an image, original or translated, to a muscle mask."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from typing import Any, Literal
 
 import numpy as np
@@ -17,28 +17,28 @@ from monai.utils import ensure_tuple_rep
 from transeg.errors import VolumeError
 from transeg.methods.thigh.classical.intensity import IntensityModel
 from transeg.methods.thigh.classical.mixture import fit_mixture, segment_mixture
-from transeg.methods.thigh.classical.shape_prior import Leg, cut_legs, load_atlas, scan_shape_map
+from transeg.methods.thigh.classical.shape_prior import Leg, crop_legs, load_atlas, scan_shape_map
 from transeg.methods.thigh.classical.spgc import CutParameters, segment_cut
 from transeg.methods.thigh.legs import split_legs
 from transeg.metrics.silhouette import silhouette
 
 
 class SegmentMixtured(MapTransform):
-    """Muscle by the Gaussian mixture of three tissues, without any training.
+    """Segment muscle by a Gaussian mixture of three tissues, without training.
 
     Args:
         keys: images (1, X, Y, Z), slices along Z, or single slices (1, X, Y).
-        output_keys: keys of the masks, float32 0 and 1 in the shape and with the affine of the image.
-        probability_keys: keys of the probability of muscle; None leaves it out.
-        air: air takes part in the fit, as in the paper; else the silhouette alone does, and muscle lies inside it.
-        per_slice: fit each slice on its own.
-        quantiles: see `fit_mixture`, as the rest.
-        max_voxels: voxels that are fitted.
-        seed: of the sample.
+        output_keys: keys of the masks, float32 0 and 1, with the shape and affine of the image.
+        probability_keys: keys of the muscle probability; None omits it.
+        air: include air in the fit, as in the paper; otherwise both the fit and the mask are limited to the silhouette.
+        per_slice: fit each slice separately.
+        quantiles: see `fit_mixture`.
+        max_voxels: see `fit_mixture`.
+        seed: see `fit_mixture`.
 
     Raises:
         VolumeError: more than one channel.
-        MixtureError: no three tissues in an image.
+        MixtureError: an image without three tissues.
     """
 
     def __init__(
@@ -56,9 +56,9 @@ class SegmentMixtured(MapTransform):
         self.output_keys = ensure_tuple_rep(output_keys, len(self.keys))
         self.probability_keys = ensure_tuple_rep(probability_keys, len(self.keys))
         self.air, self.per_slice = air, per_slice
-        self.options = {"quantiles": tuple(quantiles), "max_voxels": max_voxels, "seed": seed}
+        self.options: dict[str, Any] = {"quantiles": tuple(quantiles), "max_voxels": max_voxels, "seed": seed}
 
-    def __call__(self, data: Mapping[str, Any]) -> dict[str, Any]:
+    def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
         """Return a copy of the item with the masks."""
         item = dict(data)
         for key, output, probability in self.key_iterator(item, self.output_keys, self.probability_keys):
@@ -72,25 +72,25 @@ class SegmentMixtured(MapTransform):
 
 
 class SegmentGraphCutd(MapTransform):
-    """Muscle by the graph cut (GC) or, with an atlas, by the shape-prior graph cut (SPGC).
+    """Segment muscle by the graph cut (GC) or, with an atlas, by the shape-prior graph cut (SPGC).
 
     Args:
-        keys: images (1, X, Y, Z) in RAS, with a spacing in mm from their affine.
-        model: the intensity model, or its JSON file.
-        output_keys: keys of the masks, float32 0 and 1 (1, X, Y, Z) with the affine of the image.
-        parameters: of the cut, see `CutParameters`; a mapping will do.
-        atlas: annotated legs or their .npz file; needed with a shape weight above 0.
-        shape_key: key under which a shape map (1, X, Y, Z) is found, or put where there is none yet: maps of the
-            original serve its translations. None: not kept.
-        subject_key: key of the subject's name, whose legs in the atlas are left out.
+        keys: images (1, X, Y, Z) in RAS; their affine gives the spacing in mm.
+        model: intensity model, or its JSON file.
+        output_keys: keys of the masks, float32 0 and 1 (1, X, Y, Z), with the affine of the image.
+        parameters: see `CutParameters`; may be a mapping.
+        atlas: annotated legs or their .npz file; required for a shape weight above 0.
+        shape_key: key of the shape map (1, X, Y, Z), which is computed and stored there if missing, so that a
+            translation can reuse the map of its original. None: not stored.
+        subject_key: key of the subject's name; legs of this subject in the atlas are excluded.
         register_by: "silhouette" or "intensity", see `register`.
-        bspline: refine the registration.
-        seed: of the sample that the mixture is fitted to.
+        bspline: refine the registration by a B-spline.
+        seed: random seed of the mixture fit.
 
     Raises:
-        ValueError: a shape weight without an atlas, or a file that is no model.
+        ValueError: a shape weight without an atlas, or a file that is not a model.
         VolumeError: more than one channel.
-        MixtureError: no three tissues in an image.
+        MixtureError: an image without three tissues.
     """
 
     def __init__(
@@ -112,11 +112,11 @@ class SegmentGraphCutd(MapTransform):
         self.parameters = parameters if isinstance(parameters, CutParameters) else CutParameters(**(parameters or {}))
         self.atlas = load_atlas(atlas) if isinstance(atlas, str | os.PathLike) else list(atlas or ())
         self.shape_key, self.subject_key, self.seed = shape_key, subject_key, seed
-        self.registration = {"by": register_by, "bspline": bspline}
+        self.registration: dict[str, Any] = {"by": register_by, "bspline": bspline}
         if self.parameters.shape_weight and not self.atlas and shape_key is None:
-            raise ValueError("a shape weight above 0 needs an atlas of annotated legs, or the key of a shape map")
+            raise ValueError("a shape weight above 0 requires an atlas of annotated legs or the key of a shape map")
 
-    def __call__(self, data: Mapping[str, Any]) -> dict[str, Any]:
+    def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
         """Return a copy of the item with the masks and, under `shape_key`, the shape map."""
         item = dict(data)
         for key, output in self.key_iterator(item, self.output_keys):
@@ -127,11 +127,13 @@ class SegmentGraphCutd(MapTransform):
             item[output] = _like(item[key], mask)
         return item
 
-    def _shape(self, item: dict[str, Any], key: str, volume: np.ndarray, spacing: tuple[float, ...]) -> np.ndarray:
+    def _shape(
+        self, item: dict[Hashable, Any], key: Hashable, volume: np.ndarray, spacing: tuple[float, ...]
+    ) -> np.ndarray:
         if self.shape_key in item:
             return _volume(item[self.shape_key])
         if not self.atlas:
-            raise ValueError(f"item has no shape map {self.shape_key!r}, and there is no atlas to make it from")
+            raise ValueError(f"the item has no shape map {self.shape_key!r} and there is no atlas to compute it")
         legs = scan_legs(str(item.get(self.subject_key, "")), volume, spacing)
         shape = scan_shape_map(volume.shape, legs, self.atlas, **self.registration)
         if self.shape_key is not None:
@@ -142,15 +144,15 @@ class SegmentGraphCutd(MapTransform):
 def scan_legs(
     subject: str, volume: np.ndarray, spacing: Sequence[float], muscle: np.ndarray | None = None
 ) -> list[Leg]:
-    """Legs of a scan (X, Y, Z) in RAS by its silhouette, with their intensities; arguments as for `cut_legs`."""
+    """Crop the legs, with their intensities, from a scan (X, Y, Z) in RAS; arguments as for `crop_legs`."""
     body = silhouette(volume)
-    return cut_legs(subject, body, split_legs(body, spacing), spacing, muscle, volume)
+    return crop_legs(subject, body, split_legs(body, spacing), spacing, muscle, volume)
 
 
 def _volume(image: torch.Tensor) -> np.ndarray:
     if image.ndim not in (3, 4) or image.shape[0] != 1:
         shape = tuple(image.shape)
-        raise VolumeError(f"{_name(image, 'image')}: shape {shape}, but (1, X, Y, Z) or a slice (1, X, Y) is needed")
+        raise VolumeError(f"{_name(image, 'image')}: shape {shape}, expected (1, X, Y, Z) or a slice (1, X, Y)")
     return torch.as_tensor(image)[0].detach().cpu().float().numpy()
 
 
@@ -168,5 +170,5 @@ def _like(image: torch.Tensor, array: np.ndarray) -> torch.Tensor:
     return MetaTensor(tensor, meta=dict(image.meta), applied_operations=list(image.applied_operations))
 
 
-def _name(image: torch.Tensor, key: str) -> str:
-    return str(image.meta.get("filename_or_obj", key)) if isinstance(image, MetaTensor) else key
+def _name(image: torch.Tensor, key: Hashable) -> str:
+    return str(image.meta.get("filename_or_obj", key) if isinstance(image, MetaTensor) else key)

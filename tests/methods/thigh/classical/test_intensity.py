@@ -28,7 +28,7 @@ def test_file(tmp_path):
     model.save(tmp_path / "model.json")
     assert IntensityModel.load(tmp_path / "model.json") == model
     (tmp_path / "model.json").write_text('{"low": 1}')
-    with pytest.raises(ValueError, match="no intensity model"):
+    with pytest.raises(ValueError, match="not an intensity model"):
         IntensityModel.load(tmp_path / "model.json")
     with pytest.raises(ValueError, match="check the masks"):
         learn_intensity([count_intensities(np.zeros(5), np.zeros(5))])

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 from transeg.methods.thigh.classical.shape_prior import (
-    cut_legs,
+    crop_legs,
     load_atlas,
     register,
     save_atlas,
@@ -22,7 +22,7 @@ SPACING = (4.0, 4.0, 7.0)
 def legs_of(subject, shape=(88, 52, 4), **options):
     image, muscle = thighs(shape, **options)
     body = silhouette(image)
-    return cut_legs(subject, body, split_legs(body, SPACING), SPACING, muscle, image), muscle
+    return crop_legs(subject, body, split_legs(body, SPACING), SPACING, muscle, image), muscle
 
 
 def test_maps_leave_the_subject_out():
@@ -53,7 +53,7 @@ def test_registration_beats_none_and_keeps_slices():
 def test_spline_and_single_slice():
     fixed, moving = legs_of("a", (88, 52, 1), seed=1)[0][0], legs_of("b", (88, 52, 1), seed=2)[0][1]
     assert dice(shape_map(fixed, [moving], bspline=True) > 0.5, fixed.muscle) > 0.9
-    with pytest.raises(ValueError, match="one slice"):
+    with pytest.raises(ValueError, match="single slice"):
         register(fixed, legs_of("b", seed=2)[0][0])
 
 
@@ -64,5 +64,5 @@ def test_atlas_file(tmp_path):
     read = load_atlas(tmp_path / "atlas.npz")
     assert [leg.subject for leg in read] == ["a", "a"]
     assert (scan_shape_map(muscle.shape, other, read) == scan_shape_map(muscle.shape, other, legs)).all()
-    with pytest.raises(ValueError, match="needs the legs' images"):
+    with pytest.raises(ValueError, match="requires the images of the legs"):
         shape_map(other[0], read, by="intensity")

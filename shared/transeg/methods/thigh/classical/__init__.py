@@ -1,4 +1,4 @@
-"""Segmentation without a network: mixture, graph cut, shape prior; NumPy arrays in and out."""
+"""Classical segmentation on NumPy arrays: Gaussian mixture, graph cut, shape prior, parameter search."""
 
 from transeg.lazy import submodules
 

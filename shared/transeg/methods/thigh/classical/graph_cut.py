@@ -3,11 +3,13 @@
     E(L) = sum_x L(x) u(x) + smoothness * sum_{x,y neighbours} |L(x) - L(y)| / dist(x, y)
 
 Source: Boykov and Funka-Lea, "Graph cuts and efficient N-D image segmentation", IJCV 2006. Weights are rounded to
-integers. What can be decided without a cut is decided first, by two conditions that hold for an optimum:
+integers. Voxels that can be decided without a cut are decided first, by two conditions on an optimum:
 
 - a voxel whose |u| outweighs all its undecided neighbours takes the label of its sign;
 - so does a box all of whose |u|, of one sign, are at least sum_axis 2 w_axis / n_axis (n voxels long, neighbour weight
-  w): every line of the box, with that share of each of its voxels, can pay for both its ends being cut.
+  w): along every line of the box, that part of |u| pays for cutting both ends.
+
+Written here because PyMaxflow, the usual library, is under the GPL; the maximum flow is SciPy's.
 """
 
 from __future__ import annotations
@@ -34,7 +36,7 @@ def energy(
     connectivity: int = 1,
     axes: Sequence[int] | None = None,
 ) -> float:
-    """E(L) of a binary labelling; arguments as for `graph_cut`."""
+    """Energy E(L) of a binary labelling; arguments as for `graph_cut`."""
     total = float(np.sum(unary, where=np.asarray(labels, bool), dtype=np.float64))
     for offset, weight in _edges(unary.ndim, smoothness, spacing, connectivity, axes):
         a, b = _pair(offset)
@@ -49,15 +51,15 @@ def graph_cut(
     connectivity: int = 1,
     axes: Sequence[int] | None = None,
 ) -> np.ndarray:
-    """Labelling of the lowest energy; of several, the one with the fewest voxels inside.
+    """Labelling of minimum energy; of several, the one with the fewest voxels inside.
 
     Args:
-        unary: u, cost of label 1 minus cost of label 0 for each voxel, 2D or 3D.
+        unary: u, cost of label 1 minus cost of label 0 per voxel, 2D or 3D.
         smoothness: weight lambda of the boundary, >= 0.
-        spacing: voxel size along each axis; distances are in its unit (default: 1).
-        connectivity: along how many axes a neighbour may differ: 1 gives 4 neighbours in 2D and 6 in 3D, 2 gives
+        spacing: voxel size along each axis, the unit of distances (default: 1).
+        connectivity: number of axes along which neighbours may differ: 1 gives 4 neighbours in 2D and 6 in 3D, 2 gives
             8 and 18, 3 gives 26.
-        axes: neighbours differ along these axes only, such as (0, 1) for a cut of each slice (default: all).
+        axes: axes along which neighbours may differ, e.g. (0, 1) for a separate cut of each slice (default: all).
 
     Returns:
         Boolean mask. Its energy exceeds the minimum by at most (n + m) * w / 2**24 with n voxels, m pairs and the
@@ -68,12 +70,12 @@ def graph_cut(
     """
     unary = np.asarray(unary, np.float64)
     if not np.isfinite(unary).all():
-        raise ValueError("the unary costs hold NaN or infinite values; clip the probabilities they come from")
+        raise ValueError("the unary costs contain NaN or infinite values; clip the probabilities")
     edges = _edges(unary.ndim, smoothness, spacing, connectivity, axes)
     if not smoothness or not edges or not unary.size:
         return unary < 0
     sliced = sorted(set(range(unary.ndim)) - {a for o, _ in edges for a, step in enumerate(o) if step})
-    if sliced:  # small graphs take less time than one graph of the same size
+    if sliced:  # many small graphs are faster than one large one
         inner = [axis for axis in range(unary.ndim) if axis not in sliced]
         spacing = None if spacing is None else [spacing[axis] for axis in inner]
         parts = np.moveaxis(unary, sliced, range(len(sliced)))
@@ -87,23 +89,23 @@ def graph_cut(
 def _edges(
     ndim: int, smoothness: float, spacing: Sequence[float] | None, connectivity: int, axes: Sequence[int] | None
 ) -> list[tuple[tuple[int, ...], float]]:
-    """Offset and weight of one half of the neighbours."""
-    spacing = np.ones(ndim) if spacing is None else np.asarray(spacing, float)
+    """Offset and weight of half of the neighbours (each edge once)."""
+    steps = np.ones(ndim) if spacing is None else np.asarray(spacing, float)
     if smoothness < 0:
-        raise ValueError(f"smoothness is {smoothness}; a cut needs a weight of at least 0")
-    if spacing.shape != (ndim,) or not (spacing > 0).all():
-        raise ValueError(f"spacing {spacing.tolist()} does not fit {ndim} axes; give one positive length for each")
+        raise ValueError(f"smoothness must be >= 0, got {smoothness}")
+    if steps.shape != (ndim,) or not (steps > 0).all():
+        raise ValueError(f"spacing {steps.tolist()} does not match {ndim} axes; give one positive length per axis")
     allowed = set(range(ndim)) if axes is None else {axis % ndim for axis in axes}
     edges = []
     for offset in product((0, 1, -1), repeat=ndim):
         along = np.flatnonzero(offset)
         if 0 < len(along) <= connectivity and offset[along[0]] > 0 and allowed.issuperset(along):
-            edges.append((offset, smoothness / float(np.linalg.norm(np.multiply(offset, spacing)))))
+            edges.append((offset, smoothness / float(np.linalg.norm(np.multiply(offset, steps)))))
     return edges
 
 
 def _pair(offset: Sequence[int]) -> Pair:
-    """Both ends of all edges of an offset, as two views of the grid."""
+    """Slices that select both ends of all edges of an offset."""
     first = tuple(slice(max(0, -step), -step if step > 0 else None) for step in offset)
     second = tuple(slice(max(0, step), step if step < 0 else None) for step in offset)
     return first, second
@@ -117,7 +119,7 @@ class _Residual:
     ) -> None:
         scale = RESOLUTION / max(weight for _, weight in edges)
         self.edges = [(offset, _pair(offset), round(weight * scale)) for offset, weight in edges]
-        # a voxel beyond this bound is decided alone, however far it is beyond
+        # beyond this bound a voxel is decided by its own cost, so larger costs can be clipped
         bound = 2 * sum(weight for _, _, weight in self.edges) + 1
         self.gain = np.clip(np.rint(unary * -scale), -bound, bound).astype(np.int32)
         self.free = np.ones(unary.shape, bool)
@@ -135,7 +137,7 @@ class _Residual:
         return self.inside
 
     def _decide(self, ones: np.ndarray, zeros: np.ndarray) -> int:
-        """Fix voxels and charge their edges to the neighbours that stay free; return how many were fixed."""
+        """Fix voxels and add their edges to the gain of their free neighbours; returns the number of fixed voxels."""
         ones, zeros = ones & self.free, zeros & self.free
         before = np.count_nonzero(self.free)
         self.inside |= ones
@@ -147,7 +149,7 @@ class _Residual:
         return int(before - np.count_nonzero(self.free))
 
     def _incident(self) -> np.ndarray:
-        """Weight of all edges of a voxel to free neighbours."""
+        """Total weight of the edges of each voxel to free neighbours."""
         total = np.zeros(self.gain.shape, np.int32)
         for _, (a, b), weight in self.edges:
             total[a] += np.int32(weight) * self.free[b]
@@ -155,7 +157,7 @@ class _Residual:
         return total
 
     def _uniform_boxes(self) -> tuple[np.ndarray, np.ndarray]:
-        """Voxels that a uniform box decides for 1 and for 0."""
+        """Voxels that uniform boxes decide for 1 and for 0."""
         ones, zeros = np.zeros_like(self.free), np.zeros_like(self.free)
         for size in BOXES:
             steps = np.maximum(np.rint(size * self.spacing.min() / self.spacing), 1)
@@ -170,12 +172,14 @@ class _Residual:
         return ones, zeros
 
     def _cut(self) -> np.ndarray:
-        """Labels of the free voxels: what the source reaches behind a maximum flow."""
+        """Labels of the free voxels: those reachable from the source in the residual graph of a maximum flow."""
         gain = self.gain[self.free]
         count = gain.size
         number = np.full(self.free.shape, -1, np.int32)
         number[self.free] = np.arange(count, dtype=np.int32)
-        tails, heads, weights = [], [], []
+        tails: list[np.ndarray] = []
+        heads: list[np.ndarray] = []
+        weights: list[np.ndarray] = []
         for _, (a, b), weight in self.edges:
             both = self.free[a] & self.free[b]
             x, y = number[a][both], number[b][both]
@@ -186,7 +190,7 @@ class _Residual:
             ends, capacity = np.full(nodes.size, end), np.abs(gain[nodes])
             tails += [ends, nodes] if end == count else [nodes, ends]
             heads += [nodes, ends] if end == count else [ends, nodes]
-            weights += [capacity, np.zeros_like(capacity)]  # the edge back, which the flow would have to add
+            weights += [capacity, np.zeros_like(capacity)]  # reverse edges, which the flow would otherwise have to add
         index = (np.concatenate(tails), np.concatenate(heads))
         graph = csr_array((np.concatenate(weights), index), shape=(count + 2, count + 2))
         residual = graph - maximum_flow(graph, count, count + 1).flow

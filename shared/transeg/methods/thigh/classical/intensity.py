@@ -1,7 +1,7 @@
-"""How likely an intensity is muscle, learnt from annotated scans.
+"""Probability of muscle given the intensity, learned from annotated scans.
 
-Gadermayr et al., Front. Radiol. 2021, section 2.2, train a probabilistic model on annotations without saying which.
-Here: intensities normalised by the means of the scan's own mixture, one histogram inside and one outside the muscle.
+Gadermayr et al., Front. Radiol. 2021, section 2.2, train a probabilistic model on annotations without specifying it.
+Here: intensities normalised by the means of the scan's own mixture, and one histogram each inside and outside muscle.
 """
 
 from __future__ import annotations
@@ -15,19 +15,19 @@ from pathlib import Path
 import numpy as np
 from scipy.ndimage import gaussian_filter, gaussian_filter1d
 
-RANGE, BINS = (-1.5, 3.0), 180  # of z, with muscle at 0 and fat at 1; what lies beyond counts in the last bins
-WIDTH = 2.0  # standard deviation of the smoothing, in bins
-PRESENCE = 1e-5  # share of all voxels spread over each histogram: an intensity never seen gets the prior
+RANGE, BINS = (-1.5, 3.0), 180  # of z, with muscle at 0 and fat at 1; values beyond are counted in the outermost bins
+WIDTH = 2.0  # standard deviation of the smoothing in bins
+PSEUDOCOUNT = 1e-5  # added to each histogram, so that unseen intensities get the prior
 
 
 @dataclass(frozen=True)
 class IntensityModel:
-    """P(muscle | z) on a grid of z, linear in between.
+    """P(muscle | z), linearly interpolated on a grid of z.
 
     Attributes:
         low, high: first and last z of the grid.
         muscle: probability of muscle at each z of the grid.
-        prior: share of muscle among the training voxels.
+        prior: fraction of muscle among the training voxels.
     """
 
     low: float
@@ -49,13 +49,13 @@ class IntensityModel:
         """Read what `save` wrote.
 
         Raises:
-            ValueError: the file is no model.
+            ValueError: the file is not a model.
         """
         try:
             content = json.loads(Path(path).read_text())
             return cls(**{**content, "muscle": tuple(content["muscle"])})
         except (ValueError, TypeError, KeyError) as error:
-            raise ValueError(f"{path}: no intensity model ({error}); write it again with `save`") from error
+            raise ValueError(f"{path}: not an intensity model ({error}); save it again") from error
 
 
 def smooth_slices(image: np.ndarray, sigma: float) -> np.ndarray:
@@ -66,7 +66,7 @@ def smooth_slices(image: np.ndarray, sigma: float) -> np.ndarray:
 def count_intensities(z: np.ndarray, muscle: np.ndarray) -> np.ndarray:
     """Histogram of a scan, (2, BINS): normalised intensities outside and inside the muscle mask.
 
-    Those of several scans may be added, or one be taken away: leaving one out costs nothing.
+    Histograms of several scans add up, which makes leaving one out cheap.
     """
     inside = np.asarray(muscle, bool)
     z = np.clip(z, *RANGE)
@@ -74,20 +74,20 @@ def count_intensities(z: np.ndarray, muscle: np.ndarray) -> np.ndarray:
 
 
 def learn_intensity(counts: Iterable[np.ndarray]) -> IntensityModel:
-    """Learn by Bayes' rule from the histograms of annotated scans, with their share of muscle as the prior.
+    """Learn by Bayes' rule from the histograms of annotated scans, with their fraction of muscle as the prior.
 
     Args:
-        counts: of each scan, from `count_intensities`.
+        counts: histogram of each scan, see `count_intensities`.
 
     Raises:
-        ValueError: no scan, or none with muscle and background.
+        ValueError: no scans, or no muscle or background in them.
     """
     total = np.sum(list(counts), axis=0)
     sizes = total.sum(axis=-1) if np.ndim(total) == 2 else np.zeros(2)
     if not sizes.all():
         raise ValueError("the intensity model needs annotated scans with muscle and background; check the masks")
     prior = float(sizes[1] / sizes.sum())
-    likelihood = gaussian_filter1d(total / sizes[:, None], WIDTH, axis=1, mode="nearest") + PRESENCE
+    likelihood = gaussian_filter1d(total / sizes[:, None], WIDTH, axis=1, mode="nearest") + PSEUDOCOUNT
     joint = likelihood * np.array([[1 - prior], [prior]])
     half = (RANGE[1] - RANGE[0]) / BINS / 2
     return IntensityModel(RANGE[0] + half, RANGE[1] - half, tuple((joint[1] / joint.sum(axis=0)).tolist()), prior)

@@ -1,4 +1,4 @@
-"""Gaussian mixture of three tissues, fitted to one scan without any label.
+"""Gaussian mixture of three tissues, fitted to a single scan without labels.
 
 Source: Gadermayr et al., Front. Radiol. 2021, section 2.2: three classes, with the initial means s_min (bone, vessels,
 air), s_min + (s_max - s_min) / 6 (muscle) and s_max (fat).
@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from scipy.special import softmax
@@ -18,12 +19,12 @@ from transeg.errors import MixtureError
 
 logger = logging.getLogger(__name__)
 
-FLOOR = 1e-5  # of the variance of a component, in units of the variance of all voxels
+FLOOR = 1e-5  # minimum variance of a component, relative to the variance of all voxels
 
 
 @dataclass(frozen=True)
 class TissueMixture:
-    """A fitted mixture; its components are in the order of their means: dark, muscle, fat."""
+    """A fitted mixture; its components are sorted by mean: dark, muscle, fat."""
 
     means: tuple[float, float, float]
     variances: tuple[float, float, float]
@@ -37,7 +38,7 @@ class TissueMixture:
         return softmax(score, axis=0).astype(np.float32)
 
     def segment(self, image: np.ndarray) -> np.ndarray:
-        """Mask of the voxels for which muscle is the likeliest component."""
+        """Mask of the voxels for which muscle is the most probable component."""
         return self.posterior(image).argmax(axis=0) == 1
 
     def normalise(self, image: np.ndarray) -> np.ndarray:
@@ -56,28 +57,28 @@ def fit_mixture(
 ) -> TissueMixture:
     """Fit the mixture by expectation maximisation.
 
-    k-means clusters, sorted by their means, give the first weights and variances, the paper's rule the first means.
+    The paper's rule initialises the means; k-means clusters, sorted by mean, initialise weights and variances.
 
     Args:
-        image: intensities of any shape: a volume, or one slice for a fit per slice.
-        within: voxels that take part, such as the legs without the air (default: all, as in the paper, where air
-            joins the dark component).
-        quantiles: s_min and s_max are these quantiles. (0, 1) is the paper's minimum and maximum, which one bright
-            voxel can spoil.
-        max_voxels: fit on a random sample of that many voxels; None takes all.
-        seed: of the sample and of k-means.
-        name: what messages call the image.
+        image: intensities of any shape, e.g. a volume or a single slice.
+        within: voxels to fit, e.g. the legs without air (default: all, as in the paper, where air belongs to the dark
+            component).
+        quantiles: quantiles that define s_min and s_max. (0, 1) gives the paper's minimum and maximum, which are
+            sensitive to single bright voxels.
+        max_voxels: size of the random sample to fit; None fits all voxels.
+        seed: random seed of the sample and of k-means.
+        name: name of the image in messages.
 
     Raises:
-        MixtureError: fewer than three different intensities, or NaN or infinite ones.
+        MixtureError: fewer than three distinct intensities, or NaN or infinite ones.
     """
     values = np.asarray(image if within is None else image[np.asarray(within, bool)], np.float64).ravel()
     if not np.isfinite(values).all():
-        raise MixtureError(f"{name}: NaN or infinite voxels; replace them (0 in the background)")
+        raise MixtureError(f"{name}: NaN or infinite voxels; replace them (e.g. by 0)")
     if max_voxels is not None and values.size > max_voxels:
         values = np.random.default_rng(seed).choice(values, max_voxels, replace=False)
     if len(np.unique(values)) < 3:
-        raise MixtureError(f"{name}: fewer than three different intensities, so no three tissues; check the image")
+        raise MixtureError(f"{name}: fewer than three distinct intensities, cannot fit three tissues; check the image")
     low, high = np.quantile(values, quantiles)
     start = np.array([low, low + (high - low) / 6, high])
     fitted = _fit(values, start, seed)
@@ -85,16 +86,21 @@ def fit_mixture(
     if order[1] != 1:
         found = ", ".join(f"{mean:.4g}" for mean in fitted.means_[:, 0])
         logger.warning(
-            "%s: the component that began as muscle is not the middle one (means of dark, muscle, fat: %s); the middle "
-            "one is taken; look at the mask", name, found,
-        )  # fmt: skip
-    return TissueMixture(
-        *(tuple(np.ravel(part)[order].tolist()) for part in (fitted.means_, fitted.covariances_, fitted.weights_))
-    )
+            "%s: the component initialised as muscle is not the middle one (means of dark, muscle, fat: %s); using the "
+            "middle one. Review the mask",
+            name,
+            found,
+        )
+    return TissueMixture(*(_triple(part, order) for part in (fitted.means_, fitted.covariances_, fitted.weights_)))
+
+
+def _triple(values: np.ndarray, order: np.ndarray) -> tuple[float, float, float]:
+    dark, muscle, fat = np.ravel(values)[order].tolist()
+    return dark, muscle, fat
 
 
 def _fit(values: np.ndarray, start: np.ndarray, seed: int) -> GaussianMixture:
-    """EM from the given means; scikit-learn alone would hand a component the variance of any cluster."""
+    """EM from the given means; scikit-learn alone would not match the variances of the clusters to the means."""
     scale = values.std()
     values, start = values[:, None] / scale, start[:, None] / scale
     clusters = KMeans(3, n_init=1, random_state=seed).fit(values)
@@ -119,19 +125,19 @@ def segment_mixture(
     within: np.ndarray | None = None,
     per_slice: bool = False,
     name: str = "image",
-    **options: object,
+    **options: Any,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Fit and segment: mask and muscle probability, both (X, Y) or (X, Y, Z).
 
     Args:
         image: intensities.
-        within: where muscle may be; with it the air takes no part in the fit.
-        per_slice: fit each slice along the last axis; one that holds no three tissues stays empty.
-        name: what messages call the image.
-        **options: of `fit_mixture`.
+        within: voxels to fit and to segment.
+        per_slice: fit each slice along the last axis; slices without three tissues stay empty.
+        name: name of the image in messages.
+        **options: options of `fit_mixture`.
 
     Raises:
-        MixtureError: as `fit_mixture`, of the volume or of every slice.
+        MixtureError: see `fit_mixture`; per slice, only if every slice fails.
     """
     if not per_slice:
         posterior = fit_mixture(image, within, name=name, **options).posterior(image)
@@ -149,5 +155,5 @@ def segment_mixture(
     if len(failed) == image.shape[-1]:
         raise MixtureError(failed[0])
     if failed:
-        logger.warning("%d slices stay empty: %s", len(failed), "; ".join(failed[:3]))
+        logger.warning("%d slices left empty: %s", len(failed), "; ".join(failed[:3]))
     return mask, probability

@@ -1,7 +1,7 @@
-"""Choice of the parameters of the graph cuts: grid search with one subject left out at a time.
+"""Parameter selection for the graph cuts: leave-one-subject-out grid search.
 
-Gadermayr et al., Front. Radiol. 2021, section 2.3, with the paper's values. They search for each kind of image
-(originals, each translation) on its own: call `grid_search` once for each.
+Gadermayr et al., Front. Radiol. 2021, section 2.3, with the paper's values. They search separately for each kind of
+image (originals, each translation): call `grid_search` once for each.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import product
+from typing import Any
 
 import numpy as np
 
@@ -27,11 +28,11 @@ class Case:
     """An annotated scan.
 
     Attributes:
-        subject: several scans of one subject are left out together.
+        subject: name of the subject; all its scans are left out together.
         z: intensities with muscle at 0 and fat at 1, (X, Y, Z), see `TissueMixture.normalise`.
         muscle: annotated mask.
         spacing: voxel size in mm.
-        shape: p_sp, learnt without this subject; None for a graph cut without a shape prior.
+        shape: p_sp, learned without this subject; None for a graph cut without a shape prior.
     """
 
     subject: str
@@ -43,12 +44,12 @@ class Case:
 
 @dataclass(frozen=True)
 class SearchResult:
-    """Scores of all parameters.
+    """Scores of all parameter sets.
 
     Attributes:
-        grid: parameters tried.
-        subjects: scored subjects.
-        scores: (parameters, subjects), mean over the scans of a subject, its own annotation left out of the model.
+        grid: parameter sets tried.
+        subjects: subjects scored.
+        scores: (parameter sets, subjects), mean over the scans of a subject, with a model learned without it.
     """
 
     grid: tuple[CutParameters, ...]
@@ -57,19 +58,19 @@ class SearchResult:
 
     @property
     def best(self) -> CutParameters:
-        """Highest mean score over the subjects; the first of equals."""
+        """Parameter set with the highest mean score over the subjects; the first of ties."""
         return self.grid[int(self.scores.mean(axis=1).argmax())]
 
     def held_out(self) -> dict[str, tuple[CutParameters, float]]:
-        """For each subject the parameters that are best on the others, and the subject's score with them.
+        """For each subject, the best parameters on the other subjects and its score with them.
 
-        The figure to report: the best of many scores flatters, chosen with the subject itself.
+        These are the scores to report: the maximum over the grid is optimistic, as it is selected on the same subjects.
 
         Raises:
-            ValueError: a single subject.
+            ValueError: only one subject.
         """
         if len(self.subjects) < 2:
-            raise ValueError("parameters are chosen on the other subjects, and there is only one")
+            raise ValueError("selecting parameters on the other subjects requires at least two")
         chosen = {}
         for k, subject in enumerate(self.subjects):
             row = int(np.delete(self.scores, k, axis=1).mean(axis=1).argmax())
@@ -77,7 +78,7 @@ class SearchResult:
         return chosen
 
     def table(self) -> list[dict[str, float]]:
-        """One row for each parameter set, best first: the paper's four parameters, mean, median and range."""
+        """One row per parameter set, best first: the paper's four parameters, mean, median and range of the scores."""
         rows = []
         for parameters, scores in zip(self.grid, self.scores, strict=True):
             row = {name: getattr(parameters, name) for name in ("smoothness", "sigma", "shape_weight", "neutral")}
@@ -86,8 +87,8 @@ class SearchResult:
         return sorted(rows, key=lambda row: -row["mean"])
 
 
-def paper_grid(shape_prior: bool, **options: object) -> tuple[CutParameters, ...]:
-    """The paper's values: 12 parameter sets for the graph cut, 240 with the shape prior; options for all of them."""
+def paper_grid(shape_prior: bool, **options: Any) -> tuple[CutParameters, ...]:
+    """The paper's grid: 12 parameter sets for the graph cut, 240 with the shape prior; options apply to all of them."""
     base = CutParameters(**options)
     weights = SHAPE_WEIGHT if shape_prior else (0.0,)
     neutral = NEUTRAL if shape_prior or base.neutral_of == "fat" else (base.neutral,)
@@ -98,13 +99,13 @@ def paper_grid(shape_prior: bool, **options: object) -> tuple[CutParameters, ...
 
 
 def leave_one_out(cases: Sequence[Case], parameters: CutParameters) -> Iterator[tuple[Case, IntensityModel]]:
-    """Give each case with the intensity model of all other subjects.
+    """Yield each case with the intensity model of all other subjects.
 
     Raises:
         ValueError: fewer than two subjects.
     """
     if len({case.subject for case in cases}) < 2:
-        raise ValueError("leaving one subject out needs the scans of at least two")
+        raise ValueError("leaving one subject out requires at least two subjects")
     counts = [count_intensities(filtered(case.z, parameters), case.muscle) for case in cases]
     for case in cases:
         others = [count for other, count in zip(cases, counts, strict=True) if other.subject != case.subject]
@@ -117,22 +118,22 @@ def grid_search(
     score: Callable[[np.ndarray, np.ndarray], float],
     scored: Collection[str] | None = None,
 ) -> SearchResult:
-    """Segment every case with every parameter set; the intensity model never saw the subject.
+    """Segment every case with every parameter set, with an intensity model learned without its subject.
 
-    Shape maps come with the cases and the filtered intensities are shared, so a set costs one cut a scan.
+    Shape maps are given and filtered intensities are shared, so a parameter set costs one graph cut per scan.
 
     Args:
         cases: annotated scans of at least two subjects.
         grid: parameter sets, such as `paper_grid`.
-        score: of a mask and the annotation, higher is better (`transeg.metrics.overlap.dice`).
-        scored: subjects that are scored, such as the severe ones; the others only teach. Default: all.
+        score: score of a mask and the annotation, higher is better (`transeg.metrics.overlap.dice`).
+        scored: subjects to score, e.g. the severe ones; the others are only learned from. Default: all.
 
     Raises:
-        ValueError: an empty grid, fewer than two subjects, or none to score.
+        ValueError: an empty grid, fewer than two subjects, or no subject to score.
     """
     subjects = tuple(dict.fromkeys(case.subject for case in cases if scored is None or case.subject in scored))
     if not grid or not subjects:
-        raise ValueError("a search needs at least one parameter set and one subject to score")
+        raise ValueError("a search requires at least one parameter set and one subject to score")
     results: dict[tuple[int, str], list[float]] = {}
     for filtering in dict.fromkeys((parameters.sigma, parameters.smooth) for parameters in grid):
         rows = [k for k, parameters in enumerate(grid) if (parameters.sigma, parameters.smooth) == filtering]

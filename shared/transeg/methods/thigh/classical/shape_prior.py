@@ -1,7 +1,7 @@
-"""Shape maps: where muscle is in the other subjects' legs, once these are registered to a leg.
+"""Shape maps: probability of muscle from the other subjects' legs after registration.
 
 Gadermayr et al., Front. Radiol. 2021, section 2.2: "estimating a probability map for each pixel after an initial
-registration". Here: of silhouettes or intensities, affine and optionally a B-spline, one leg at a time.
+registration". Here: registration of silhouettes or intensities, affine and optionally by a B-spline, one leg at a time.
 """
 
 from __future__ import annotations
@@ -9,30 +9,30 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import SimpleITK as sitk  # noqa: N813
 
-MARGIN = 16.0  # mm of background around a leg: the metric sees only what maps into the image
-LEVELS = (8.0, 4.0)  # mm per pixel of the registered images, coarse to fine
+MARGIN = 16.0  # mm of background around a leg, as the metric is evaluated inside the image only
+LEVELS = (8.0, 4.0)  # pixel size of the registered images in mm, coarse to fine
 ITERATIONS = 60
-SPLINE_ITERATIONS = 10  # each takes many evaluations; more of them bend silhouettes to their noise
+SPLINE_ITERATIONS = 10  # each takes many evaluations; more of them fit the noise of silhouettes
 SLICES_STAY_SLICES = (1, 1, 1, 1, 1, 1, 0, 0, 0, 1, 1, 1)  # optimiser weights of a 3D affine transform: z' = z + t
 
 
 @dataclass(frozen=True)
 class Leg:
-    """A leg cut out of a scan; right ones are mirrored, so that all are of one side.
+    """A leg cropped from a scan; right legs are mirrored, so that all are of the same side.
 
     Attributes:
-        subject: whose leg; that subject's maps leave it out.
+        subject: name of the subject; excluded from the shape maps of the same subject.
         body: silhouette, bool (X, Y, Z).
         spacing: voxel size in mm.
-        box: where in the scan.
-        mirrored: along X.
+        box: position in the scan.
+        mirrored: whether it is mirrored along X.
         muscle: annotated mask, bool (X, Y, Z), or None.
-        image: intensities, (X, Y, Z), for a registration by them, or None.
+        image: intensities (X, Y, Z), for registration by intensity, or None.
     """
 
     subject: str
@@ -44,7 +44,7 @@ class Leg:
     image: np.ndarray | None = None
 
 
-def cut_legs(
+def crop_legs(
     subject: str,
     body: np.ndarray,
     regions: Mapping[str, np.ndarray],
@@ -52,18 +52,18 @@ def cut_legs(
     muscle: np.ndarray | None = None,
     image: np.ndarray | None = None,
 ) -> list[Leg]:
-    """Cut a scan (X, Y, Z) into its legs; the one named "right" is mirrored.
+    """Crop the legs of a scan (X, Y, Z); the one named "right" is mirrored.
 
     Args:
-        subject: whose scan.
+        subject: name of the subject.
         body: silhouette.
-        regions: where each leg lies, by its name (`transeg.methods.thigh.legs.split_legs`).
+        regions: region of each leg, by name (`transeg.methods.thigh.legs.split_legs`).
         spacing: voxel size in mm.
         muscle: annotated mask.
         image: intensities.
 
     Raises:
-        ValueError: a region without body.
+        ValueError: no body in a region.
     """
     legs = []
     for name, region in regions.items():
@@ -82,57 +82,58 @@ def register(
 ) -> sitk.Transform:
     """Find the transform from points of `fixed` to points of `moving`.
 
-    All voxels take part and one thread adds them up, so the result is the same each time. Slices are mapped to
-    slices; a scan of one slice is registered in 2D.
+    The metric uses all voxels and a single thread, so the result is deterministic. Slices are mapped to slices; a scan
+    of one slice is registered in 2D.
 
     Args:
-        fixed: leg that stays.
-        moving: leg that is to match it.
-        by: least squares of the silhouettes, which no grade of disease changes, or mutual information of intensities.
-        bspline: refine by a cubic B-spline with 4 x 4 meshes in the plane; ten times as slow.
+        fixed: fixed leg.
+        moving: leg to align.
+        by: mean squares of the silhouettes, which do not change with the grade of disease, or mutual information of
+            the intensities.
+        bspline: refine by a cubic B-spline with 4 x 4 meshes in-plane; ten times slower.
 
     Raises:
-        ValueError: registration by intensity of a leg without an image, or of one slice with several.
+        ValueError: registration by intensity without images, or of a single slice to several.
     """
     flat = {leg.body.shape[2] == 1 for leg in (fixed, moving)}
     if len(flat) == 2:
-        raise ValueError(f"{fixed.subject} and {moving.subject}: one slice cannot be registered to several")
+        raise ValueError(f"{fixed.subject} and {moving.subject}: cannot register a single slice to several")
     if by == "intensity" and (fixed.image is None or moving.image is None):
-        raise ValueError(f"{fixed.subject}, {moving.subject}: registration by intensity needs the legs' images")
-    transform = None
-    for size in LEVELS:
-        still, moved = _registration_image(fixed, by, size), _registration_image(moving, by, size)
-        if transform is None:
-            start = sitk.AffineTransform(still.GetDimension())
-            moments = sitk.CenteredTransformInitializerFilter.MOMENTS
-            transform = sitk.CenteredTransformInitializer(still, moved, start, moments)
+        raise ValueError(
+            f"{fixed.subject}, {moving.subject}: registration by intensity requires the images of the legs"
+        )
+    pyramid = [(_registration_image(fixed, by, size), _registration_image(moving, by, size)) for size in LEVELS]
+    start = sitk.AffineTransform(pyramid[0][0].GetDimension())
+    moments = sitk.CenteredTransformInitializerFilter.MOMENTS
+    transform = sitk.CenteredTransformInitializer(*pyramid[0], start, moments)
+    for still, moved in pyramid:
         transform = _affine(still, moved, transform, by)
-    return _refined(still, moved, transform, by) if bspline else transform
+    return _refined(*pyramid[-1], transform, by) if bspline else transform
 
 
 def shape_map(
     leg: Leg, atlas: Sequence[Leg], by: Literal["silhouette", "intensity"] = "silhouette", bspline: bool = False
 ) -> np.ndarray:
-    """p_sp of a leg: mean of the muscle masks of all other subjects' legs, warped to it; float32, shape of the leg.
+    """p_sp of a leg: mean of the warped muscle masks of all other subjects' legs; float32, shape of the leg.
 
     Raises:
         ValueError: no annotated leg of another subject.
     """
-    others = [other for other in atlas if other.subject != leg.subject and other.muscle is not None]
+    others = [(other, other.muscle) for other in atlas if other.subject != leg.subject and other.muscle is not None]
     if not others:
-        raise ValueError(f"{leg.subject}: a shape map needs an annotated leg of another subject")
+        raise ValueError(f"{leg.subject}: a shape map requires an annotated leg of another subject")
     total = np.zeros(leg.body.shape, np.float32)
-    for other in others:
-        moved = _image(other.muscle, other.spacing)
+    for other, muscle in others:
+        moved = _image(muscle, other.spacing)
         warp = register(leg, other, by, bspline)
-        # beyond the last slice a leg goes on as it is
+        # extrapolate beyond the first and last slice
         warped = sitk.Resample(moved, _image(leg.body, leg.spacing), warp, sitk.sitkLinear, 0.0, sitk.sitkFloat32, True)
         total += sitk.GetArrayFromImage(warped).T.reshape(total.shape)
     return total / len(others)
 
 
-def scan_shape_map(shape: Sequence[int], legs: Sequence[Leg], atlas: Sequence[Leg], **options: object) -> np.ndarray:
-    """p_sp of a whole scan of this shape, 0 outside its legs; options of `shape_map`."""
+def scan_shape_map(shape: Sequence[int], legs: Sequence[Leg], atlas: Sequence[Leg], **options: Any) -> np.ndarray:
+    """p_sp of a scan of this shape, 0 outside its legs; options as for `shape_map`."""
     total = np.zeros(tuple(shape), np.float32)
     for leg in legs:
         part = _mirrored(shape_map(leg, atlas, **options), leg.mirrored)
@@ -141,8 +142,8 @@ def scan_shape_map(shape: Sequence[int], legs: Sequence[Leg], atlas: Sequence[Le
 
 
 def save_atlas(path: str | os.PathLike, legs: Sequence[Leg]) -> None:
-    """Write annotated legs as a compressed .npz, without anything that runs when read; images are left out."""
-    content = {}
+    """Write annotated legs as a compressed .npz that loads without pickle; images are omitted."""
+    content: dict[str, Any] = {}
     for k, leg in enumerate(legs):
         content |= {f"{k}_subject": leg.subject, f"{k}_body": leg.body, f"{k}_muscle": leg.muscle != 0}
         content[f"{k}_spacing"] = np.array(leg.spacing)
@@ -161,7 +162,7 @@ def load_atlas(path: str | os.PathLike) -> list[Leg]:
 
 
 def _box(mask: np.ndarray, spacing: Sequence[float]) -> tuple[slice, ...]:
-    """Bounding box in the plane with a margin; all slices."""
+    """In-plane bounding box with a margin; all slices."""
     box = []
     for axis in (0, 1):
         along = np.flatnonzero(mask.any(axis=tuple({0, 1, 2} - {axis})))
@@ -175,7 +176,7 @@ def _mirrored(part: np.ndarray, mirrored: bool) -> np.ndarray:
 
 
 def _image(array: np.ndarray, spacing: Sequence[float]) -> sitk.Image:
-    """Float image; 2D when there is one slice."""
+    """Float image; 2D if there is only one slice."""
     flat = array.shape[2] == 1
     image = sitk.GetImageFromArray(np.ascontiguousarray((array[..., 0] if flat else array).T, dtype=np.float32))
     image.SetSpacing(tuple(spacing)[: image.GetDimension()])
@@ -183,8 +184,9 @@ def _image(array: np.ndarray, spacing: Sequence[float]) -> sitk.Image:
 
 
 def _registration_image(leg: Leg, by: str, size: float) -> sitk.Image:
-    """What is registered, smoothed and thinned out in the plane to pixels of `size` mm; with a margin."""
+    """Silhouette or intensities with a margin, smoothed and downsampled in-plane to pixels of `size` mm."""
     source = leg.body if by == "silhouette" else leg.image
+    assert source is not None  # `register` has checked it
     factors = [max(1, round(size / step)) for step in leg.spacing[:2]]
     pads = [int(np.ceil(MARGIN / step)) for step in leg.spacing[:2]]
     fill = float(np.min(source))

@@ -1,7 +1,7 @@
-"""Graph cut (GC) and shape-prior graph cut (SPGC): the costs that the intensity model and the shape map give.
+"""Graph cut (GC) and shape-prior graph cut (SPGC): costs from the intensity model and the shape map.
 
-Gadermayr et al., Front. Radiol. 2021, section 2.2, name the parts and the parameters, not the formula. All parameters
-lie on the scale of probabilities, hence linear costs:
+Gadermayr et al., Front. Radiol. 2021, section 2.2, give the components and parameters but not the formula. All
+parameters are on the scale of probabilities, hence linear costs:
 
     u(x) = (1/2 - p_d(x)) + shape_weight * (p_n - p_sp(x))
 """
@@ -18,24 +18,24 @@ from scipy.special import logit
 from transeg.methods.thigh.classical.graph_cut import graph_cut
 from transeg.methods.thigh.classical.intensity import IntensityModel, smooth_slices
 
-CERTAIN = 1e-3  # log-likelihoods: no probability closer to 0 or 1
+CERTAIN = 1e-3  # log costs: probabilities are clipped to [CERTAIN, 1 - CERTAIN]
 
 
 @dataclass(frozen=True)
 class CutParameters:
-    """Parameters of the cut under the paper's names for them.
+    """Parameters of the graph cut, with the paper's names.
 
     Attributes:
-        smoothness: lambda_s, "curvature weight": weight of the boundary, by the inverse distance in mm.
-        sigma: low-pass filter, in pixels.
-        shape_weight: lambda_sp; 0 is the graph cut without a shape prior.
+        smoothness: lambda_s, "curvature weight": weight of the boundary, divided by the distance in mm.
+        sigma: standard deviation of the low-pass filter in pixels.
+        shape_weight: lambda_sp; 0 disables the shape prior.
         neutral: p_n, "neutral probability": see `neutral_of`.
-        neutral_of: "shape": a shape map above p_n favours muscle, below it background. "fat": p_n is what a voxel
-            as bright as fat gets for p_d, for it may be infiltrated muscle as well; the shape map is neutral at 1/2.
-        smooth: what is filtered: the "intensity" before p_d, or the "shape" map.
-        scale: "linear" costs, or "log" for the log-likelihood ratio, logit(p), in place of each p.
-        slicewise: no edges between slices, which are thick in the paper's scans: much less time, almost the same mask.
-        connectivity: as in `graph_cut`.
+        neutral_of: "shape": a shape map above p_n favours muscle, below it background. "fat": p_n replaces p_d for
+            voxels as bright as fat, which may be infiltrated muscle; the shape map is neutral at 1/2.
+        smooth: input of the low-pass filter: the "intensity" before p_d, or the "shape" map.
+        scale: "linear" costs, or "log", which replaces each p by logit(p).
+        slicewise: no edges between slices, which are thick in the paper's scans: much faster, almost the same mask.
+        connectivity: see `graph_cut`.
     """
 
     smoothness: float = 0.1
@@ -54,11 +54,11 @@ class CutParameters:
             if getattr(self, name) not in values:
                 raise ValueError(f"{name} must be one of {values}, got {getattr(self, name)!r}")
         if min(self.smoothness, self.sigma, self.shape_weight) < 0 or not 0 < self.neutral < 1:
-            raise ValueError(f"weights and sigma must be at least 0 and neutral lie in (0, 1): {self}")
+            raise ValueError(f"weights and sigma must be >= 0 and neutral in (0, 1): {self}")
 
 
 def filtered(z: np.ndarray, parameters: CutParameters) -> np.ndarray:
-    """Normalised intensities as the intensity model is to see them, in training and in use."""
+    """Normalised intensities as input to the intensity model, for learning and for segmentation."""
     return smooth_slices(z, parameters.sigma) if parameters.smooth == "intensity" else z
 
 
@@ -69,12 +69,12 @@ def unary_cost(
 
     Args:
         z: intensities with muscle at 0 and fat at 1 (`TissueMixture.normalise`), `filtered`.
-        model: gives p_d.
-        parameters: see there.
-        shape: p_sp, in the shape of z; needed with a shape weight above 0.
+        model: intensity model, gives p_d.
+        parameters: parameters of the graph cut.
+        shape: p_sp, same shape as z; required for a shape weight above 0.
 
     Raises:
-        ValueError: no shape map, or one of another shape.
+        ValueError: a missing shape map, or one of another shape.
     """
     value = (lambda p: logit(np.clip(p, CERTAIN, 1 - CERTAIN))) if parameters.scale == "log" else np.asarray
     of_fat = parameters.neutral_of == "fat"
@@ -85,7 +85,9 @@ def unary_cost(
     if not parameters.shape_weight:
         return cost
     if shape is None or shape.shape != z.shape:
-        raise ValueError(f"a shape weight needs a shape map of {z.shape}, got {None if shape is None else shape.shape}")
+        raise ValueError(
+            f"a shape weight requires a shape map of {z.shape}, got {None if shape is None else shape.shape}"
+        )
     if parameters.smooth == "shape":
         shape = smooth_slices(shape, parameters.sigma)
     return cost + parameters.shape_weight * (value(0.5 if of_fat else parameters.neutral) - value(shape))
@@ -98,9 +100,9 @@ def segment_cut(
     shape: np.ndarray | None = None,
     spacing: Sequence[float] | None = None,
 ) -> np.ndarray:
-    """Muscle mask (X, Y) or (X, Y, Z) of the lowest energy.
+    """Muscle mask (X, Y) or (X, Y, Z) of minimum energy.
 
-    Arguments as for `unary_cost`, z unfiltered; spacing in mm.
+    Arguments as for `unary_cost`, with unfiltered z; spacing in mm.
     """
     unary = unary_cost(filtered(z, parameters), model, parameters, shape)
     axes = (0, 1) if parameters.slicewise else None

@@ -1,7 +1,7 @@
-"""Graph cuts for a bundle: learnt from annotated scans, kept in a folder, used in place of the mixture.
+"""Graph cuts learned from annotated scans, stored in a folder and used instead of the Gaussian mixture.
 
-Gadermayr et al. 2021, sections 2.2 and 2.3: the intensity model, the shape prior and the parameters come from annotated
-scans; for translated images all of it is learnt from the translations of these scans.
+Gadermayr et al. 2021, sections 2.2 and 2.3: the intensity model, the shape prior and the parameters are learned from
+annotated scans; for translated images, from the translations of these scans.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from monai.config import KeysCollection, PathLike
 from monai.networks.utils import eval_mode
@@ -22,7 +23,7 @@ from transeg.engines.weights import load_weights
 from transeg.methods.thigh.classical.intensity import IntensityModel, count_intensities, learn_intensity
 from transeg.methods.thigh.classical.mixture import fit_mixture
 from transeg.methods.thigh.classical.search import Case, grid_search, paper_grid
-from transeg.methods.thigh.classical.shape_prior import load_atlas, save_atlas, scan_shape_map
+from transeg.methods.thigh.classical.shape_prior import Leg, load_atlas, save_atlas, scan_shape_map
 from transeg.methods.thigh.classical.spgc import CutParameters, filtered
 from transeg.methods.thigh.transforms import SegmentGraphCutd, scan_legs
 from transeg.metrics.overlap import dice
@@ -31,18 +32,18 @@ logger = logging.getLogger(__name__)
 INTENSITY, PARAMETERS, ATLAS, SEARCH = "intensity.json", "parameters.json", "atlas.npz", "search.csv"
 
 
-class CutLearner:
+class GraphCutLearner:
     """Learns the graph cut (GC) or the shape-prior graph cut (SPGC) of translated scans.
 
     Args:
-        data: annotated scans, {"image": file, "label": file, "case": name}; three or more make sense.
-        preprocessing: from such an item to "image" and "label" (1, X, Y, Z) in RAS.
-        network: translates; None learns from the scans as they are.
-        weights: its file.
+        data: annotated scans, {"image": file, "label": file, "case": name}; at least two, better three or more.
+        preprocessing: maps such an item to "image" and "label" (1, X, Y, Z) in RAS.
+        network: translator; None learns from the original scans.
+        weights: weights file of the translator.
         inferer: called as `inferer(batch, network)`.
-        folder: for the intensity model, the parameters, the atlas and the table of the search.
-        shape_prior: SPGC instead of GC.
-        grid: parameter sets to try; default the paper's.
+        folder: output folder for the intensity model, the parameters, the atlas and the table of the search.
+        shape_prior: learn SPGC instead of GC.
+        grid: parameter sets to try; default: those of the paper.
     """
 
     def __init__(
@@ -51,7 +52,7 @@ class CutLearner:
         preprocessing: Callable[[dict[str, Any]], Mapping[str, Any]],
         network: torch.nn.Module | None,
         weights: PathLike,
-        inferer: Callable,
+        inferer: Callable[[torch.Tensor, torch.nn.Module], torch.Tensor],
         folder: PathLike,
         shape_prior: bool = True,
         grid: Sequence[Mapping[str, Any]] | None = None,
@@ -61,7 +62,10 @@ class CutLearner:
         self.grid = paper_grid(shape_prior) if grid is None else [CutParameters(**entry) for entry in grid]
 
     def run(self) -> CutParameters:
-        """Search with one subject left out at a time, learn from all, write; returns the parameters.
+        """Select the parameters by leave-one-subject-out search, learn from all scans and write the result.
+
+        Returns:
+            The selected parameters.
 
         Raises:
             ValueError: fewer than two annotated scans.
@@ -69,8 +73,8 @@ class CutLearner:
         items = [item for item in self.data if "label" in item]
         if len(items) < 2:
             raise ValueError(
-                f"{len(items)} of {len(self.data)} scans have a mask, but a graph cut is learnt from two or more; "
-                "choose another list (split) or annotate more"
+                f"{len(items)} of {len(self.data)} scans have a mask, but learning a graph cut needs at least two; "
+                "choose another list (split) or annotate more scans"
             )
         if self.network is not None:
             load_weights(self.network, self.weights)
@@ -88,15 +92,15 @@ class CutLearner:
             writer = csv.DictWriter(file, list(table[0]))
             writer.writeheader()
             writer.writerows(table)
-        logger.info("%d scans, mean Dice %.3f with one left out, %s", len(cases), table[0]["mean"], best)
+        logger.info("%d scans, leave-one-out mean Dice %.3f, %s", len(cases), table[0]["mean"], best)
         return best
 
-    def _cases(self, items: Sequence[Mapping[str, Any]]) -> tuple[list[Case], list]:
-        """Normalised intensities, masks and shape maps; and the legs that these maps come from."""
+    def _cases(self, items: Sequence[Mapping[str, Any]]) -> tuple[list[Case], list[Leg]]:
+        """Normalised intensities, masks and shape maps of the scans, and the legs that the shape maps come from."""
         volumes = [self.preprocessing(dict(item)) for item in items]
         names, spacings = [str(item["case"]) for item in items], [tuple(v["image"].pixdim.tolist()) for v in volumes]
         masks = [volume["label"][0].cpu().numpy() > 0 for volume in volumes]
-        legs: list[list] = []
+        legs: list[list[Leg]] = []
         for name, volume, mask, spacing in zip(names, volumes, masks, spacings, strict=True):
             legs.append(scan_legs(name, volume["image"][0].cpu().numpy(), spacing, mask))
         atlas = [leg for own in legs for leg in own]
@@ -107,7 +111,7 @@ class CutLearner:
             cases.append(Case(name, fit_mixture(image, name=name).normalise(image), mask, spacing, shape))
         return cases, atlas
 
-    def _translated(self, image: torch.Tensor) -> Any:
+    def _translated(self, image: torch.Tensor) -> np.ndarray:
         if self.network is not None:
             with eval_mode(self.network):
                 device = next(self.network.parameters()).device
@@ -115,16 +119,16 @@ class CutLearner:
         return image[0].cpu().numpy()
 
 
-def learnt_cut(folder: PathLike, keys: KeysCollection, output_keys: KeysCollection) -> SegmentGraphCutd:
-    """Make the segmenter that `CutLearner` left in a folder.
+def load_graph_cut(folder: PathLike, keys: KeysCollection, output_keys: KeysCollection) -> SegmentGraphCutd:
+    """Make the segmenter from the files of `GraphCutLearner`.
 
     Args:
-        folder: with its files.
-        keys: images (1, X, Y, Z) in RAS, the scan before its translation, which is given the scan's shape map.
-        output_keys: of the masks.
+        folder: folder of the files.
+        keys: images (1, X, Y, Z) in RAS; list the scan before its translation, which reuses its shape map.
+        output_keys: keys of the masks.
 
     Raises:
-        FileNotFoundError: nothing was learnt there.
+        FileNotFoundError: a file is missing.
     """
     folder = Path(folder)
     missing = [name for name in (INTENSITY, PARAMETERS) if not (folder / name).is_file()]

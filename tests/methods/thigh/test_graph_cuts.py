@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 from monai.inferers import SliceInferer
-from transeg.methods.thigh.cuts import CutLearner, learnt_cut
+from transeg.methods.thigh.graph_cuts import GraphCutLearner, load_graph_cut
 from transeg.methods.thigh.preprocessing import thigh_preprocessing
 from transeg.metrics.overlap import dice
 
@@ -35,13 +35,13 @@ class Darker(torch.nn.Module):
 
 
 @pytest.mark.parametrize("shape_prior", [False, True])
-def test_what_is_learnt_segments(items, shape_prior, tmp_path):
+def test_what_is_learned_segments(items, shape_prior, tmp_path):
     preprocessing = thigh_preprocessing(("image",), ("label",), 4.0, SIZE)
     torch.save({"scale": torch.tensor(0.9)}, tmp_path / "model.pt")
     weight = {"shape_weight": 0.5 * shape_prior}
     grid = [{"smoothness": 0.05, "sigma": 1.0, **weight}, {"smoothness": 0.5, "sigma": 2.0, **weight}]
     inferer, network = SliceInferer(spatial_dim=2, roi_size=SIZE, sw_batch_size=8), Darker()
-    learner = CutLearner(
+    learner = GraphCutLearner(
         items, preprocessing, network, tmp_path / "model.pt", inferer, tmp_path / "cut", shape_prior, grid
     )
     best = learner.run()
@@ -52,7 +52,7 @@ def test_what_is_learnt_segments(items, shape_prior, tmp_path):
 
     item = preprocessing(items[0])
     item["translation"] = network(item["image"]).detach()
-    segment = learnt_cut(tmp_path / "cut", ["image", "translation"], ["source_mask", "pred"])
+    segment = load_graph_cut(tmp_path / "cut", ["image", "translation"], ["source_mask", "pred"])
     found = segment({**item, "case": items[0]["case"]})
     muscle = item["label"][0].numpy() > 0
     assert ("shape" in found) == shape_prior
@@ -63,6 +63,6 @@ def test_what_is_learnt_segments(items, shape_prior, tmp_path):
 def test_without_masks_or_without_learning_it_says_so(items, tmp_path):
     unlabelled = [{key: item[key] for key in ("image", "case")} for item in items]
     with pytest.raises(ValueError, match="0 of 3 scans have a mask"):
-        CutLearner(unlabelled, None, None, "none", None, tmp_path).run()
+        GraphCutLearner(unlabelled, None, None, "none", None, tmp_path).run()
     with pytest.raises(FileNotFoundError, match="learn the graph cut first"):
-        learnt_cut(tmp_path, "image", "pred")
+        load_graph_cut(tmp_path, "image", "pred")

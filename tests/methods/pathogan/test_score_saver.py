@@ -4,11 +4,12 @@ import subprocess
 import sys
 
 import pytest
-import slice_scores
 import torch
 from monai.data import MetaTensor
 from monai.handlers import StatsHandler
-from slice_scores import case, cases, column, evaluator, volume
+
+from tests.methods.pathogan import slice_evaluation
+from tests.methods.pathogan.slice_evaluation import case, cases, column, evaluator, volume
 
 FILES = ("slices.csv", "patients.csv", "slices_summary.json")
 DIAGONAL = 10.0  # of 6 x 8 pixels
@@ -77,7 +78,7 @@ def test_two_processes_write_what_one_does(tmp_path):
     evaluator(cases(), alone).run()
     together.mkdir()
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2"]
-    script = [slice_scores.__file__, str(together)]
+    script = [slice_evaluation.__file__, str(together)]
     done = subprocess.run([*command, *script], capture_output=True, text=True, timeout=180)
     assert done.returncode == 0, done.stderr
     for name in FILES:
@@ -91,9 +92,9 @@ def test_what_is_not_a_mask_on_the_preprocessed_grid_is_told(tmp_path):
     items = cases()[2:]
     with pytest.raises(ValueError, match=r"a: pred .*\(1, 6, 8, 3\).*before Invertd"):
         evaluator(items, tmp_path, pred_key="pred").run()
-    with pytest.raises(ValueError, match=r"a: image and label are to be 0 and 1; threshold"):
+    with pytest.raises(ValueError, match=r"a: image and label must be 0 or 1; threshold"):
         evaluator(items, tmp_path, pred_key="image").run()
-    with pytest.raises(ValueError, match="two cases of this name"):
+    with pytest.raises(ValueError, match="two cases have this name"):
         evaluator(items * 2, tmp_path).run()
     flipped = case("a", volume(), volume(z2=column(1, 8)))
     flipped["label"] = MetaTensor(flipped["label"].as_tensor(), affine=torch.diag(torch.tensor([-2.0, 2.0, 2.0, 1.0])))
@@ -105,5 +106,5 @@ def test_what_is_not_a_mask_on_the_preprocessed_grid_is_told(tmp_path):
 def test_a_volume_without_such_slices_is_told(tmp_path, caplog):
     engine = evaluator(cases()[:1], tmp_path, first=60.0, last=100.0)
     engine.run()
-    assert "b: nothing to score from 60 to 100 mm" in caplog.text
+    assert "b: no slices to score from 60 to 100 mm" in caplog.text
     assert rows(tmp_path / "slices.csv") == []

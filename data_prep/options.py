@@ -1,0 +1,53 @@
+"""Options that several commands share: one name, one help text."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+Data = Annotated[Path, typer.Option(help="Folder of the raw data, searched with its subfolders.")]
+Out = Annotated[Path, typer.Option(help="Output folder.")]
+Channels = Annotated[
+    str, typer.Option(help="Comma-separated channels, any of flair, t1c, t1, t2; always stored in this order.")
+]
+Patterns = Annotated[
+    list[str] | None,
+    typer.Option(help="File name pattern of a channel, the label or the mask, e.g. flair='*Flair*' (repeatable)."),
+]
+Pixdim = Annotated[float, typer.Option(help="Voxel size in mm (of slices: in-plane).")]
+SliceSize = Annotated[tuple[int, int], typer.Option(help="Slice size in voxels: X Y.")]
+VolumeSize = Annotated[tuple[int, int, int], typer.Option(help="Volume size in voxels: X Y Z.")]
+ZeroBackground = Annotated[
+    bool, typer.Option(help="Keep the background at 0 instead of normalising it like the brain.")
+]
+Validation = Annotated[float, typer.Option(help="Validation patients: fraction (below 1) or number.")]
+Test = Annotated[float, typer.Option(help="Test patients: fraction (below 1) or number.")]
+ValidationCases = Annotated[
+    str, typer.Option(help="Comma-separated case names for validation (overrides random selection).")
+]
+TestCases = Annotated[str, typer.Option(help="Comma-separated case names for testing (overrides random selection).")]
+LabelledFraction = Annotated[float, typer.Option(help="Fraction of the training cases that keep their label.")]
+LabelledCount = Annotated[
+    int | None, typer.Option(help="Number of training cases that keep their label (overrides the fraction).")
+]
+LabelledCases = Annotated[
+    str, typer.Option(help="Comma-separated names of the training cases that keep their label (overrides the draw).")
+]
+Labelled = Annotated[bool, typer.Option(help="Keep all training labels, for a fully supervised reference.")]
+Seed = Annotated[int, typer.Option(help="Random seed for the split and label selection.")]
+Workers = Annotated[int, typer.Option(help="Number of worker processes.")]
+
+
+def names_of(text: str) -> list[str]:
+    """Split a comma-separated option."""
+    return [name.strip() for name in text.split(",") if name.strip()]
+
+
+def record_options(command: str, values: Mapping[str, Any]) -> dict[str, Any]:
+    """Name of a command and the values of its options, as the datalist records them."""
+    return {"command": command} | {
+        name: str(value) if isinstance(value, Path) else value for name, value in values.items()
+    }

@@ -1,0 +1,52 @@
+"""Checks that tests of several folders share."""
+
+import copy
+from collections.abc import Callable
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.autograd import gradcheck
+from transeg.bundle.memory import saved_storages
+from transeg.networks.checkpointing import add_checkpointing
+
+
+@pytest.fixture
+def check_gradient() -> Callable[..., None]:
+    """Compare the gradient of a loss of ``inputs`` vectors (6,) with finite differences."""
+
+    def check(loss: Callable[..., Tensor], inputs: int) -> None:
+        generator = torch.Generator().manual_seed(3)
+        values = [torch.randn(6, generator=generator, dtype=torch.double, requires_grad=True) for _ in range(inputs)]
+        assert gradcheck(loss, values)
+
+    return check
+
+
+@pytest.fixture
+def check_checkpointing() -> Callable[[nn.Module], None]:
+    """Compare values, gradients, state and memory of a network of one channel with and without checkpointing."""
+
+    def kept(network: nn.Module, image: Tensor) -> tuple[int, Tensor]:
+        """Bytes that a forward keeps for the backward, and its output."""
+        with saved_storages(set()) as seen:
+            out = network(image)
+        return sum(seen.values()), out
+
+    def check(network: nn.Module) -> None:
+        torch.manual_seed(0)
+        plain = network.double()
+        lean = add_checkpointing(copy.deepcopy(plain))
+        image = torch.randn(2, 1, 48, 48, dtype=torch.double)
+        (much, expected), (little, out) = kept(plain, image), kept(lean, image)
+        torch.testing.assert_close(out, expected)
+        expected.square().sum().backward()
+        out.square().sum().backward()
+        for (name, a), b in zip(plain.named_parameters(), lean.parameters(), strict=True):
+            assert (a.grad is None) == (b.grad is None), name
+            if a.grad is not None:
+                torch.testing.assert_close(b.grad, a.grad)
+        assert little < 0.8 * much
+        assert lean.state_dict().keys() == plain.state_dict().keys()
+
+    return check
