@@ -10,24 +10,15 @@ import sysconfig
 import threading
 import venv
 from pathlib import Path
-from types import SimpleNamespace
 
 import nibabel as nib
 import numpy as np
 import pytest
-from transeg.bundle.package import build
 from transeg.bundle.verify import problems
 
+from .conftest import recipe_of
+
 OURS = ("transeg", "data_prep", "__editable__")
-BUNDLES = sorted(path.parents[1] for path in Path(__file__).parents[2].glob("bundles/*/configs/inference.json"))
-
-
-@pytest.fixture(scope="module", params=BUNDLES, ids=lambda path: path.name)
-def released(request, tmp_path_factory):
-    out = tmp_path_factory.mktemp("dist")
-    channels = len(json.loads((request.param / "configs" / "inference.json").read_text())["channels"])
-    zipped = build(request.param, out, "https://example.org/releases")
-    return SimpleNamespace(name=request.param.name, out=out, zip=zipped, channels=channels)
 
 
 @pytest.fixture
@@ -66,18 +57,19 @@ def address(released):
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="links the installed packages")
-def test_a_download_runs_without_the_checkout(released, python, address, tmp_path):
+def test_a_download_runs_without_the_checkout(released, bundle, python, address, tmp_path):
     for name in ("transeg", "data_prep"):
         assert "ModuleNotFoundError" in python("-c", f"import {name}", cwd=tmp_path, check=False).stderr
 
-    where = ["--name", released.name, "--version", "0.1.0", "--bundle_dir", tmp_path / "bundles"]
+    version = released.zip.stem.partition("_v")[2]
+    where = ["--name", released.name, "--version", version, "--bundle_dir", tmp_path / "bundles"]
     source = ["--url", f"{address}/{released.zip.name}", "--progress", False]
     python("-m", "monai.bundle", "download", *where, *source, cwd=tmp_path)
     folder = tmp_path / "bundles" / released.name
 
-    rng = np.random.default_rng(0)
-    scan = np.zeros((48, 56, 12, released.channels), np.float32)
-    scan[8:40, 8:48, 2:10] = rng.normal(100, 20, (32, 40, 8, released.channels))
+    rng, channels = np.random.default_rng(0), len(recipe_of(bundle)["channels"])
+    scan = np.zeros((48, 56, 12, channels), np.float32)
+    scan[8:40, 8:48, 2:10] = rng.normal(100, 20, (32, 40, 8, channels))
     affine = np.array([[-3, 0.2, 0, 60], [0.2, 3, 0, -70], [0, 0, 4, 5], [0, 0, 0, 1]])
     scans = tmp_path / "scans"
     scans.mkdir()

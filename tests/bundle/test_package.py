@@ -96,7 +96,7 @@ def test_the_configs_of_a_packaged_run_find_their_folder(run_folder, tmp_path):
 
 def test_a_setting_with_a_path_of_this_machine_is_refused(copy, tmp_path):
     change(copy / "configs" / "train.json", lambda config: config.update(learning_rate="/home/me/rates"))
-    with pytest.raises(ReleaseError, match=r"train.json: learning_rate: /home/me/rates is a path of this machine"):
+    with pytest.raises(ReleaseError, match=r"train\.json: learning_rate: /home/me/rates is a path of this machine"):
         build(copy, tmp_path / "out")
 
 

@@ -50,7 +50,7 @@ def test_a_release_has_no_problems(released):
 
     result = CliRunner().invoke(app, ["verify", str(released.zip)])
     assert result.exit_code == 0, result.output
-    assert "whole, safe and coherent" in result.output
+    assert "OK: intact, safe to load, consistent" in result.output
 
 
 @pytest.mark.parametrize("region", ["anywhere", "headers"])
@@ -94,6 +94,10 @@ def test_cut_longer_and_other_files_are_no_bundles(released, tmp_path):
     assert "not that in" in problems(path)[0]
 
 
+def test_what_was_not_packaged_cannot_be_verified(bundle):
+    assert problems(bundle) == ["manifest.json: missing; package the bundle first, or check it by `transeg preflight`"]
+
+
 def test_missing_extra_and_changed_files_have_a_line_each(files, rebuilt):
     del files["LICENSE"]
     files["docs/README.md"] += b"!"
@@ -107,8 +111,8 @@ def test_missing_extra_and_changed_files_have_a_line_each(files, rebuilt):
 
 def test_runs_may_leave_files_in_a_folder_but_not_weights(files, tmp_path):
     folder = unzipped(files, tmp_path)
-    for left in ("data/a.nii.gz", "eval/b.csv", "transeg/__pycache__/c.pyc", "models/train_state.pt"):
-        (folder / left).parent.mkdir(exist_ok=True)
+    for left in ("data/a.nii.gz", "eval/b.csv", "runs/a/b/d.pt", "transeg/__pycache__/c.pyc", "models/train_state.pt"):
+        (folder / left).parent.mkdir(exist_ok=True, parents=True)
         (folder / left).write_bytes(b"")
     (folder / "link").symlink_to("LICENSE")
     assert problems(folder) == ["link: a link, not a plain file", "models/train_state.pt: not in manifest.json"]
@@ -152,34 +156,35 @@ def test_weights_that_need_a_pickle_are_refused(files, rebuilt, capfd):
 
 def test_weights_of_another_network_are_found(bundle, files, tmp_path, monkeypatch):
     monkeypatch.chdir(unzipped(files, tmp_path))
-    torch.save(plain_state_dict(network(bundle, width=8)), "models/model.pt")
+    width = json.loads(files["configs/inference.json"])["width"] + 1
+    torch.save(plain_state_dict(network(bundle, width=width)), "models/model.pt")
     assert "weights of another network" in check()[0]
 
 
 def test_names_are_looked_up_in_the_package_of_the_zip(files, rebuilt):
-    del files["transeg/inferers.py"]  # an installed transeg has it
+    del files["transeg/inferers/slices.py"]  # an installed transeg has it
     faults = problems(rebuilt())
     assert len(faults) == 1
-    assert re.search(r"transeg.inferers.tiled(: not in the bundle|\.HalfSliceInferer)", faults[0])
+    assert re.search(r"transeg.inferers.slices(: missing from the bundle|\.SliceProbabilities)", faults[0])
 
 
 def test_faults_of_a_config_have_a_line_each(files, tmp_path, monkeypatch):
     config = json.loads(files["configs/inference.json"])
     config["imports"].append("$import nosuchpackage")
-    config["inferer"]["_target_"] = "transeg.inferers.tiled.NoInferer"
+    config["inferer"] = {"_target_": "transeg.inferers.slices.NoInferer"}
     config["dataset"]["_target_"] = "NoDataset"
     config["evaluator"]["network"] = "@netwrk"
     config["run"] = ["$transeg.data.read_nothing(@datalist)", "$@evaluator.run("]
     files["configs/inference.json"] = json_bytes(config)
-    files["configs/data_lits.json"] = b"{"
+    files["configs/paper.json"] = b"{"
     monkeypatch.chdir(unzipped(files, tmp_path))
     faults = check()
     expected = [
-        "data_lits.json: cannot be read",
+        "paper.json: cannot be read",
         "imports#1: no package nosuchpackage",
-        "inferer#_target_: no such name: transeg.inferers.tiled.NoInferer",
+        "inferer#_target_: no such name: transeg.inferers.slices.NoInferer",
         "dataset#_target_: no such name: NoDataset",
-        "evaluator#network: refers to @netwrk",
+        "evaluator#network: no such key: @netwrk",
         "run#0: no such name: transeg.data.read_nothing",
         "run#1: not an expression",
     ]

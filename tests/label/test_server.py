@@ -1,11 +1,6 @@
-"""The real MONAI Label server with a bundle as its model: a user's dialogue, from the first mask to the second.
-
-It runs in an environment of its own: .venv-label, made by `.ci/label_environment`, or that whose interpreter
-TRANSEG_LABEL_PYTHON names.
-"""
+"""The real MONAI Label server with a bundle as its model: grids, requests at once, bad studies, weights, its end."""
 
 import json
-import os
 import shutil
 import signal
 import time
@@ -17,12 +12,12 @@ import numpy as np
 import pytest
 import torch
 
-from benchmarks.label_server import LabelServer, write_studies
+from benchmarks.label_server import LabelServer
+from tests.bundle.conftest import ROOT
 
-ROOT = Path(__file__).resolve().parents[2]
+from .dialogue import ALL, LABELLED, check_mask, latest_run, read, with_small_training, write_phantoms
+
 NAME = "brain_mri_genseg_segmentation"
-LABELLED, ALL = 2, 4
-SMALL = {"batch_size": 2, "batches_per_epoch": 2, "labelled_per_batch": 1}
 TURN, TILT = (np.array([[np.cos(t), np.sin(t)], [-np.sin(t), np.cos(t)]]) for t in (0.3, 0.1))
 OBLIQUE = np.eye(4)
 OBLIQUE[:2, :2] = TURN
@@ -33,22 +28,11 @@ GRIDS = (None, OBLIQUE, np.diag([-4.0, 4.0, -3.5, 1.0]))
 
 
 @pytest.fixture(scope="module")
-def python():
-    demanded = os.environ.get("TRANSEG_LABEL_PYTHON")
-    interpreter = Path(demanded or ROOT / ".venv-label" / "bin" / "python")
-    if not demanded and not interpreter.exists():
-        pytest.skip("no environment with MONAI Label; .ci/label_environment makes one")
-    return interpreter
-
-
-@pytest.fixture(scope="module")
 def place(tmp_path_factory):
-    """Small phantoms on several grids, and the bundle with a training of two updates."""
+    """Small phantoms on several grids, and the bundle with a training run of two updates."""
     root = tmp_path_factory.mktemp("label")
-    write_studies(root / "studies", ALL, LABELLED, GRIDS, shape=(60, 60, 36), spacing=4.0, difficulty=0.0)
-    bundle = shutil.copytree(ROOT / "bundles" / NAME, root / NAME, ignore=shutil.ignore_patterns("data", "eval"))
-    train = bundle / "configs" / "train.json"
-    train.write_text(json.dumps(json.loads(train.read_text()) | SMALL))
+    bundle = with_small_training(ROOT / "bundles" / NAME, root)
+    write_phantoms(root / "studies", bundle, GRIDS)
     return root
 
 
@@ -56,19 +40,6 @@ def place(tmp_path_factory):
 def server(python, place):
     with LabelServer(python, place / "studies", place / NAME, place / "app") as server:
         yield server
-
-
-def read(answer, path):
-    assert answer.status == 200, answer.content
-    path.write_bytes(answer.content)
-    return nib.load(path)
-
-
-def assert_same_grid(mask, study):
-    image = nib.load(study)
-    assert mask.shape == image.shape[:3]
-    np.testing.assert_allclose(mask.affine, image.affine, atol=1e-3)
-    assert set(np.unique(mask.dataobj)) <= {0, 1}
 
 
 def test_the_model_is_offered_with_our_labels(server):
@@ -83,7 +54,7 @@ def test_masks_lie_on_the_grids_of_the_studies_also_two_at_once(server, place, t
     names = [f"p{k}" for k in range(ALL)]
     alone = [read(server.infer(NAME, name), tmp_path / f"{name}.nii.gz") for name in names]
     for name, mask in zip(names, alone, strict=True):
-        assert_same_grid(mask, place / "studies" / f"{name}.nii.gz")
+        check_mask(mask, place / "studies" / f"{name}.nii.gz")
     assert all(np.count_nonzero(mask.dataobj) for mask in alone)
     with ThreadPoolExecutor(2) as pool:
         answers = list(pool.map(lambda name: server.infer(NAME, name), names * 2))
@@ -105,33 +76,29 @@ def test_a_bad_study_is_an_answer_and_the_server_lives_on(server, place, tmp_pat
         answer = server.infer_file(NAME, tmp_path / f"{name}.nii.gz")
         assert answer.status == 422
         assert fault in json.loads(answer.content)["detail"]
-    assert_same_grid(read(server.infer_file(NAME, good), tmp_path / "mask.nii.gz"), good)
+    check_mask(read(server.infer_file(NAME, good), tmp_path / "mask.nii.gz"), good)
 
 
-def test_training_uses_all_studies_and_the_next_mask_its_weights(server, place, tmp_path):
+def test_better_weights_replace_those_there_and_the_next_mask_uses_them(server, place, tmp_path):
     folder = place / "app" / "monaibundle" / "model" / NAME
-    weights = folder / "models" / "model.pt"
-    before, mask = weights.read_bytes(), read(server.infer(NAME, "p3"), tmp_path / "before.nii.gz")
-    training = server.train(NAME, max_epochs=1, device="cpu")
-    assert training["status"] == "DONE", "\n".join(training["details"])
-
-    lists = json.loads((folder / "eval" / "slices" / "training" / "datalist.json").read_text())
-    labelled = {item["case"] for item in lists["presence"] if "label" in item}
-    unlabelled = {item["case"] for item in lists["presence"] if "label" not in item}
-    assert labelled == {"p0", "p1"}
-    assert unlabelled
-    assert unlabelled <= {"p2", "p3"}
-    assert {item["case"] for item in lists["absence"]} & {"p2", "p3"}
-    assert "Restored all variables" in server.log.read_text()  # it went on from the weights that were there
-
-    assert weights.read_bytes() != before
+    weights, mask = folder / "models" / "model.pt", read(server.infer(NAME, "p3"), tmp_path / "before.nii.gz")
+    good = shutil.copy(weights, weights.with_name("good.pt"))
     state = torch.load(weights, weights_only=True)
     torch.save({key: torch.zeros_like(value) for key, value in state.items()}, weights)
+    bad = weights.read_bytes()
     empty = read(server.infer(NAME, "p3"), tmp_path / "empty.nii.gz")
     assert not np.array_equal(empty.dataobj, mask.dataobj)  # what lies there is what it uses
-    torch.save(state, weights)
-    assert_same_grid(read(server.infer(NAME, "p3"), tmp_path / "after.nii.gz"), place / "studies" / "p3.nii.gz")
-    print({"start": round(server.seconds_to_start, 1), "train": round(training["seconds"], 1)})
+
+    training = server.train(NAME, max_epochs=1, device="cpu", model_filename="good.pt")
+    assert training["status"] == "DONE", "\n".join(training["details"])
+    good.unlink()
+    assert f"New weights in {weights}: score " in server.log.read_text()
+    run = latest_run(place / "app", place / NAME)
+    assert weights.read_bytes() == (run / "models" / "model.pt").read_bytes() != bad
+    assert (weights.parent / "previous" / f"{run.name}.pt").read_bytes() == bad
+    after = read(server.infer(NAME, "p3"), tmp_path / "after.nii.gz")
+    check_mask(after, place / "studies" / "p3.nii.gz")
+    assert not np.array_equal(after.dataobj, empty.dataobj)
 
 
 def test_without_a_label_a_training_says_so_and_its_end_is_that_of_the_server(python, place, tmp_path):

@@ -73,7 +73,7 @@ def build(bundle: Path, out: Path, url: str = "", name: str | None = None) -> Pa
     name = name or bundle_name(bundle)
     release = f"{name}_v{_version(bundle, name)}"
     configs = b"\n".join(content for path, content in files.items() if path.startswith("configs/")).decode()
-    modules = needed_modules(re.findall(r"\btranseg(?:\.\w+)*", configs))
+    modules = needed_modules(re.findall(r"\btranseg(?:\.\w+)*", configs), PACKAGE)
     files |= {path.relative_to(PACKAGE.parent).as_posix(): path.read_bytes() for path in modules}
     files[MANIFEST] = manifest(files)
 
