@@ -1,9 +1,9 @@
-"""A GenSeg training step beside the same losses written the straightforward way.
+"""A GenSeg training step compared with a naive implementation of the same losses.
 
-The reference calls each network once for each image set and term, upsamples before it convolves, segments every
-presence image, computes every spectral norm on each call (torch's own), keeps the input of every activation and
-lets the generators' step run through the discriminators' weights, in the default memory format. Values and gradients
-must agree to 1e-4.
+The reference calls each network once per image set and term, upsamples before it convolves, segments every presence
+image, computes every spectral norm on each call (torch's own), keeps the input of every activation and also computes
+the discriminators' gradients in the generators' turn, in the default memory format. Values and gradients must agree to
+1e-4.
 
     python -m benchmarks.genseg_step
 """
@@ -11,23 +11,23 @@ must agree to 1e-4.
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 import tempfile
-import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable
 from pathlib import Path
+from typing import Annotated, Any, TypedDict, cast
 
 import numpy as np
 import torch
 import typer
 from ignite.engine import Events
 from monai.bundle import ConfigParser
-from torch import Tensor, nn
+from torch import nn
 from torch.nn.utils import parametrize
 from torch.nn.utils.parametrizations import spectral_norm
+from torch.optim import Adam, Optimizer
 from torch.utils.flop_counter import FlopCounterMode
 from transeg.data.datalist import write_datalist, write_stack
+from transeg.engines.step import Step
 from transeg.engines.trainer import AlternatingTrainer
 from transeg.losses.adversarial import hinge_discriminator, hinge_generator
 from transeg.losses.reconstruction import absolute_error
@@ -38,53 +38,77 @@ from transeg.networks.blocks import UpsampleConv
 from transeg.networks.discriminators import MultiScaleDiscriminator
 from transeg.networks.spectral import add_spectral_norm
 
+from benchmarks import steps
 from benchmarks.results import ROOT, write_result
+from benchmarks.steps import Batch, Nets, Players, Stopwatch, Terms
 
-TASKS = {
+
+class Task(TypedDict):
+    """Images in a batch of either kind, their size, and the networks."""
+
+    n: int
+    size: tuple[int, int]
+    channels: int
+    width: int
+    levels: int
+    discriminator_widths: tuple[int, ...]
+
+
+TASKS: dict[str, Task] = {
     "brain 240x120, 4+4": {
         "n": 4,
         "size": (240, 120),
-        "net": {"in_channels": 4, "width": 16, "levels": 5},
-        "d": (64, 128, 256, 512),
+        "channels": 4,
+        "width": 16,
+        "levels": 5,
+        "discriminator_widths": (64, 128, 256, 512),
     },
     "48 px, 20+20": {
         "n": 20,
         "size": (48, 48),
-        "net": {"in_channels": 1, "width": 32, "levels": 4},
-        "d": (128, 256, 512),
+        "channels": 1,
+        "width": 32,
+        "levels": 4,
+        "discriminator_widths": (128, 256, 512),
     },
 }
+VARIANTS = ("reference", "ours")
 CONVOLUTIONS = (nn.Conv2d, nn.Conv3d)
 WEIGHTS = {"segmentation": 0.01, "reconstruction": 50, "latent": 1, "cycle": 50, "adversarial": 3}
 
 
-def networks(task: Mapping, seed: int = 0) -> dict[str, nn.Module]:
+def networks(task: Task, seed: int = 0) -> dict[str, nn.Module]:
     """Full-size networks of a task, with spectral norm."""
     torch.manual_seed(seed)
-    nets: dict[str, nn.Module] = {"generator": GenSegNet(2, **task["net"])}
+    channels = task["channels"]
+    nets: dict[str, nn.Module] = {"generator": GenSegNet(2, channels, width=task["width"], levels=task["levels"])}
     for name in ("d_a", "d_p"):
-        nets[name] = MultiScaleDiscriminator(2, task["net"]["in_channels"], task["d"])
+        nets[name] = MultiScaleDiscriminator(2, channels, task["discriminator_widths"])
     return {name: add_spectral_norm(network) for name, network in nets.items()}
 
 
-def straightforward(network: nn.Module) -> None:
-    """Turn off what saves work inside a network: torch's own spectral norm, no activation in place, upsample first."""
+def make_naive(network: nn.Module) -> None:
+    """Turn off the savings inside a network: torch's own spectral norm, no activation in place, upsample first."""
     for module in network.modules():
         if isinstance(module, nn.ReLU | nn.LeakyReLU):
             module.inplace = False
         elif isinstance(module, UpsampleConv):
             module.low_resolution = False
         elif isinstance(module, CONVOLUTIONS) and parametrize.is_parametrized(module):
-            state = module.parametrizations.weight.state_dict()
+            state = _weight_norm(module).state_dict()
             parametrize.remove_parametrizations(module, "weight", leave_parametrized=False)
             spectral_norm(module)
-            module.parametrizations.weight.load_state_dict(state)
+            _weight_norm(module).load_state_dict(state)
 
 
-def batch_of(task: Mapping, seed: int = 0) -> dict[str, Tensor]:
+def _weight_norm(convolution: nn.Module) -> nn.Module:
+    return convolution.get_submodule("parametrizations.weight")
+
+
+def batch_of(task: Task, seed: int = 0) -> Batch:
     """Random images; one presence image in ten has a label, at least one."""
     generator = torch.Generator().manual_seed(seed)
-    shape = (task["n"], task["net"]["in_channels"], *task["size"])
+    shape = (task["n"], task["channels"], *task["size"])
     labelled = torch.zeros(task["n"], dtype=torch.bool)
     labelled[:: max(task["n"] // 2, 10)] = True
     return {
@@ -95,33 +119,26 @@ def batch_of(task: Mapping, seed: int = 0) -> dict[str, Tensor]:
     }
 
 
-def total(terms: Mapping[str, Tensor]) -> Tensor:
-    """Sum with weights that add up to one."""
-    scale = sum(WEIGHTS[name] for name in terms)
-    return sum(WEIGHTS[name] * term for name, term in terms.items()) / scale
+def adam(parameters: Iterable[nn.Parameter]) -> Optimizer:
+    """The optimiser of the paper."""
+    return Adam(parameters, 1e-3, (0.5, 0.999), weight_decay=1e-4, amsgrad=True)
 
 
-def ours(nets: Mapping[str, nn.Module], batch: Mapping[str, Tensor], update: Callable) -> dict[str, Tensor]:
-    """One step as `AlternatingTrainer` does it."""
-    objective = GenSegObjective()
-    discriminators = [*nets["d_a"].parameters(), *nets["d_p"].parameters()]
-    generators = list(nets["generator"].parameters())
-    with parametrize.cached():
-        t = objective.forward(nets, batch)
-    with parametrize.cached():
-        d_loss = objective.discriminators(nets, t)["adversarial"]
-    d_loss.backward(inputs=discriminators)
-    update("discriminators")
-    with parametrize.cached():
-        terms = objective.generators(nets, t)
-    total(terms).backward(inputs=generators)
-    update("generators")
-    return {"discriminator": d_loss.detach(), **{k: v.detach() for k, v in terms.items()}}
+def make_players(nets: Nets, optimizer: Callable[..., Optimizer] = adam) -> Players:
+    """Both players, in order of update."""
+    d = steps.make_player("discriminators", [nets["d_a"], nets["d_p"]], {"adversarial": 1.0}, optimizer)
+    g = steps.make_player("generators", [nets["generator"]], WEIGHTS, optimizer, normalise_weights=True)
+    return {"discriminators": d, "generators": g}
 
 
-def reference(nets: Mapping[str, nn.Module], batch: Mapping[str, Tensor], update: Callable) -> dict[str, Tensor]:
-    """The same step, one call for each image set and term."""
-    net, d_a, d_p = nets["generator"], nets["d_a"], nets["d_p"]
+def ours(nets: Nets, batch: Batch, players: Players) -> Terms:
+    """The step of the package."""
+    return Step(GenSegObjective(), nets, [*players.values()], batch).run()
+
+
+def reference(nets: Nets, batch: Batch, players: Players) -> Terms:
+    """The same step, one call per image set and term."""
+    net, d_a, d_p = cast(GenSegNet, nets["generator"]), nets["d_a"], nets["d_p"]
     x_p, x_a = batch["image"], batch["absence"]
     code_p, skips_p = net.encode(x_p)
     x_pa = net.decode_common(code_p, skips_p)
@@ -141,7 +158,7 @@ def reference(nets: Mapping[str, nn.Module], batch: Mapping[str, Tensor], update
 
     d_loss = hinge_discriminator(d_a(x_a), d_a(x_pa.detach())) + hinge_discriminator(d_p(x_p), d_p(x_ap.detach()))
     d_loss.backward()
-    update("discriminators")
+    steps.update(players, "discriminators")
     rows = batch["labelled"].nonzero().flatten()
     terms = {
         "segmentation": soft_dice(seg[rows], batch["label"][rows]),
@@ -153,110 +170,69 @@ def reference(nets: Mapping[str, nn.Module], batch: Mapping[str, Tensor], update
         "cycle": absolute_error(x_apa, x_a),
         "adversarial": hinge_generator(d_a(x_pa)) + hinge_generator(d_p(x_ap)),
     }
-    total(terms).backward()
-    update("generators")
-    return {"discriminator": d_loss.detach(), **{k: v.detach() for k, v in terms.items()}}
+    steps.weighted(players, "generators", terms).backward()
+    steps.update(players, "generators")
+    return steps.named("discriminators", {"adversarial": d_loss}) | steps.named("generators", terms)
 
 
 STEPS = {"ours": ours, "reference": reference}
 
 
-def prepare(task: Mapping, which: str) -> tuple[dict[str, nn.Module], dict[str, Tensor], Callable]:
-    """Networks, batch and a callback that applies one player's update."""
-    nets, batch = networks(task), batch_of(task)
-    if which == "reference":
-        for module in nets.values():
-            straightforward(module)
-    else:
-        for module in nets.values():
-            module.to(memory_format=torch.channels_last)
-    players = {
-        "generators": list(nets["generator"].parameters()),
-        "discriminators": [*nets["d_a"].parameters(), *nets["d_p"].parameters()],
-    }
-    optimisers = {
-        name: torch.optim.Adam(p, 1e-3, (0.5, 0.999), weight_decay=1e-4, amsgrad=True) for name, p in players.items()
-    }
-    spent = {"update": 0.0}
-
-    def update(player: str) -> None:
-        start = time.perf_counter()
-        optimisers[player].step()
-        for optimiser in optimisers.values() if which == "reference" else [optimisers[player]]:
-            optimiser.zero_grad()
-        spent["update"] += time.perf_counter() - start
-
-    update.spent = spent
-    return nets, batch, update
-
-
-def gradients(task: Mapping, which: str) -> tuple[dict[str, float], dict[str, Tensor]]:
-    """Terms, and both players' gradients, before any update.
-
-    In double precision, since rounding flips signs in the L1 terms; power iterations off, so that calls do not differ.
-    """
-    nets, batch, _ = prepare(task, which)
+def prepare(task: Task, variant: str) -> tuple[dict[str, nn.Module], Batch]:
+    """Networks and batch of a variant."""
+    nets = networks(task)
     for module in nets.values():
-        module.double().eval()
-    batch = {key: value.double() if value.is_floating_point() else value for key, value in batch.items()}
-    found: dict[str, Tensor] = {}
+        if variant == "reference":
+            make_naive(module)
+        else:
+            module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # absent from torch's stubs
+    return nets, batch_of(task)
 
-    def collect(player: str) -> None:
-        names = ["generator"] if player == "generators" else ["d_a", "d_p"]
-        for name in names:
-            for key, parameter in nets[name].named_parameters():
-                if parameter.grad is not None:
-                    found[f"{name}.{key}"] = parameter.grad.clone()
-                parameter.grad = None
 
+def gradients(task: Task, variant: str) -> tuple[Terms, Terms]:
+    """Terms, and both players' gradients at the same weights.
+
+    In double precision, since rounding flips signs in the L1 terms, and without power iterations, so that calls agree.
+    """
+    nets, batch = prepare(task, variant)
+    batch = steps.double(nets, batch)
+    for module in nets.values():
+        module.eval()
+    players = make_players(nets, steps.frozen)
+    found = steps.record_gradients(nets, players)
     torch.manual_seed(1)
-    terms = STEPS[which](nets, batch, collect)
-    return {k: v.item() for k, v in terms.items()}, found
+    return STEPS[variant](nets, batch, players), found
 
 
-def compare(task: Mapping) -> dict[str, float]:
-    """Largest relative difference of terms, and of gradients relative to the largest gradient."""
-    (terms, grads), (terms_ref, grads_ref) = gradients(task, "ours"), gradients(task, "reference")
-    if grads.keys() != grads_ref.keys():
-        raise AssertionError(f"different parameters got gradients: {grads.keys() ^ grads_ref.keys()}")
-    scale = max(g.abs().max().item() for g in grads_ref.values())
-    found = {
-        "terms": max(abs(terms[k] - terms_ref[k]) / max(abs(terms_ref[k]), 1e-6) for k in terms_ref),
-        "gradients": max((grads[k] - g).abs().max().item() for k, g in grads_ref.items()) / scale,
-    }
-    if max(found.values()) > 1e-4:
-        raise AssertionError(f"not the same step: {found}")
-    return found
-
-
-def measure(task: Mapping, which: str, steps: int) -> dict[str, float]:
+def measure(task: Task, variant: str, count: int) -> dict[str, float]:
     """Best step time, share of the optimisers, operations and peak memory of one variant, in this process."""
-    nets, batch, update = prepare(task, which)
+    nets, batch = prepare(task, variant)
+    players = make_players(nets)
+    clock = Stopwatch()
+    clock.watch(player.optimizer for player in players.values())
     with FlopCounterMode(display=False) as counter:
-        STEPS[which](nets, batch, update)
+        STEPS[variant](nets, batch, players)
     times, shares = [], []
-    for _ in range(steps):
-        update.spent["update"] = 0.0
-        start = time.perf_counter()
-        STEPS[which](nets, batch, update)
-        times.append(time.perf_counter() - start)
-        shares.append(update.spent["update"] / times[-1])
+    for _ in range(count):
+        clock.seconds = 0.0
+        times.append(steps.seconds(lambda: STEPS[variant](nets, batch, players)))
+        shares.append(clock.seconds / times[-1])
     return {
         "seconds": min(times),
         "pairs_per_second": task["n"] / min(times),
         "optimiser_share": min(shares),
         "gflop": counter.get_total_flops() / 1e9,
-        "peak_memory_gb": peak_memory(),
+        "peak_memory_gb": steps.peak_memory(),
     }
 
 
 CONFIGS = ROOT / "bundles" / "brain_mri_genseg_segmentation" / "configs"
 
 
-def trainer_of(task: Mapping, folder: Path, iterations: int) -> AlternatingTrainer:
+def trainer_of(task: Task, folder: Path, iterations: int) -> AlternatingTrainer:
     """The bundle's own trainer at full size, reading and augmenting random slices from disk."""
     rng = np.random.default_rng(0)
-    channels, size, n = task["net"]["in_channels"], task["size"], task["n"]
+    channels, size, n = task["channels"], task["size"], task["n"]
     lists = {}
     for key in ("training", "training_absence", "validation"):
         images = rng.uniform(-1, 1, (2 * n, channels, *size)).astype(np.float16)
@@ -265,8 +241,14 @@ def trainer_of(task: Mapping, folder: Path, iterations: int) -> AlternatingTrain
         write_stack(folder / f"{key}_label.npy", [labels], labels.shape, np.uint8)
         names = {"image": f"{key}.npy", "label": f"{key}_label.npy"}
         lists[key] = [{**names, "index": k, "case": key} for k in range(2 * n)]
-    about = {"name": "random", "description": "random", "recipe": {"channels": ["x"] * channels, "labels": ["a", "b"]}}
-    write_datalist(folder / "datalist.json", lists, **about, preparation={})
+    write_datalist(
+        folder / "datalist.json",
+        lists,
+        name="random",
+        description="random",
+        recipe={"method": "genseg", "channels": ["x"] * channels, "labels": ["a", "b"]},
+        preparation={},
+    )
     parser = ConfigParser()
     overlay = "paper.json" if channels == 4 else "data_cluttered_mnist.json"
     parser.read_config([str(CONFIGS / name) for name in ("train.json", overlay, "no_validation.json")])
@@ -275,8 +257,8 @@ def trainer_of(task: Mapping, folder: Path, iterations: int) -> AlternatingTrain
         "dataset_dir": str(folder),
         "ckpt_dir": str(folder),
         "output_dir": str(folder),
-        "width": task["net"]["width"],
-        "discriminator_widths": list(task["d"]),
+        "width": task["width"],
+        "discriminator_widths": list(task["discriminator_widths"]),
         "image_size": list(size),
         "batch_size": n,
         "labelled_per_batch": 0,
@@ -289,80 +271,49 @@ def trainer_of(task: Mapping, folder: Path, iterations: int) -> AlternatingTrain
     return parser.get_parsed_content("train#trainer")
 
 
-def outside_share(task: Mapping, iterations: int = 3) -> dict[str, float]:
-    """Shares of an iteration that go to loading and augmentation, and to the optimisers."""
+def outside_share(task: Task, iterations: int = 3) -> dict[str, float]:
+    """Shares of an iteration spent in loading with augmentation, and in the optimisers."""
     with tempfile.TemporaryDirectory() as folder:
         trainer = trainer_of(task, Path(folder), iterations)
-        clock = {"loading": 0.0, "optimisers": 0.0, "all": 0.0}
-
-        def timed(kind: str) -> tuple[Callable, Callable]:
-            def start(*_: object) -> None:
-                clock[kind] -= time.perf_counter()
-
-            def stop(*_: object) -> None:
-                clock[kind] += time.perf_counter()
-
-            return start, stop
-
-        start, stop = timed("loading")
-        trainer.add_event_handler(Events.GET_BATCH_STARTED, start)
-        trainer.add_event_handler(Events.GET_BATCH_COMPLETED, stop)
-        start, stop = timed("optimisers")
-        for player in trainer.players:
-            player.optimizer.register_step_pre_hook(start)
-            player.optimizer.register_step_post_hook(stop)
-        start, stop = timed("all")
-        trainer.add_event_handler(Events.GET_BATCH_STARTED, start)
-        trainer.add_event_handler(Events.ITERATION_COMPLETED, stop)
+        loading, optimisers, everything = Stopwatch(), Stopwatch(), Stopwatch()
+        trainer.add_event_handler(Events.GET_BATCH_STARTED, loading.start)
+        trainer.add_event_handler(Events.GET_BATCH_COMPLETED, loading.stop)
+        optimisers.watch(player.optimizer for player in trainer.players)
+        trainer.add_event_handler(Events.GET_BATCH_STARTED, everything.start)
+        trainer.add_event_handler(Events.ITERATION_COMPLETED, everything.stop)
         trainer.run()
-    return {"loading": clock["loading"] / clock["all"], "optimisers": clock["optimisers"] / clock["all"]}
+    return {
+        "loading": loading.seconds / everything.seconds,
+        "optimisers": optimisers.seconds / everything.seconds,
+    }
 
 
-def peak_memory() -> float:
-    """Peak resident memory of this process in GB; unlike getrusage it does not begin with the parent's."""
-    status = Path("/proc/self/status").read_text()
-    return int(next(line.split()[1] for line in status.splitlines() if line.startswith("VmHWM"))) / 2**20
-
-
-def matrix_rate(size: int = 3072, repeats: int = 6) -> float:
-    """Measured rate of single-precision matrix products in GFLOP/s."""
-    a, b = torch.randn(size, size), torch.randn(size, size)
-    best = float("inf")
-    for _ in range(repeats):
-        start = time.perf_counter()
-        a @ b
-        best = min(best, time.perf_counter() - start)
-    return 2 * size**3 / best / 1e9
-
-
-app = typer.Typer(add_completion=False)
-
-
-@app.command()
-def main(steps: int = 5, rounds: int = 2, only: str = "", variant: str = "", threads: int = 0) -> None:
-    """Measure both tasks; --only and --variant serve the child processes that measure memory."""
+def main(
+    count: Annotated[int, typer.Option("--steps", help="Timed steps after a first one.")] = 5,
+    rounds: Annotated[int, typer.Option(help="Processes per variant, taking turns; the fastest counts.")] = 2,
+    threads: Annotated[int, typer.Option(help="Threads; default all.")] = 0,
+    task: Annotated[str, typer.Option(help="Task of a child process.")] = "",
+    variant: Annotated[str, typer.Option(help="Variant of a child process.")] = "",
+) -> None:
+    """Measure both tasks."""
     if threads:
         torch.set_num_threads(threads)
     if variant:
-        print(json.dumps(measure(TASKS[only], variant, steps)))
+        print(json.dumps(measure(TASKS[task], variant, count)))
         return
-    figures: dict = {"matrix_gflops": matrix_rate()}
-    for name, task in TASKS.items():
-        row: dict = {"difference": compare(task)}
-        for which in ("reference", "ours") * rounds:  # in turns: the speed of the machine drifts
-            command = [sys.executable, "-m", "benchmarks.genseg_step", "--only", name, "--variant", which]
-            command += ["--steps", str(steps), "--threads", str(threads)]
-            out = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
-            if which not in row or out["seconds"] < row[which]["seconds"]:
-                row[which] = out
+    figures: dict[str, Any] = {"matrix_gflops": steps.matrix_rate()}
+    for name, sized in TASKS.items():
+        row: dict[str, Any] = {"difference": steps.difference(gradients(sized, "ours"), gradients(sized, "reference"))}
+        options = ["--task", name, "--steps", count, "--threads", threads]
+        row |= steps.fastest("benchmarks.genseg_step", VARIANTS, rounds, options)
         row["speed_ratio"] = row["reference"]["seconds"] / row["ours"]["seconds"]
-        for which in STEPS:
+        for which in VARIANTS:
             row[which]["share_of_matrix_rate"] = row[which]["gflop"] / row[which]["seconds"] / figures["matrix_gflops"]
-        row["outside_the_networks"] = outside_share(task)
+        row["outside_the_networks"] = outside_share(sized)
         figures[name] = row
         print(name, json.dumps(row, indent=1))
     print(write_result("genseg_step", "random images", [0], figures))
 
 
 if __name__ == "__main__":
-    app()
+    typer.run(main)

@@ -79,7 +79,7 @@ def write_noise(folder: Path) -> None:
     write_stack(folder / "labels.npy", [label], label.shape, label.dtype)
     items = [{"image": "images.npy", "index": k, "label": "labels.npy"} for k in range(SLICES)]
     lists = dict.fromkeys(("training", "training_absence", "validation", "validation_absence"), items)
-    recipe = {"channels": ["noise"] * CHANNELS, "labels": ["background", "noise"]}
+    recipe = {"method": "genseg", "channels": ["noise"] * CHANNELS, "labels": ["background", "noise"]}
     write_datalist(folder / "datalist.json", lists, name="noise", description="Noise.", recipe=recipe, preparation={})
 
 

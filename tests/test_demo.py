@@ -7,7 +7,6 @@ import sys
 import numpy as np
 import pytest
 from PIL import Image
-from transeg.bundle.package import bundle_folder
 from transeg.demo.steps import read_scores
 from transeg.methods.pathogan.demo import read_patients, threshold_dice
 
@@ -59,8 +58,3 @@ def test_the_threshold_is_that_of_the_validation(tmp_path):
     (tmp_path / "datalist.json").write_text(json.dumps({**lists, "test": []}))
     with pytest.raises(ValueError, match="no patient for test has a slice with tumour; take more --cases"):
         threshold_dice(tmp_path)
-
-
-def test_an_unknown_bundle_is_named():
-    with pytest.raises(FileNotFoundError, match="bundles/nothing not found"):
-        bundle_folder("nothing")

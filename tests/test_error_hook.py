@@ -1,6 +1,7 @@
 """A run that fails ends with the reason; whoever calls it from Python gets an exception."""
 
 import json
+import logging
 import os
 import subprocess
 import sys
@@ -30,32 +31,34 @@ def scans(tmp_path):
 
 def run(tmp_path, dataset_dir, *then):
     overlay = tmp_path / "overlay.json"
-    overlay.write_text(json.dumps({"+initialize": [{"_target_": "transeg.error_hook.install"}, *then]}))
+    stats = {"_target_": "StatsHandler", "iteration_log": False}  # logs every error of the run
+    overlay.write_text(json.dumps({"+handlers": [stats], "+initialize": list(then)}))
     files = f"['{CONFIGS / 'inference.json'}','{overlay}']"
     command = [sys.executable, "-m", "monai.bundle", "run", "inferring", "--config_file", files]
     command += ["--bundle_root", CONFIGS.parent, "--dataset_dir", dataset_dir, "--output_dir", tmp_path / "out"]
     env = {**os.environ, "OMP_NUM_THREADS": "1"}
     done = subprocess.run(map(str, command), cwd=ROOT, env=env, capture_output=True, text=True, check=False)
     assert done.returncode == 1
-    return done.stderr
+    return done.stdout, done.stderr
 
 
 def test_the_last_line_of_monais_command_names_the_fault(tmp_path):
-    stderr = run(tmp_path, tmp_path / "nothing")
+    _, stderr = run(tmp_path, tmp_path / "nothing")
     assert stderr.splitlines()[-1].startswith(f"error: {tmp_path / 'nothing'}: no such folder")
     assert "Traceback" not in stderr
 
 
 def test_a_batch_ends_with_its_failures(tmp_path, scans):
-    stderr = run(tmp_path, scans)
+    stdout, stderr = run(tmp_path, scans)
     head, line = stderr.splitlines()[-2:]
     assert head == "error: 1 of 1 cases failed; the remaining cases were processed:"
     assert line.startswith(f"  half: {scans / 'half.nii.gz'}: cannot be read")
-    assert "Traceback" not in stderr
+    assert "Exception: 1 of 1 cases failed" in stdout
+    assert "Traceback" not in stdout + stderr
 
 
 def test_an_unexpected_error_keeps_its_traceback(tmp_path, scans):
-    stderr = run(tmp_path, scans, "$__import__('json').loads('{')")
+    _, stderr = run(tmp_path, scans, "$__import__('json').loads('{')")
     assert "Traceback" in stderr
     assert "Failed to evaluate" in stderr
     assert stderr.splitlines()[-1].startswith("json.decoder.JSONDecodeError: Expecting property name")
@@ -82,6 +85,7 @@ def test_a_caller_gets_an_exception(tmp_path, scans):
 
 def test_other_programs_keep_their_hook(monkeypatch):
     monkeypatch.setattr(sys, "excepthook", sys.__excepthook__)
+    monkeypatch.setattr(logging, "_logRecordFactory", logging.getLogRecordFactory())
     for argv in (["/usr/bin/pytest"], []):  # a program that embeds Python may have none
         monkeypatch.setattr(sys, "argv", argv)
         error_hook.install()

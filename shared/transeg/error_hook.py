@@ -6,6 +6,7 @@ remedy in a long traceback; MONAI Label shows only the last twenty lines.
 
 from __future__ import annotations
 
+import logging
 import sys
 import traceback
 from collections.abc import Iterator
@@ -21,10 +22,13 @@ _COMMAND = ("monai", "bundle", "__main__.py")
 def install() -> None:
     """Set an excepthook that ends `python -m monai.bundle` with the reason; elsewhere do nothing.
 
-    A `UserError` is printed as ``error: <message>``. Any other error keeps its traceback; its root cause follows.
+    A `UserError` is printed as ``error: <message>``, and log records of it lose their traceback. Any other error keeps
+    its traceback; its root cause follows.
     """
     if Path(*sys.argv[:1]).parts[-3:] == _COMMAND and sys.excepthook is sys.__excepthook__:
         sys.excepthook = _hook
+        make = logging.getLogRecordFactory()
+        logging.setLogRecordFactory(lambda *args, **kwargs: _without_traceback(make(*args, **kwargs)))
 
 
 def _hook(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
@@ -35,6 +39,14 @@ def _hook(kind: type[BaseException], error: BaseException, trace: TracebackType 
     sys.__excepthook__(kind, error, trace)
     if cause is not error:
         print("", *traceback.format_exception_only(cause), sep="\n", end="", file=sys.stderr)
+
+
+def _without_traceback(record: logging.LogRecord) -> logging.LogRecord:
+    """Drop the traceback of a `UserError`, which MONAI's `StatsHandler` logs."""
+    error = record.exc_info[1] if record.exc_info else None
+    if error is not None and isinstance(root_cause(error), UserError):
+        record.exc_info = None
+    return record
 
 
 @contextmanager

@@ -1,39 +1,113 @@
-"""Zips of bundles: what is in them, the same bytes each time, and faults that are told."""
+"""Archives of bundles and run folders: what is in them, the same bytes each time, and faults that are told."""
 
 import hashlib
+import itertools
 import json
 import os
+import re
 import shutil
 import zipfile
 
 import pytest
-from transeg.bundle.package import PACKAGE, build, flatten, needed_modules
+from transeg.bundle.package import PACKAGE, build, bundle_files, bundle_folder, flatten, needed_modules
+from transeg.bundle.runs import bundle_name
 from transeg.errors import ReleaseError
 from typer.testing import CliRunner
 
-
-@pytest.fixture
-def copy(bundle, tmp_path):
-    return shutil.copytree(bundle, tmp_path / bundle.name)
+from .conftest import BUNDLES, ROOT, change, recipe_of
 
 
 def metadata(bundle, **changes):
-    path = bundle / "configs" / "metadata.json"
-    path.write_text(json.dumps(json.loads(path.read_text()) | changes))
+    change(bundle / "configs" / "metadata.json", lambda config: config.update(changes))
+
+
+def version(bundle):
+    return json.loads((bundle / "configs" / "metadata.json").read_text())["version"]
+
+
+def members(zipped):
+    with zipfile.ZipFile(zipped) as archive:
+        return {name.partition("/")[2]: archive.read(name) for name in archive.namelist()}
 
 
 def test_holds_the_bundle_and_the_modules_that_it_needs(released, bundle):
+    files = members(released.zip)
     with zipfile.ZipFile(released.zip) as archive:
-        names = {name.removeprefix(f"{released.name}/") for name in archive.namelist()}
-        shipped = json.loads(archive.read(f"{released.name}/configs/metadata.json"))
-        listed = json.loads(archive.read(f"{released.name}/manifest.json"))["files"]
+        assert {name.partition("/")[0] for name in archive.namelist()} == {released.name}
     own = {path.relative_to(bundle).as_posix() for path in bundle.rglob("*") if path.is_file()}
-    vendored = {name for name in names if name.startswith("transeg/")}
-    assert names == own | vendored | {"manifest.json"}
-    assert {"transeg/__init__.py", "transeg/inferers.py", "transeg/networks/genseg.py"} <= vendored
-    assert not {"transeg/cli.py", "transeg/demo/brain.py", "transeg/release/package.py"} & vendored
+    own = {name for name in own if not name.startswith("logs/") and name != "train_state.pt"}
+    vendored = {name for name in files if name.startswith("transeg/")}
+    assert files.keys() == own | vendored | {"manifest.json"}
+    shipped = json.loads(files["configs/metadata.json"])
     assert "transeg" not in shipped["required_packages_version"]
-    assert set(listed) == names - {"manifest.json"}
+    assert shipped.get("bundle", released.name) == released.name
+    assert set(json.loads(files["manifest.json"])["files"]) == files.keys() - {"manifest.json"}
+
+    method = shipped["method"]
+    methods = {name.split("/")[2] for name in vendored if name.startswith("transeg/methods/")}
+    assert methods == {"__init__.py", method}
+    assert {f"transeg/methods/{method}/{part}.py" for part in ("networks", "objective")} <= vendored
+    assert {"transeg/lazy.py", "transeg/bundle/config.py", "transeg/bundle/runs.py"} <= vendored
+    tools = ("cli", "method", "bundle/make", "bundle/package", "bundle/label", "demo/command", f"methods/{method}/demo")
+    assert not {f"transeg/{name}.py" for name in tools} & vendored
+    assert len(vendored) < 90  # of about 130; there were 101 when every archive held every method
+
+
+def test_modules_of_one_method_are_in_one_archive_only():
+    """An edit of a method changes the archive of its bundle and no other."""
+    vendored = {bundle.name: set(archive_modules(bundle)) for bundle in BUNDLES}
+    for path in (PACKAGE / "methods").glob("*/*.py"):
+        assert sum(path in modules for modules in vendored.values()) <= 1
+    for first, second in itertools.permutations(vendored, 2):
+        own = {path for path in vendored[first] - vendored[second] if path.parent.parent == PACKAGE / "methods"}
+        assert own
+
+
+def archive_modules(bundle):
+    configs = b"".join(content for path, content in bundle_files(bundle).items() if path.startswith("configs/"))
+    return needed_modules(re.findall(r"\btranseg(?:\.\w+)*", configs.decode()))
+
+
+def test_an_edit_of_a_method_changes_one_hash(tmp_path, monkeypatch):
+    package = shutil.copytree(PACKAGE, tmp_path / "transeg", ignore=shutil.ignore_patterns("__pycache__"))
+    monkeypatch.setattr("transeg.bundle.package.PACKAGE", package)
+    before = {bundle.name: build(bundle, tmp_path / "before").read_bytes() for bundle in BUNDLES}
+    edited = next((package / "methods").glob("*/networks.py"))
+    edited.write_text(edited.read_text() + "\n")
+    after = {bundle.name: build(bundle, tmp_path / "after").read_bytes() for bundle in BUNDLES}
+    assert [name for name in before if before[name] != after[name]] == [
+        next(b.name for b in BUNDLES if recipe_of(b)["method"] == edited.parent.name)
+    ]
+
+
+def test_no_path_of_this_machine_is_in_the_archive(released, tmp_path_factory):
+    for place in (tmp_path_factory.getbasetemp(), ROOT):
+        assert [name for name, content in members(released.zip).items() if str(place).encode() in content] == []
+
+
+def test_the_configs_of_a_packaged_run_find_their_folder(run_folder, tmp_path):
+    files = members(build(run_folder, tmp_path, name="knees"))
+    for name in ("train", "inference"):
+        root = json.loads(files[f"configs/{name}.json"])["bundle_root"]
+        assert "('.', 'bundles/knees')" in root
+    assert json.loads(files["configs/train.json"])["dataset_dir"] == "$@bundle_root + '/data'"
+    assert "--run_dir 2026-01-01_00-00-00" in files["docs/README.md"].decode()
+
+
+def test_a_setting_with_a_path_of_this_machine_is_refused(copy, tmp_path):
+    change(copy / "configs" / "train.json", lambda config: config.update(learning_rate="/home/me/rates"))
+    with pytest.raises(ReleaseError, match=r"train.json: learning_rate: /home/me/rates is a path of this machine"):
+        build(copy, tmp_path / "out")
+
+
+def test_a_release_has_the_name_that_is_asked_for(bundle, tmp_path):
+    from transeg.cli import app
+
+    result = CliRunner().invoke(app, ["package", str(bundle), "--name", "my_organ", "--out", str(tmp_path)])
+    assert result.exit_code == 0, result.output
+    assert [path.name for path in tmp_path.glob("*.zip")] == [f"my_organ_v{version(bundle)}.zip"]
+    result = CliRunner().invoke(app, ["package", str(bundle), str(bundle), "--name", "a", "--out", str(tmp_path)])
+    assert result.exit_code == 1
 
 
 def test_index_and_checksum_are_those_of_the_zip(released):
@@ -53,17 +127,18 @@ def test_the_same_files_give_the_same_bytes(released, copy, tmp_path):
     for path in copy.rglob("*"):
         path.chmod(0o755)
         os.utime(path, (1e9, 1e9))
-    for left in ("data/scan.nii.gz", "eval/run.csv", "models/train_state.pt", "configs/__pycache__/a.pyc", "docs/.swp"):
-        (copy / left).parent.mkdir(exist_ok=True)
+    left_by_runs = ("data/scan.nii.gz", "eval/run.csv", "logs/terms.jsonl", "runs/a/b/train_state.pt", "train_state.pt")
+    for left in (*left_by_runs, "models/previous/a.pt", "configs/__pycache__/a.pyc", "docs/.swp"):
+        (copy / left).parent.mkdir(exist_ok=True, parents=True)
         (copy / left).write_text("left by a run")
     assert build(copy, tmp_path / "out").read_bytes() == released.zip.read_bytes()
 
 
 def test_the_index_keeps_what_else_it_lists(copy, tmp_path):
-    build(copy, tmp_path)
-    metadata(copy, version="0.2.0", changelog={"0.2.0": "second"})
-    build(copy, tmp_path)
-    assert set(json.loads((tmp_path / "model_info.json").read_text())) == {f"{copy.name}_v0.1.0", f"{copy.name}_v0.2.0"}
+    first = build(copy, tmp_path)
+    metadata(copy, version="9.0.0", changelog={"9.0.0": "second"})
+    second = build(copy, tmp_path)
+    assert set(json.loads((tmp_path / "model_info.json").read_text())) == {first.stem, second.stem}
 
 
 @pytest.mark.parametrize("missing", ["models/model.pt", "LICENSE", "docs/README.md", "configs/metadata.json"])
@@ -76,7 +151,7 @@ def test_a_missing_file_is_named(copy, tmp_path, missing):
 
 @pytest.mark.parametrize(
     ("changes", "message"),
-    [({"version": "0.1"}, "not of the form 1.2.3"), ({"version": "9.9.9"}, "changelog lacks version 9.9.9")],
+    [({"version": "0.1"}, "not of the form 1.2.3"), ({"version": "9.9.9"}, "no version 9.9.9 in the changelog")],
 )
 def test_a_version_that_cannot_be_released_is_refused(copy, tmp_path, changes, message):
     metadata(copy, **changes)
@@ -85,8 +160,9 @@ def test_a_version_that_cannot_be_released_is_refused(copy, tmp_path, changes, m
 
 
 def test_a_name_that_monai_would_cut_is_refused(copy, tmp_path):
-    with pytest.raises(ReleaseError, match="rename it"):
-        build(copy.rename(tmp_path / "brain_vnet"), tmp_path / "out")
+    for name in ("brain_vnet", "brain-net"):
+        with pytest.raises(ReleaseError, match=f"{name}: rename it by --name"):
+            build(copy, tmp_path / "out", name=name)
 
 
 def test_macros_into_other_files_are_resolved(copy):
@@ -102,15 +178,23 @@ def test_modules_are_followed_through_their_imports():
         path.relative_to(PACKAGE).as_posix()
         for path in needed_modules(["transeg.methods.genseg.objective.GenSegObjective"])
     }
-    assert {"__init__.py", "objectives/genseg.py", "losses/adversarial.py"} <= found
-    assert not [path for path in found if path.startswith(("networks/", "data/"))]
+    assert {"__init__.py", "methods/genseg/objective.py", "losses/adversarial.py"} <= found
+    assert not [path for path in found if path.startswith(("networks/", "data/", "methods/thigh"))]
 
 
-def test_the_command_names_what_it_wrote_and_what_fails(bundle, copy, tmp_path):
+def test_bundles_are_found_by_name():
+    assert bundle_folder(BUNDLES[0].name).resolve() == BUNDLES[0]
+    with pytest.raises(ReleaseError, match="bundles/nothing not found"):
+        bundle_folder("nothing")
+
+
+def test_the_command_names_what_it_wrote_and_what_fails(bundle, copy, tmp_path, monkeypatch):
     from transeg.cli import app
 
     (copy / "models" / "model.pt").unlink()
     result = CliRunner().invoke(app, ["package", str(bundle), str(copy), "--out", str(tmp_path / "out")])
     assert result.exit_code == 1
-    assert f"{bundle.name}_v0.1.0.zip" in result.output
+    assert f"{bundle_name(bundle)}_v{version(bundle)}.zip" in result.output
     assert "model.pt: no such file; train first" in result.output
+    monkeypatch.chdir(tmp_path)
+    assert "name a bundle or run folder" in CliRunner().invoke(app, ["package"]).output

@@ -1,100 +1,133 @@
-"""What `transeg preflight` tells before a run."""
+"""What `transeg preflight` reports before a run."""
 
 import json
 import shutil
 
 import numpy as np
 import pytest
-from monai.bundle import ConfigParser
-from transeg.bundle.memory import step_memory, training_memory
-from transeg.bundle.preflight import preflight_problems
-from transeg.data.datalist import write_datalist, write_stack
+import transeg
+from transeg.bundle.preflight import preflight_problems, read_overrides
+from transeg.method import find_method
 from typer.testing import CliRunner
+
+from .conftest import change, recipe_of
+
+
+def run(*arguments):
+    from transeg.cli import app
+
+    return CliRunner().invoke(app, ["preflight", *map(str, arguments)])
+
+
+def lists_of(bundle):
+    method = find_method(json.loads((bundle / "configs/metadata.json").read_text())["method"])
+    return [(a, b) for a, b in method.lists.items()]
 
 
 @pytest.fixture
-def ready(bundle, tmp_path, monkeypatch):
+def ready(genseg, monkeypatch):
     """Copy of a bundle, which is the working directory."""
-    folder = shutil.copytree(bundle, tmp_path / bundle.name)
-    monkeypatch.chdir(folder)
-    return folder
+    monkeypatch.chdir(genseg)
+    return genseg
 
 
-def change(path, edit):
-    config = json.loads(path.read_text())
-    edit(config)
-    path.write_text(json.dumps(config))
+@pytest.fixture
+def own_data(data, tmp_path):
+    """Data to change."""
+    return shutil.copytree(data, tmp_path / "own data")
 
 
-def prepared(folder, channels=4, slices=3, size=(60, 120), **lists):
-    full = {}
-    for name in ("training", "training_absence", "validation", "validation_absence"):
-        image = np.zeros((2, channels, *size), np.float16)
-        write_stack(folder / f"{name}.npy", [image] * 2, (4, channels, *size), "f2")
-        full[name] = [{"image": f"{name}.npy", "index": k, "case": name} for k in range(slices)]
-    recipe = {"channels": ["a"] * channels, "labels": ["background", "tumour"]}
-    about = {"name": "zeros", "description": "Zeros.", "recipe": recipe, "preparation": {}}
-    write_datalist(folder / "datalist.json", full | lists, **about)
-    return folder
-
-
-def test_a_good_bundle_with_good_data_is_ready(ready, tmp_path):
-    from transeg.cli import app
-
-    data = prepared(tmp_path / "data")
-    command = ["preflight", ".", "--dataset_dir", str(data), "--epochs", "3", "--train#trainer#max_epochs=1"]
-    result = CliRunner().invoke(app, command)
+def test_each_bundle_is_ready_and_says_that_data_were_not_checked(bundle, monkeypatch):
+    monkeypatch.chdir(bundle)
+    result = run(".")
     assert result.exit_code == 0, result.output
-    assert result.output.startswith(".: ready; a training step takes about ")
+    assert result.output == ".: ready; data not checked, give --dataset_dir\n"
+
+
+def test_each_bundle_with_its_data_is_ready(bundle, data, monkeypatch):
+    monkeypatch.chdir(bundle)
+    result = run(".", "--dataset_dir", data, "--epochs", "3", "--batch_size=2", "--train#trainer#max_epochs=1")
+    assert result.exit_code == 0, result.output
+    assert ".: ready; a training step takes about " in result.output
     assert "free on cpu" in result.output or "free on cuda" in result.output
 
 
-def memory(bundle, data, **settings):
-    return training_memory(str(bundle / "configs/train.json"), {"dataset_dir": str(data), **settings})
+def test_from_elsewhere_the_bundle_root_is_told(bundle, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    faults = preflight_problems(bundle)
+    assert faults == [] or [fault[:21] for fault in faults] == ["bundle_root would be "]  # a run folder knows its place
+    assert preflight_problems(bundle, overrides={"bundle_root": str(bundle)}) == []
 
 
-def test_a_step_that_does_not_fit_is_told(ready, tmp_path, monkeypatch):
-    data = prepared(tmp_path / "data", size=(60, 120))
-    monkeypatch.setattr("transeg.bundle.memory.free_memory", lambda device: 2**26)
-    assert not memory(ready, data, batch_size=2)[1]
-    [problem] = memory(ready, data, batch_size=40, device="$torch.device('cuda')")[1]
-    assert "64 MiB are free on cuda: lower batch_size or width" in problem
+def test_data_for_another_method_or_on_another_grid(bundle, own_data):
+    root = {"bundle_root": str(bundle)}
+    recipe = recipe_of(bundle)
+    datalist = own_data / "datalist.json"
+    change(datalist, lambda c: c.update(recipe=recipe | {"pixdim": 1.25}))
+    assert preflight_problems(bundle, own_data, root) == []  # training takes the recipe of the data
+    [fault] = preflight_problems(bundle, own_data, root | {"pixdim": 1.5})
+    assert fault.startswith(f"pixdim is 1.5 in the config, but 1.25 in {datalist}")
+    change(datalist, lambda c: c.update(recipe=recipe | {"method": "another"}))
+    [fault] = preflight_problems(bundle, own_data, root)
+    assert "prepared for the method another" in fault
 
 
-def test_the_memory_of_a_step_grows_with_the_batch(ready, tmp_path):
-    """By hand: weights and gradients are the parameters', AMSGrad keeps three more values and a count of steps."""
-    data = prepared(tmp_path / "data", size=(60, 120))
-
-    def estimate(size):
-        train = ConfigParser()
-        train.read_config(ready / "configs/train.json")
-        train.update({"dataset_dir": str(data), "batch_size": size})
-        return step_memory(train), train.get_parsed_content("players")
-
-    (small, players), (large, _) = estimate(2), estimate(12)
-    parameters = [p for player in players for p in player.parameters]
-    values = sum(p.numel() for p in parameters)
-    assert small.training == 4 * (4 * values + len(parameters))
-    assert 4 * values <= small.weights < 4.2 * values
-    assert 4 < large.activations / small.activations < 6
-    assert large.activations - small.activations > 10 * 2 * 4 * 60 * 120 * 4  # ten times the images of both domains
+def test_what_the_method_reads_must_be_there(bundle, own_data, tmp_path):
+    root = {"bundle_root": str(bundle)}
+    assert "no such datalist" in preflight_problems(bundle, tmp_path / "none", root)[0]
+    training, validation = lists_of(bundle)[0]
+    original = (own_data / "datalist.json").read_text()
+    change(own_data / "datalist.json", lambda c: c[validation][0].update(case=c[training][0]["case"]))
+    [fault] = preflight_problems(bundle, own_data, root)
+    assert fault == f"case {training} is in both {training} and {validation}"
+    (own_data / "datalist.json").write_text(original)
+    second, _ = lists_of(bundle)[1]
+    change(own_data / "datalist.json", lambda c: c.update({second: []}))
+    assert preflight_problems(bundle, own_data, root) == [f"{own_data / 'datalist.json'}: {second} is empty"]
+    change(own_data / "datalist.json", lambda c: c.pop(second))
+    assert f'no list "{second}"' in preflight_problems(bundle, own_data, root)[0]
 
 
-def test_a_step_that_fails_is_told(ready, tmp_path):
-    data = prepared(tmp_path / "data", size=(7, 9))
-    [problem] = memory(ready, data)[1]
-    assert problem.startswith("a training step on the first sample fails (")
+def test_stacks_must_have_the_channels_and_size_of_the_recipe(bundle, own_data):
+    root = {"bundle_root": str(bundle)}
+    training, validation = (own_data / "images" / f"{name}.npy" for name in lists_of(bundle)[0])
+    stack = np.load(training)
+    np.save(training, np.concatenate([stack, stack], axis=1))
+    np.save(validation, stack[:1, ..., :-1])
+    first, *others = preflight_problems(bundle, own_data, root)
+    channels = stack.shape[1]
+    assert first == f"{training}: {2 * channels} channels, but {channels} in the recipe; set channels"
+    assert len(others) == 2
+    assert "by the recipe; prepare the data again" in others[0]
+    assert "the datalist refers to slice 5 of 1" in others[1]
 
 
-def test_misspelt_overrides_are_named_with_the_nearest_key(ready):
-    from transeg.cli import app
-
-    result = CliRunner().invoke(app, ["preflight", ".", "--epoch", "1", "--train::trainer::max_epoch", "2"])
+def test_misspelt_and_wrong_overrides(bundle, monkeypatch):
+    monkeypatch.chdir(bundle)
+    result = run(
+        ".", "--epoch", "1", "--train::trainer::max_epoch", "2", "--save_mask", "no", "--epochs", "abc", "--seed", "-1"
+    )
     assert result.exit_code == 1
-    assert result.output.splitlines() == [
+    assert sorted(result.output.splitlines()) == [
         ".: --epoch: no such key; did you mean epochs?",
+        ".: --epochs abc: a whole number is needed",
+        ".: --save_mask no: write True or False",
+        ".: --seed -1: must be at least 0",
         ".: --train#trainer#max_epoch: no such key; did you mean train#trainer#max_epochs?",
     ]
+
+
+def test_overrides_are_read_as_monai_does():
+    read = read_overrides(["--a", "1", "--b#c=[2]", "--d", "--train::x", "no"])
+    assert read == {"a": 1, "b#c": [2], "d": "--train::x", "train#x": "no"}
+
+
+def test_an_overlay_that_the_run_will_get(ready):
+    overlay = "configs/ablations/signed_code.json"
+    files = ["configs/train.json", "configs/baselines/segmentation_only.json", overlay]
+    [fault] = preflight_problems(ready, overrides={"config_file": files})
+    assert fault == "network_def: transeg.methods.genseg.networks.BaselineNet takes no code_activation"
+    assert preflight_problems(ready, overrides={"config_file": [files[0], overlay], "w_cycle": 3}) == []
 
 
 def test_misspelt_config_keys_are_named_with_the_nearest(ready):
@@ -105,38 +138,30 @@ def test_misspelt_config_keys_are_named_with_the_nearest(ready):
     assert preflight_problems(ready) == [
         "configs/ablations/extra.json: changes keys that neither train.json nor inference.json has",
         f"configs/ablations/signed_code.json: {wrong_argument} code_activatio; did you mean code_activation?",
-        "configs/paper.json: batchsize: nothing uses it; did you mean batch_size?",
+        "configs/paper.json: batchsize: unused key; did you mean batch_size?",
     ]
     change(ready / "configs/train.json", lambda c: c["network_def"].update(levls=3))
     assert preflight_problems(ready) == [f"configs/train.json: {wrong_argument} levls; did you mean levels?"]
 
 
-def test_a_missing_package_and_a_wrong_folder_are_named(ready, tmp_path):
+def test_a_missing_package_and_a_wrong_folder_are_named(ready):
     packages = {"required_packages_version": {"nosuchpackage": "1.0"}}
     change(ready / "configs/metadata.json", lambda c: c.update(packages))
-    assert preflight_problems(ready) == ["no package nosuchpackage; install it (the bundle was made with 1.0)"]
-    assert "give the folder of a bundle" in preflight_problems(ready / "configs")[0]
+    assert preflight_problems(ready) == ["package nosuchpackage not found; install it (the bundle was made with 1.0)"]
+    assert "give a bundle (bundles/NAME) or a run folder" in preflight_problems(ready / "configs")[0]
 
 
-def test_a_wrong_bundle_root_is_told(ready, tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    assert [fault[:21] for fault in preflight_problems(ready)] == ["bundle_root would be "]
-    assert preflight_problems(ready, overrides=["bundle_root"]) == []
+@pytest.mark.parametrize(("made", "fits"), [("0.1.0", False), ("1.2.0", False), (transeg.__version__ + ".1", True)])
+def test_a_bundle_of_another_version_is_told(ready, made, fits):
+    change(ready / "configs/metadata.json", lambda c: c["required_packages_version"].update(transeg=made))
+    faults = preflight_problems(ready)
+    assert fits == (not faults)
+    assert fits or f"made with transeg {made}, this is {transeg.__version__}; install transeg {made}" in faults[0]
 
 
-def test_faults_of_the_data_are_told(ready, tmp_path):
-    assert "no such datalist" in preflight_problems(ready, tmp_path / "none")[0]
-    leak = [{"image": "validation.npy", "index": 0, "case": "training"}]
-    data = prepared(tmp_path / "leak", validation=leak, training_absence=[])
-    assert preflight_problems(ready, data) == [
-        "case training is in both training and validation",
-        f"{data / 'datalist.json'}: training_absence is empty",
-    ]
-    faults = preflight_problems(ready, prepared(tmp_path / "two", channels=2))
-    assert len(faults) == 4
-    assert "2 channels; the config has 4" in faults[0]
-    faults = preflight_problems(ready, prepared(tmp_path / "long", slices=5))
-    assert "asks for slice 4 of 4" in faults[0]
+def test_a_bundle_of_no_method_is_told(ready):
+    change(ready / "configs/metadata.json", lambda c: c.update(method="nothing"))
+    assert "no method 'nothing'; there are " in preflight_problems(ready)[0]
 
 
 def test_what_monai_label_lacks_is_told(ready):
@@ -154,5 +179,5 @@ def test_what_monai_label_lacks_is_told(ready):
         "no inferer (MONAI Label)",
         "train#handlers is not a ",
         "network_data_format#outp",
-        "no such file; inference ",
+        "no such file; train firs",
     ]

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+from monai.bundle import ConfigParser
 from transeg.data.datalist import write_datalist, write_stack
 
 BUNDLES = Path(__file__).resolve().parents[2] / "bundles"
+CPU = "$torch.device('cpu')"
 FILES = (
     "LICENSE",
     "configs/evaluate.json",
@@ -47,13 +51,24 @@ def bundle(request) -> Path:
     return request.param
 
 
-def write_prepared(folder: Path, channels: int, size: tuple[int, ...], slices: int = 6, labelled: int = 2) -> Path:
-    """Two cases of each split, bright squares on noise; `labelled` presence slices keep their label.
+def parser_of(root: Path, *files: str, **settings) -> ConfigParser:
+    """Configs of a bundle over one another, on the CPU, with settings as a command line would give them."""
+    parser = ConfigParser()
+    parser.read_config([str(root / "configs" / name) for name in files])
+    for key, value in {"bundle_root": str(root), "device": CPU, **settings}.items():
+        parser[key] = value
+    return parser
+
+
+def write_prepared(folder: Path, recipe: Mapping[str, Any], slices: int = 6, labelled: int = 2) -> Path:
+    """Bright squares on noise, prepared by a recipe; `labelled` presence slices keep their label.
 
     Of three sizes: cubes in volumes of two modalities, all with a label.
     """
     rng = np.random.default_rng(0)
-    lists = {}
+    channels, (width, *rest) = len(recipe["channels"]), recipe["image_size"]
+    size = (width // 2 if recipe.get("halves") else width, *rest)
+    lists: dict[str, list[dict[str, Any]]] = {}
     volumes = len(size) == 3
     for split in ("training", "validation", "test"):
         for domain in ("_ct", "_mr") if volumes else ("", "_absence"):
@@ -63,8 +78,9 @@ def write_prepared(folder: Path, channels: int, size: tuple[int, ...], slices: i
             if domain != "_absence":
                 for k in range(slices):
                     corner = rng.integers(0, np.array(size) - 12)
-                    labels[(k, *(slice(start, start + 10) for start in corner))] = 1
-                images += labels[:, None] * np.float16(0.6)
+                    square = tuple(slice(start, start + 10) for start in corner)
+                    labels[(k, *square)] = 1 + k % (len(recipe["labels"]) - 1)
+                images += (labels > 0)[:, None] * np.float16(0.6)
             write_stack(folder / "images" / f"{name}.npy", [images], images.shape, np.float16)
             write_stack(folder / "labels" / f"{name}.npy", [labels], labels.shape, np.uint8)
             lists[name] = []
@@ -74,14 +90,12 @@ def write_prepared(folder: Path, channels: int, size: tuple[int, ...], slices: i
                 if split != "training" or volumes or (not domain and k < labelled):
                     item["label"] = f"labels/{name}.npy"
                 lists[name].append(item)
-    names = [f"channel {c}" for c in range(channels)]
-    labels = ["background", "square"]
     return write_datalist(
         folder / "datalist.json",
         lists,
         name="squares",
         description="Squares on noise.",
-        recipe={"channels": names, "labels": labels},
+        recipe=recipe,
         preparation={},
         dimensions=len(size),
     )
@@ -89,14 +103,15 @@ def write_prepared(folder: Path, channels: int, size: tuple[int, ...], slices: i
 
 @pytest.fixture(scope="session")
 def prepared(tmp_path_factory):
-    """Folders of prepared data by number of channels."""
-    folders = {}
+    """Folders of prepared data by recipe: that of a bundle, with other values where they are given."""
+    folders: dict[str, Path] = {}
 
-    def get(channels: int, size: tuple[int, ...]) -> Path:
-        if (channels, size) not in folders:
-            folder = tmp_path_factory.mktemp("prepared")
-            write_prepared(folder, channels, size)
-            folders[channels, size] = folder
-        return folders[channels, size]
+    def get(bundle: Path, **changes: Any) -> Path:
+        recipe = read_config(bundle, "inference.json")["recipe"] | changes
+        key = json.dumps(recipe, sort_keys=True)
+        if key not in folders:
+            folders[key] = tmp_path_factory.mktemp("prepared")
+            write_prepared(folders[key], recipe)
+        return folders[key]
 
     return get

@@ -5,15 +5,16 @@ import numpy as np
 import pytest
 import torch
 from ignite.engine import Events
-from monai.bundle import ConfigParser
+from transeg.errors import RunError
 
 from data_prep.mmwhs import prepare
 from data_prep.phantoms.heart import heart_phantom, write_heart
 
-from .conftest import BUNDLES
+from .conftest import BUNDLES, parser_of
 from .test_workflows import workflow
 
-CONFIGS = BUNDLES / "cardiac_ct_mr_segmentation" / "configs"
+BUNDLE = BUNDLES / "cardiac_ct_mr_segmentation"
+CONFIGS = BUNDLE / "configs"
 BASELINES = sorted(path.relative_to(CONFIGS).as_posix() for path in CONFIGS.glob("baselines/*.json"))
 SMALL = {"image_size": [24, 24, 16], "pixdim": 8.0, "width": 2, "segmenter_width": 2, "discriminator_width": 2}
 
@@ -31,18 +32,11 @@ def hearts(tmp_path_factory):
     return folder / "data"
 
 
-def parser_of(*files, **options):
-    parser = ConfigParser()
-    parser.read_config([str(CONFIGS / name) for name in files])
-    for key, value in {"bundle_root": str(CONFIGS.parent), "device": "$torch.device('cpu')", **options}.items():
-        parser[key] = value
-    return parser
-
-
 def trained(data, folder, *overlays, epochs=4, **options):
     """Trainer at the end of a training of an iteration an epoch, and who played in each epoch on which terms."""
-    places = {"dataset_dir": str(data), "ckpt_dir": str(folder / "models"), "output_dir": str(folder / "eval")}
-    parser = parser_of("train.json", *overlays, epochs=epochs, batches_per_epoch=1, **SMALL, **places, **options)
+    places = {"dataset_dir": str(data), "run_dir": str(folder)}
+    small = {**SMALL, "epochs": epochs, "batches_per_epoch": 1}
+    parser = parser_of(BUNDLE, "train.json", *overlays, **small, **places, **options)
     parser.get_parsed_content("initialize")
     trainer, terms = parser.get_parsed_content("train#trainer"), []
     before = {key: value.clone() for key, value in trainer.network.state_dict().items()}
@@ -63,9 +57,9 @@ def test_phases_follow_one_another(hearts, tmp_path):
     assert terms == [REAL, TRANSLATION, ALL, ALL]
     assert changed == {"g_ct_to_mr", "g_mr_to_ct", "s_ct", "s_mr"}
     assert all(np.isfinite(float(value)) for value in trainer.state.output["terms"].values())
-    for folder, names in ((tmp_path / "models", ["model.pt", "train_state.pt"]), (tmp_path / "eval/panels", None)):
-        found = sorted(path.name for path in folder.iterdir())
-        assert found == (names or [f"epoch_{k:04d}.png" for k in range(1, 5)])
+    assert (tmp_path / "models/model.pt").is_file()
+    panels = sorted(path.name for path in (tmp_path / "logs/panels").iterdir())
+    assert panels == [f"epoch_{k:04d}.png" for k in range(1, 5)]
 
 
 def test_baselines(hearts, tmp_path):
@@ -74,10 +68,12 @@ def test_baselines(hearts, tmp_path):
     _, terms, _ = trained(hearts, tmp_path / "none", "baselines/no_shape.json", segmenter_epochs=1)
     assert terms == [REAL, TRANSLATION, TRANSLATION, TRANSLATION]
 
-    start = tmp_path / "none/models/model.pt"
-    _, terms, changed = trained(hearts, tmp_path / "ada", "baselines/ada.json", epochs=1, start=str(start))
-    assert (terms, changed) == ([{term for term in ALL if "segmenters" in term}], {"s_ct", "s_mr"})
-    first, last = (torch.load(path, weights_only=True) for path in (start, tmp_path / "ada/models/model.pt"))
+    with pytest.raises(RunError, match="--start"):
+        trained(hearts, tmp_path / "alone", "baselines/ada.json", epochs=1)
+    start = tmp_path / "none"
+    _, terms, _ = trained(hearts, tmp_path / "ada", "baselines/ada.json", epochs=1, start=str(start))
+    assert terms == [{term for term in ALL if "segmenters" in term}]
+    first, last = (torch.load(run / "models/model.pt", weights_only=True) for run in (start, tmp_path / "ada"))
     assert all(torch.equal(value, last[key]) for key, value in first.items() if key.startswith("g_"))
 
 
@@ -86,7 +82,7 @@ def test_every_baseline_is_tested():
 
 
 def test_paper_has_the_published_size_and_schedule():
-    parser = parser_of("train.json", "paper.json")
+    parser = parser_of(BUNDLE, "train.json", "paper.json")
     count = lambda key: sum(p.numel() for p in parser.get_parsed_content(key).parameters())  # noqa: E731
     assert (count("network_def"), count("d_ct_def")) == (7_581_230, 665_825)
     rate = parser.get_parsed_content("rate")
@@ -99,7 +95,7 @@ def test_paper_has_the_published_size_and_schedule():
 @pytest.mark.parametrize(("count", "phases"), [(1, [0, 0, None]), (70, [35, 17, None])])
 def test_phases_and_rate_follow_who_sets_the_epochs_of_the_trainer(count, phases):
     """MONAI Label does, and federated learning, which then goes on beyond them."""
-    parser = parser_of("train.json", epochs=40, **{"train#trainer#max_epochs": count})
+    parser = parser_of(BUNDLE, "train.json", epochs=40, **{"train#trainer#max_epochs": count})
     assert [phase.get("epochs") for phase in parser.get_parsed_content("phases")] == phases
     rate = parser.get_parsed_content("rate")
     assert all(rate(epoch) > 0 for epoch in range(max(count, 40)))
@@ -109,10 +105,10 @@ def test_phases_and_rate_follow_who_sets_the_epochs_of_the_trainer(count, phases
 @pytest.mark.parametrize(("modality", "to"), [("ct", "mr"), ("mr", "ct")])
 def test_translation_in_units_of_the_other_modality(modality, to, hearts, tmp_path):
     path = str(tmp_path / "model.pt")
-    torch.save(parser_of("inference.json", **SMALL).get_parsed_content("network_def").state_dict(), path)
+    torch.save(parser_of(BUNDLE, "inference.json", **SMALL).get_parsed_content("network_def").state_dict(), path)
     options = {**SMALL, "output_dir": str(tmp_path), "run_id": "inferring", "modality": modality}
     options["handlers#0#path"] = path
-    workflow(CONFIGS.parent, "infer", ["inference.json", "translate.json"], hearts, **options).run()
+    workflow(BUNDLE, "infer", ["inference.json", "translate.json"], hearts, **options).run()
     [file] = tmp_path.glob(f"*_{to}.nii.gz")
     found = nib.load(file)
     source = nib.load(next(hearts.parent.rglob(file.name.replace(f"_{to}", "_image"))))
@@ -125,12 +121,14 @@ def test_translation_in_units_of_the_other_modality(modality, to, hearts, tmp_pa
 
 
 def test_the_modality_of_each_scan_is_told(hearts, tmp_path):
-    torch.save(parser_of("inference.json", **SMALL).get_parsed_content("network_def").state_dict(), tmp_path / "m.pt")
+    torch.save(
+        parser_of(BUNDLE, "inference.json", **SMALL).get_parsed_content("network_def").state_dict(), tmp_path / "m.pt"
+    )
     masks = {}
     for modality in ("auto", "ct", "mr"):
         options = {**SMALL, "output_dir": str(tmp_path / modality), "run_id": "inferring", "modality": modality}
         options["handlers#0#path"] = str(tmp_path / "m.pt")
-        workflow(CONFIGS.parent, "infer", ["inference.json"], hearts, **options).run()
+        workflow(BUNDLE, "infer", ["inference.json"], hearts, **options).run()
         masks[modality] = {path.name: nib.load(path).get_fdata() for path in (tmp_path / modality).glob("*_seg.nii.gz")}
     assert sorted(name[:2] for name in masks["auto"]) == ["ct", "mr"]
     for name, mask in masks["auto"].items():
@@ -138,18 +136,19 @@ def test_the_modality_of_each_scan_is_told(hearts, tmp_path):
         assert mask.any()
 
 
-def test_s_score_is_that_of_the_judge(hearts, tmp_path):
+def test_s_score_is_that_of_the_scorer(hearts, tmp_path):
     torch.manual_seed(0)
-    network = parser_of("inference.json", **SMALL).get_parsed_content("network_def")
+    network = parser_of(BUNDLE, "inference.json", **SMALL).get_parsed_content("network_def")
     torch.save(network.state_dict(), tmp_path / "model.pt")
     for parameter in network.s_mr.decoder[-1].layers[-1].parameters():
         torch.nn.init.zeros_(parameter)
     network.s_mr.decoder[-1].layers[-1].bias.data[3] = 1.0  # LV everywhere
-    torch.save(network.state_dict(), tmp_path / "judge.pt")
+    (tmp_path / "scorer/models").mkdir(parents=True)
+    torch.save(network.state_dict(), tmp_path / "scorer/models/model.pt")
     configs = ["inference.json", "evaluate.json", "s_score.json"]
     options = {**SMALL, "output_dir": str(tmp_path / "out"), "run_id": "evaluating", "modality": "ct"}
-    options |= {"handlers#0#path": str(tmp_path / "model.pt"), "judge_path": str(tmp_path / "judge.pt")}
-    evaluation = workflow(CONFIGS.parent, "infer", configs, hearts, **options)
+    options |= {"handlers#0#path": str(tmp_path / "model.pt"), "scorer_run": str(tmp_path / "scorer")}
+    evaluation = workflow(BUNDLE, "infer", configs, hearts, **options)
     evaluation.run()
     header, row = (tmp_path / "out/val_mean_dice_raw.csv").read_text().splitlines()
     assert header == "filename,Myo,LA,LV,RA,RV,mean"

@@ -19,15 +19,15 @@ def files(bundle):
 
 @pytest.fixture(scope="module")
 def exported(bundle, files, tmp_path_factory):
-    """The network with the weights that ship, arguments of an export, an image of the metadata's smallest size."""
+    """The network with the released weights, arguments of an export, an image of the metadata's smallest size."""
     torch.manual_seed(0)
     parser = ConfigParser()
     parser.read_config(files["config_file"])
     parser.read_meta(files["meta_file"])
     network = parser.get_parsed_content("network_def").eval()
-    shipped = bundle / "models/model.pt"
-    if shipped.is_file():
-        network.load_state_dict(torch.load(shipped, map_location="cpu", weights_only=True))
+    released = bundle / "models/model.pt"
+    if released.is_file():
+        network.load_state_dict(torch.load(released, map_location="cpu", weights_only=True))
     else:  # not trained yet; fresh norms and biases would hide a mistake
         for name, value in network.state_dict().items():
             if value.is_floating_point() and "running_var" not in name:

@@ -6,41 +6,32 @@ import nibabel as nib
 import numpy as np
 import pytest
 import torch
-from monai.bundle import ConfigParser
 from transeg.engines.tree import to_device
 
 from data_prep import brats_volumes
 from data_prep.brats_slices import prepare
 from data_prep.phantoms.brain import brain_phantom, write_brain
 
-from .conftest import BUNDLES
+from .conftest import BUNDLES, parser_of
 from .test_workflows import GRIDS, SHAPE, volumes, workflow  # noqa: F401 (fixture)
 
-CONFIGS = BUNDLES / "brain_mri_pathogan_segmentation" / "configs"
+BUNDLE = BUNDLES / "brain_mri_pathogan_segmentation"
+CONFIGS = BUNDLE / "configs"
 SIZE = (80, 80)
 SUPERVISED = "baselines/supervised.json"
 
 
 @pytest.fixture
 def bundle():
-    return CONFIGS.parent
-
-
-def parser_of(*files, **options):
-    parser = ConfigParser()
-    parser.read_config([str(CONFIGS / name) for name in files])
-    settings = {"bundle_root": str(CONFIGS.parent), "device": "$torch.device('cpu')", **options}
-    for key, value in settings.items():
-        parser[key] = value
-    return parser
+    return BUNDLE
 
 
 def trained(data, folder, *overlays, prepare_batch=to_device, **options):
     """Parser and trainer after one iteration."""
     torch.manual_seed(0)
-    places = {"dataset_dir": str(data), "ckpt_dir": str(folder / "models"), "output_dir": str(folder / "eval")}
+    places = {"dataset_dir": str(data), "run_dir": str(folder / "run")}
     small = {"epochs": 1, "batches_per_epoch": 1, "batch_size": 2, "labelled_per_batch": 1}
-    parser = parser_of("train.json", *overlays, **{"width": 4, **small, **places, **options})
+    parser = parser_of(BUNDLE, "train.json", *overlays, **{"width": 4, **small, **places, **options})
     parser.get_parsed_content("initialize")
     trainer = parser.get_parsed_content("train#trainer")
     trainer.prepare_batch = prepare_batch
@@ -54,17 +45,17 @@ BASELINES = sorted(path.relative_to(CONFIGS).as_posix() for path in CONFIGS.glob
 @pytest.mark.parametrize("overlay", ["no_detach.json", "one_discriminator.json", "multi_scale.json", *BASELINES])
 def test_overlay_trains_one_iteration(overlay, prepared, tmp_path):
     torch.manual_seed(0)
-    fresh = parser_of("train.json", overlay, width=4).get_parsed_content("network_def")
-    parser, trainer = trained(prepared(4, SIZE), tmp_path, overlay)
+    fresh = parser_of(BUNDLE, "train.json", overlay, width=4).get_parsed_content("network_def")
+    parser, trainer = trained(prepared(BUNDLE), tmp_path, overlay)
     pairs = zip(fresh.parameters(), trainer.network.parameters(), strict=True)
     assert sum(not torch.equal(a, b) for a, b in pairs) > len(list(fresh.parameters())) // 3
     assert all(torch.isfinite(torch.as_tensor(v)) for v in trainer.state.output["terms"].values())
-    assert (tmp_path / "models" / "model.pt").is_file()
-    assert parser.get_parsed_content("objective").__dict__.get("detach_masks", True) == ("attached" not in overlay)
+    assert (tmp_path / "run/models/model.pt").is_file()
+    assert parser.get_parsed_content("objective").__dict__.get("detach_masks", True) == (overlay != "no_detach.json")
 
 
 def test_directions_share_one_discriminator(prepared, tmp_path):
-    _, trainer = trained(prepared(4, SIZE), tmp_path, "one_discriminator.json")
+    _, trainer = trained(prepared(BUNDLE), tmp_path, "one_discriminator.json")
     views = [trainer.networks[name] for name in ("d_a", "d_b")]
     assert [view.domain for view in views] == [0, 1]
     shared = [[id(p) for p in view.parameters()] for view in views]
@@ -75,23 +66,23 @@ def test_directions_share_one_discriminator(prepared, tmp_path):
 
 
 def test_discriminators_at_three_scales(prepared, tmp_path):
-    _, trainer = trained(prepared(4, SIZE), tmp_path, "multi_scale.json")
+    _, trainer = trained(prepared(BUNDLE), tmp_path, "multi_scale.json")
     maps = [trainer.networks[name](torch.rand(1, 4, *SIZE)) for name in ("d_a", "d_b")]
     assert [[logits.shape[-1] for logits in scales] for scales in maps] == [[10, 5, 2]] * 2
 
 
 def test_supervised_reference_is_scored(prepared, volumes, tmp_path):  # noqa: F811
-    trained(prepared(4, SIZE), tmp_path, SUPERVISED)
-    options = {"output_dir": str(tmp_path / "out"), "handlers#0#path": str(tmp_path / "models" / "model.pt")}
+    trained(prepared(BUNDLE), tmp_path, SUPERVISED)
+    options = {"output_dir": str(tmp_path / "out"), "handlers#0#path": str(tmp_path / "run/models/model.pt")}
     configs = ["inference.json", "evaluate.json", SUPERVISED]
-    evaluation = workflow(CONFIGS.parent, "infer", configs, volumes, run_id="evaluating", width=4, **options)
+    evaluation = workflow(BUNDLE, "infer", configs, volumes, run_id="evaluating", width=4, **options)
     evaluation.run()
     assert 0 <= evaluation.evaluator.state.metrics["val_mean_dice"] <= 1
     assert len((tmp_path / "out" / "patients.csv").read_text().splitlines()) == 1 + len(GRIDS)
 
 
 def test_paper_has_the_published_sizes_weights_and_schedule():
-    parser = parser_of("train.json", "paper.json")
+    parser = parser_of(BUNDLE, "train.json", "paper.json")
     network, *judges = (parser.get_parsed_content(key) for key in ("network_def", "d_a_def", "d_b_def"))
     count = lambda *parts: sum(p.numel() for part in parts for p in part.parameters())  # noqa: E731
     assert count(network.gamma, network.delta, network.decoder) == 62_747_430
@@ -123,7 +114,8 @@ def test_an_iteration_does_not_look_at_labels(overlays, prepared, tmp_path):
     """The supervised reference does: what is compared would tell."""
     states = []
     for prepare_batch in (to_device, with_full_labels):
-        _, trainer = trained(prepared(4, SIZE), tmp_path, *overlays, prepare_batch=prepare_batch)
+        folder = tmp_path / prepare_batch.__name__
+        _, trainer = trained(prepared(BUNDLE), folder, *overlays, prepare_batch=prepare_batch)
         states.append(state(trainer))
     same = [torch.equal(value, states[1][key]) for key, value in states[0].items()]
     assert all(same) == (not overlays)
@@ -134,8 +126,8 @@ def test_no_label_reaches_the_training_process(tmp_path):
     for k in range(4):
         write_brain(brain_phantom((0, k), shape=(48, 48, 31), spacing=5.0), tmp_path / "raw", k)
     prepare(tmp_path / "raw", tmp_path / "data", validation=1, test=1)
-    parser = parser_of("train.json", dataset_dir=str(tmp_path / "data"))
-    for key in ("pathological", "healthy"):
+    parser = parser_of(BUNDLE, "train.json", dataset_dir=str(tmp_path / "data"))
+    for key in ("presence", "absence"):
         items = parser.get_parsed_content(key)
         assert items
         assert not [item for item in items if "label" in item]
@@ -167,13 +159,13 @@ def test_volumes_train_without_labels_and_segment_scans(volumes, tmp_path):  # n
     assert trainer.state.output["translation"].y_a.shape == (1, 4, 32, 32, 32)
     assert all(torch.isfinite(torch.as_tensor(v)) for v in trainer.state.output["terms"].values())
 
-    out = tmp_path / "out"
-    options = {**TINY, "output_dir": str(out), "handlers#0#path": str(tmp_path / "models" / "model.pt")}
-    configs = ["inference.json", "evaluate.json", "volumes.json"]
-    evaluation = workflow(CONFIGS.parent, "infer", configs, volumes, run_id="evaluating", **options)
+    out, run = tmp_path / "out", tmp_path / "run"
+    options = {"output_dir": str(out)}
+    configs = ["inference.json", "evaluate.json"]
+    evaluation = workflow(run, "infer", configs, volumes, run_id="evaluating", **options)
     evaluation.run()
     assert 0 <= evaluation.evaluator.state.metrics["val_mean_dice"] <= 1
-    workflow(CONFIGS.parent, "infer", [configs[0], configs[2]], volumes, run_id="inferring", **options).run()
+    workflow(run, "infer", configs[:1], volumes, run_id="inferring", **options).run()
     for name, affine in GRIDS.items():
         mask = nib.load(out / f"{name}_seg.nii.gz")
         assert mask.shape == SHAPE
@@ -184,7 +176,7 @@ def test_all_that_inference_writes(volumes, tmp_path):  # noqa: F811
     out = tmp_path / "out"
     wanted = {f"save_{part}": True for part in ("probability", "translation", "inpainting")}
     options = {"output_dir": str(out), "run_id": "inferring", **wanted}
-    workflow(CONFIGS.parent, "infer", ["inference.json"], volumes, **options).run()
+    workflow(BUNDLE, "infer", ["inference.json"], volumes, **options).run()
     parts = ("seg.nii.gz", "prob.nii.gz", "translation.nii.gz", "inpainting.nii.gz", "trust.png")
     names = {f"{name}_{part}" for name in GRIDS for part in parts}
     assert {path.name for path in out.iterdir() if path.name[0] != "."} == {*names, "trust.csv"}

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from .conftest import BUNDLES
-from .test_workflows import CPU, copy, slices, volumes, workflow, write_test_volumes  # noqa: F401 (fixtures)
+from .test_workflows import copy, slices, volumes, workflow, write_test_volumes  # noqa: F401 (fixtures)
 
 SMALL = {"epochs": 2, "batch_size": 4, "batches_per_epoch": 3, "labelled_per_batch": 1}
 
@@ -38,16 +38,16 @@ def torchrun(run, root, configs, data, **options):
 
 
 def test_a_training_that_loses_a_process_goes_on_with_any_number(copy, slices, tmp_path):  # noqa: F811
-    ckpt, out = tmp_path / "models", tmp_path / "eval"
-    places = {"ckpt_dir": str(ckpt), "output_dir": str(out)}
+    run, out = tmp_path / "run", tmp_path / "run/logs"
+    places = {"run_dir": str(run)}
     dies = {"+train#handlers": [{"_target_": f"{__package__}.test_ranks.Dies"}]}
     (copy / "configs/dies.json").write_text(json.dumps(dies))
     dead = torchrun("training", copy, ["train.json", "dies.json"], slices, **SMALL, **places)
     assert dead.returncode == 1
     assert "Signal 9 (SIGKILL)" in dead.stderr  # torchrun's account of the root cause
-    state = torch.load(ckpt / "train_state.pt", weights_only=True)
+    state = torch.load(run / "train_state.pt", weights_only=True)
     assert (state["epoch"], state["iteration"]) == (1, 3)
-    assert not list(ckpt.glob(".partial_*"))
+    assert not list(run.rglob(".partial_*"))
 
     # a single process finds the checkpoint of two, and the same score on the whole validation set as they on shares
     alone = workflow(copy, "train", ["train.json"], slices, **SMALL, **places, resume=True)
@@ -61,7 +61,7 @@ def test_a_training_that_loses_a_process_goes_on_with_any_number(copy, slices, t
 
     done = torchrun("training", copy, ["train.json"], slices, **SMALL, **places, resume=True)
     assert done.returncode == 0, done.stderr
-    assert torch.load(ckpt / "train_state.pt", weights_only=True)["epoch"] == 2
+    assert torch.load(run / "train_state.pt", weights_only=True)["epoch"] == 2
     rows = [json.loads(row) for row in (out / "terms.jsonl").read_text().splitlines()]
     assert [row["iteration"] for row in rows] == list(range(1, 7))
     assert sorted(path.name for path in (out / "panels").iterdir()) == ["epoch_0001.png", "epoch_0002.png"]
@@ -70,7 +70,7 @@ def test_a_training_that_loses_a_process_goes_on_with_any_number(copy, slices, t
     longer = workflow(copy, "train", ["train.json"], slices, **{**SMALL, "epochs": 3}, **places, resume=True)
     longer.initialize()
     longer.run()
-    assert torch.load(ckpt / "train_state.pt", weights_only=True)["epoch"] == 3
+    assert torch.load(run / "train_state.pt", weights_only=True)["epoch"] == 3
 
 
 def test_processes_share_the_scans_and_their_failures(copy, volumes, tmp_path):  # noqa: F811

@@ -4,32 +4,25 @@ import json
 
 import pytest
 import torch
-from monai.bundle import ConfigParser
 
-from .conftest import BUNDLES
+from .conftest import BUNDLES, parser_of
 from .test_workflows import GRIDS, volumes, workflow  # noqa: F401 (fixture)
 
-CONFIGS = BUNDLES / "thigh_mri_muscle_segmentation" / "configs"
+BUNDLE = BUNDLES / "thigh_mri_muscle_segmentation"
+CONFIGS = BUNDLE / "configs"
 GRID = sorted(path.relative_to(CONFIGS).as_posix() for path in CONFIGS.glob("grid/*.json"))
 
 
 @pytest.fixture
 def bundle():
-    return CONFIGS.parent
-
-
-def parser_of(*files, **options):
-    parser = ConfigParser()
-    parser.read_config([str(CONFIGS / name) for name in files])
-    for key, value in {"bundle_root": str(CONFIGS.parent), "device": "$torch.device('cpu')", **options}.items():
-        parser[key] = value
-    return parser
+    return BUNDLE
 
 
 @pytest.mark.parametrize("overlay", ["cross_entropy.json", *GRID])
 def test_overlay_trains_one_iteration(overlay, prepared, tmp_path):
-    places = {"dataset_dir": str(prepared(1, (192, 96))), "ckpt_dir": str(tmp_path), "output_dir": str(tmp_path)}
-    parser = parser_of("train.json", overlay, epochs=1, batches_per_epoch=1, **places)
+    places = {"dataset_dir": str(prepared(BUNDLE)), "run_dir": str(tmp_path)}
+    parser = parser_of(BUNDLE, "train.json", overlay, epochs=1, batches_per_epoch=1, **places)
+    parser.get_parsed_content("initialize")
     trainer = parser.get_parsed_content("train#trainer")
     before = [p.detach().clone() for p in trainer.network.parameters()]
     trainer.run()
@@ -48,22 +41,22 @@ def test_defaults_are_the_setting_that_the_paper_recommends():
 
 
 def test_paper_has_the_published_sizes_and_schedule(prepared):
-    parser = parser_of("train.json", "paper.json", dataset_dir=str(prepared(1, (192, 96))))
+    parser = parser_of(BUNDLE, "train.json", "paper.json", dataset_dir=str(prepared(BUNDLE)))
     sizes = [
         sum(p.numel() for p in parser.get_parsed_content(key).parameters()) for key in ("network_def", "d_e", "d_h")
     ]
     assert sizes == [2 * 11_365_633, 2_762_689, 2_762_689]
-    decay = parser.get_parsed_content("decay")
-    assert [decay(epoch) for epoch in (0, 99)] == [1, 1]
-    assert decay(100) == pytest.approx(1 - 1 / 101)
-    assert decay(199) == pytest.approx(1 - 100 / 101)
+    rate = parser.get_parsed_content("rate")
+    assert [rate(epoch) for epoch in (0, 99)] == [1, 1]
+    assert rate(100) == pytest.approx(1 - 1 / 101)
+    assert rate(199) == pytest.approx(1 - 100 / 101)
 
 
 def test_originals_are_scored_without_weights(volumes, tmp_path):  # noqa: F811
     """What GMM makes of the scans themselves, the baseline; no file of weights is read."""
     configs = ["inference.json", "evaluate.json", "baselines/original.json"]
     options = {"output_dir": str(tmp_path / "out"), "run_id": "evaluating", "handlers#0#path": "nowhere.pt"}
-    evaluation = workflow(CONFIGS.parent, "infer", configs, volumes, **options)
+    evaluation = workflow(BUNDLE, "infer", configs, volumes, **options)
     evaluation.run()
     assert 0 < evaluation.evaluator.state.metrics["val_global_dice"] < 1
 
@@ -71,6 +64,6 @@ def test_originals_are_scored_without_weights(volumes, tmp_path):  # noqa: F811
 def test_reports_and_translations_of_every_scan(volumes, tmp_path):  # noqa: F811
     out = tmp_path / "out"
     options = {"output_dir": str(out), "run_id": "inferring", "save_translation": True}
-    workflow(CONFIGS.parent, "infer", ["inference.json"], volumes, **options).run()
+    workflow(BUNDLE, "infer", ["inference.json"], volumes, **options).run()
     names = {f"{name}_{part}" for name in GRIDS for part in ("seg.nii.gz", "translation.nii.gz", "trust.png")}
     assert {path.name for path in out.iterdir() if path.name[0] != "."} == names | {"trust.csv", "muscle.csv"}

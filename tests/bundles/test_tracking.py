@@ -12,14 +12,14 @@ def test_terms_metrics_and_settings_are_tracked(settings, copy, slices, tmp_path
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     tracking = settings if settings == "mlflow" else str(copy / settings)
     small = {"epochs": 2, "batch_size": 2, "batches_per_epoch": 2, "labelled_per_batch": 1, "learning_rate": 0.002}
-    places = {"ckpt_dir": str(tmp_path / "models"), "output_dir": str(tmp_path / "out")}
-    training = workflow(copy, "train", ["train.json"], slices, tracking=tracking, **small, **places)
+    run_dir = tmp_path / "run"
+    training = workflow(copy, "train", ["train.json"], slices, tracking=tracking, **small, run_dir=str(run_dir))
     training.initialize()
     training.run()
     trainer, evaluator = (training.parser.get_parsed_content(k) for k in ("train#trainer", "validate#evaluator"))
     terms = {f"{player.name}/{term}" for player in trainer.players for term in player.weights}
 
-    client = mlflow.MlflowClient(f"sqlite:///{tmp_path / 'out' / 'mlruns.db'}")
+    client = mlflow.MlflowClient(f"sqlite:///{run_dir / 'logs/mlruns.db'}")
     [run] = client.search_runs([experiment.experiment_id for experiment in client.search_experiments()])
     assert run.info.status == "FINISHED"
     assert terms | {"loss", "lr_group_0", evaluator.state.key_metric_name} <= run.data.metrics.keys()

@@ -12,7 +12,7 @@ from monai.fl.client import MonaiAlgo
 from monai.fl.utils.constants import ExtraItems, FlStatistics, ModelType, WeightType
 from monai.fl.utils.exchange_object import ExchangeObject
 
-from .conftest import read_config
+from .conftest import CPU, read_config
 
 SHAPE = (44, 52, 6)
 GRIDS = {
@@ -20,7 +20,6 @@ GRIDS = {
     "anisotropic": np.diag([1.8, 2.6, 7.0, 1.0]),
     "oblique": np.array([[1.9, 1.2, 0.4, -30], [-1.2, 1.9, 0.3, 55], [0.1, -0.5, 4.2, 7], [0, 0, 0, 1.0]]),
 }
-CPU = "$torch.device('cpu')"
 
 
 @pytest.fixture
@@ -38,16 +37,15 @@ def copy(bundle, tmp_path):
 
 @pytest.fixture
 def slices(bundle, prepared):
-    """Prepared slices as train.json wants them."""
-    config = read_config(bundle, "train.json")
-    return prepared(len(config["channels"]), tuple(config["image_size"]))
+    """Data prepared by the recipe of the bundle."""
+    return prepared(bundle)
 
 
 @pytest.fixture
 def volumes(bundle, tmp_path):
     """One scan for each grid, channels last, noise in an ellipsoid with a lesion of four parts, under a data list."""
     rng = np.random.default_rng(0)
-    channels = len(read_config(bundle, "inference.json")["channels"])
+    channels = len(read_config(bundle, "inference.json")["recipe"]["channels"])
     axes = np.stack(np.meshgrid(*[np.linspace(-1, 1, n) for n in SHAPE], indexing="ij"), axis=-1)
     body, lesion = (((axes - centre) ** 2).sum(axis=-1) < radius for centre, radius in ((0, 0.7), (0.2, 0.17)))
     regions = lesion * (
@@ -118,16 +116,18 @@ def weights(algo, **extra):
     return {name: value.clone() for name, value in algo.get_weights(extra).weights.items()}
 
 
-def test_federated_rounds(copy, slices):
+def test_federated_rounds(copy, slices, tmp_path):
     """Two rounds of one client; the validation of train.json evaluates, as the overlays load weights from a file."""
+    run = tmp_path / "run"
     settings = {"dataset_dir": str(slices), "device": CPU}
-    small = {"batch_size": 2, "batches_per_epoch": 1, "labelled_per_batch": 1}
+    small = {"run_dir": str(run), "batch_size": 2, "batches_per_epoch": 1, "labelled_per_batch": 1}
     algo = MonaiAlgo(
         bundle_root=str(copy),
         send_weight_diff=False,
         train_kwargs={**settings, **small},
         config_evaluate_filename="configs/train.json",
         eval_kwargs=dict(settings),
+        best_model_filepath=str(run / "models/model.pt"),
     )
     algo.initialize({ExtraItems.CLIENT_NAME: "hospital"})
     assert algo.trainer.state.max_epochs == 1
@@ -153,9 +153,9 @@ def test_federated_rounds(copy, slices):
     assert sent.weight_type == WeightType.WEIGHT_DIFF
     assert sent.weights.keys() == parts[0].keys()
 
-    # the best model on disk is what inference loads
+    # the best model in the run folder is what inference loads
     best = weights(algo, **{ExtraItems.MODEL_TYPE: ModelType.BEST_MODEL})
     parser = ConfigParser()
-    parser.read_config(str(copy / "configs/inference.json"))
+    parser.read_config(str(run / "configs/inference.json"))
     parser.get_parsed_content("network_def").load_state_dict(best)
     algo.finalize()

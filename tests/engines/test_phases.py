@@ -125,22 +125,22 @@ def test_a_schedule_goes_on_while_its_player_waits(recwarn):
 def test_a_last_phase_that_never_comes_is_told(caplog):
     with caplog.at_level(logging.WARNING):
         train([FIRST, SECOND, {}], epochs=3)
-    assert "begins with epoch 4, but the training ends with 3" in caplog.text
+    assert "begins with epoch 4, but training ends with epoch 3" in caplog.text
 
 
 @pytest.mark.parametrize(
     ("phases", "message"),
     [
         ([], "at least one"),
-        ([{"epoch": 3}, {}], "Phase 1: unknown epoch; choose"),
+        ([{"epoch": 3}, {}], "Phase 1: unknown key epoch; choose"),
         ([{}, {}], "Phase 1: epochs must be"),
         ([{"epochs": 1.5}, {}], "got 1.5"),
         ([SECOND], "Phase 1: the last phase"),
-        ([{"players": ["generator"]}], "Phase 1: players are some of discriminators, generators"),
+        ([{"players": ["generator"]}], "Phase 1: players must be among discriminators, generators"),
         ([{"players": []}], "got \\[\\]"),
         ([{"objective": {"shape": False}}], "Objective has no attribute 'shape'"),
         ([{"objective": {"adversarial": False, "scale": 2.0}}], "a scale of what is not computed"),
-        ([{**SECOND, "weights": {"generators": {"reconstruction": 1}}}, {}], "who does not play"),
+        ([{**SECOND, "weights": {"generators": {"reconstruction": 1}}}, {}], "which does not play"),
         ([{"weights": {"generators": {}}}], "at least one weight"),
         ([{"patience": 0}], "patience must be"),
         ([{"patience": 3}], "needs a ValidationHandler"),

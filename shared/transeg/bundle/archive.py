@@ -1,10 +1,9 @@
-"""The zip of a bundle and its manifest as pure functions of the files.
+"""The archive of a bundle and its manifest as pure functions of the files.
 
-Everything in a zip follows from the files: entries sorted and stored uncompressed (so that no version of zlib matters),
-one fixed time and mode, no comment; the manifest lists each file's SHA-256 and size in one fixed form. So the same
-files give the same bytes, and any other byte in a zip, its headers included, shows when it is built again from what it
-holds. That finds damage. Who could rebuild the whole zip could also rebuild its manifest: against that, compare the
-SHA-256 beside it with the one that the makers publish.
+Entries are sorted and stored uncompressed (so that no version of zlib matters), with a fixed time and mode and without
+comment; the manifest lists each file's SHA-256 and size in a fixed form. So the same files give the same bytes, and any
+modification, of the headers too, shows when the archive is built again from its contents. That detects damage. An
+attacker could rebuild archive and manifest: compare the SHA-256 with the published one.
 """
 
 from __future__ import annotations
@@ -21,7 +20,7 @@ from pathlib import Path, PurePosixPath
 
 MANIFEST = "manifest.json"
 CONTENTS = ("LICENSE", "configs/**/*", "docs/**/*", "models/model.pt")
-LEFT_BY_RUNS = {"data", "eval", "__pycache__"}
+LEFT_BY_RUNS = {"data", "eval", "runs", "__pycache__"}
 
 
 def manifest(files: Mapping[str, bytes]) -> bytes:

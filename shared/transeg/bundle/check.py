@@ -1,7 +1,7 @@
-"""Run in the folder of a bundle: do its configs, names and weights fit together?
+"""Check that the configs, names and weights of a bundle fit together.
 
-`transeg verify` runs this file by its path in a process of its own, so that `transeg` is the one in that folder if
-it holds one. Prints the problems, one a line.
+`transeg verify` runs this file by its path in the folder of a bundle, in a process of its own, so that `transeg` is the
+one in that folder if it holds one. Prints the problems, one a line.
 """
 
 from __future__ import annotations
@@ -16,10 +16,11 @@ from pathlib import Path
 from typing import Any
 
 from ignite.engine import Engine
-from monai.bundle import ComponentLocator, ConfigComponent, ConfigParser, ReferenceResolver
+from monai.bundle import ConfigComponent, ConfigParser, ReferenceResolver
+
+from transeg.bundle.config import BASES, LOCATOR, config_files, walk
 
 CHECKED = ("transeg", "monai", "torch")
-STANDALONE = ("train.json", "inference.json")
 
 
 def check() -> list[str]:
@@ -28,9 +29,8 @@ def check() -> list[str]:
 
 
 def config_problems(bundle: Path) -> list[str]:
-    """Configs that cannot be read, and the names and references in them that lead nowhere; runs none of them."""
+    """Configs that cannot be read, and names and references in them that do not exist; evaluates none of them."""
     faults = []
-    locator = ComponentLocator()
     for file in config_files(bundle):
         path = file.relative_to(bundle)
         try:
@@ -38,35 +38,22 @@ def config_problems(bundle: Path) -> list[str]:
         except ValueError as error:
             faults.append(f"{path}: cannot be read ({_first_line(error)})")
             continue
-        for key, value in _leaves(config):
-            fault = _fault(key, value, locator)
+        for key, value in walk(config):
+            fault = _fault(key, value)
             if fault:
                 faults.append(f"{path}: {key}: {fault}")
-        if path.name in STANDALONE:  # the others are laid over one of these and may refer to it
-            faults += [f"{path}: {key}: refers to @{name}, which is not there" for key, name in _dangling(config)]
+        if path.name in BASES:  # overlays may refer to what they are laid over
+            faults += [f"{path}: {key}: no such key: @{name}" for key, name in _dangling(config)]
     return faults
 
 
-def config_files(bundle: Path) -> list[Path]:
-    """Every config of a bundle."""
-    return sorted(path for path in (bundle / "configs").rglob("*") if path.suffix in (".json", ".yaml", ".yml"))
-
-
-def _leaves(config: Any, key: str = "") -> Iterator[tuple[str, Any]]:
-    if isinstance(config, (dict, list)):
-        for name, value in config.items() if isinstance(config, dict) else enumerate(config):
-            yield from _leaves(value, f"{key}#{name}" if key else str(name))
-    else:
-        yield key, config
-
-
-def _fault(key: str, value: Any, locator: ComponentLocator) -> str | None:
+def _fault(key: str, value: Any) -> str | None:
     if not isinstance(value, str):
         return None
     if key.split("#")[-1] == "_target_":
         if value[:1] in "@$%":
             return None
-        return _unknown(ConfigComponent({"_target_": value}, locator=locator).resolve_module_name(), value)
+        return _unknown(ConfigComponent({"_target_": value}, locator=LOCATOR).resolve_module_name(), value)
     if not value.startswith("$"):
         return None
     code = value[1:].replace("@", "").replace("#", "_").replace("::", "_")
@@ -102,7 +89,7 @@ def _unknown(name: str, shown: str) -> str | None:
 
 def _dangling(config: dict) -> Iterator[tuple[str, str]]:
     parser = ConfigParser(config)
-    for key, value in _leaves(parser.config):
+    for key, value in walk(parser.config):
         if isinstance(value, str):
             for name in ReferenceResolver.match_refs_pattern(value):
                 if name not in parser:
@@ -117,7 +104,7 @@ def _weights() -> list[str]:
     try:
         parser.read_config("configs/inference.json")
         network = parser.get_parsed_content("network_def")
-    except Exception as error:  # whatever the bundle's own code raises is the problem to tell
+    except Exception as error:  # any error of the bundle's own code is the problem to report
         return [f"configs/inference.json: network_def cannot be made ({_first_line(root_cause(error))})"]
     try:
         WeightsLoader("models/model.pt", network)(Engine(lambda *_: None))
@@ -127,11 +114,11 @@ def _weights() -> list[str]:
 
 
 def foreign() -> list[str]:
-    """Modules of transeg that were imported from elsewhere: an installed one fills in what the bundle lacks."""
+    """Modules of transeg that the bundle lacks, so that those of an installed one were imported."""
     here = Path.cwd().resolve()
-    ours = {name: module.__file__ for name, module in sys.modules.items() if name.split(".")[0] == "transeg"}
+    ours = {name: module.__file__ or "" for name, module in sys.modules.items() if name.split(".")[0] == "transeg"}
     outside = [name for name, file in ours.items() if not Path(file).resolve().is_relative_to(here)]
-    return [f"{name.replace('.', '/')}: not in the bundle, which needs it" for name in sorted(outside)]
+    return [f"{name.replace('.', '/')}: missing from the bundle, which needs it" for name in sorted(outside)]
 
 
 def _first_line(error: object) -> str:

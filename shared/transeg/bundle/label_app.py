@@ -1,4 +1,4 @@
-"""The MONAI Label server, which `transeg label` starts: a volume that cannot be used is told to the client."""
+"""The MONAI Label server that `transeg label` starts: the client is told which volume cannot be used and why."""
 
 from __future__ import annotations
 
@@ -11,5 +11,5 @@ from transeg.errors import VolumeError
 
 @app.exception_handler(VolumeError)
 async def unusable_volume(request: Request, error: VolumeError) -> JSONResponse:
-    """Answer 422 with the file, its fault and what to do, where MONAI Label would answer "Internal Server Error"."""
+    """Answer 422 with the file, the fault and the remedy instead of MONAI Label's "Internal Server Error"."""
     return JSONResponse({"detail": str(error)}, status_code=422)

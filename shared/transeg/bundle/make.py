@@ -95,7 +95,8 @@ def filled(template: Mapping[str, Any], section: Mapping[str, Any], where: str) 
     parser = ConfigParser(config)
     for key, value in section.items():
         name = key.removeprefix("-")
-        parent = name.removeprefix("+").rpartition("#")[0]
+        target = name.removeprefix("+")
+        parent = target.rpartition("#")[0] or target
         if key not in template and (name[0] == "<" or not (name in config or parent in parser)):
             raise ConfigError(f"{where}: the template has no {name}; put what is new into one of its <places>")
         if key.startswith("-"):

@@ -16,6 +16,7 @@ from torch.nn.utils import parametrize
 from torch.utils.data import default_collate
 
 from transeg.engines.player import Player
+from transeg.engines.step import Objective, Step
 from transeg.engines.tree import to_device
 from transeg.errors import reason, root_cause
 
@@ -27,7 +28,7 @@ class StepMemory:
     Args:
         weights: parameters and buffers of all networks.
         training: gradients and the state of the optimisers.
-        activations: what the backward passes keep, at most.
+        activations: tensors saved for the backward passes, at most.
     """
 
     weights: int
@@ -36,19 +37,19 @@ class StepMemory:
 
     @property
     def total(self) -> int:
-        """All of it."""
+        """Sum of all."""
         return self.weights + self.training + self.activations
 
 
 def step_memory(train: ConfigParser) -> StepMemory:
     """Estimate the memory of a training step, on the CPU, whatever the device of the config.
 
-    Runs the objective and each player's terms on the first sample of the data set, then on it twice, counts what
-    autograd saves, and goes on along that line to the batch size; then lets each optimiser make its state. In single
-    precision, and without what kernels need for a moment.
+    Computes the forward and each player's terms for a batch of one sample and for a batch of two, counts what autograd
+    saves, and extrapolates linearly to the batch size; then lets each optimiser create its state. Assumes single
+    precision and omits temporary buffers of kernels.
 
     Args:
-        train: config of a training with its data; its device is changed.
+        train: config of a training run with its data; its device is set to the CPU.
     """
     train["device"] = "$torch.device('cpu')"
     keys = ("networks", "objective", "players", "train#dataset", "batch_size")
@@ -63,11 +64,11 @@ def step_memory(train: ConfigParser) -> StepMemory:
 
 
 def training_memory(files: str | Sequence[str], settings: Mapping[str, Any]) -> tuple[str, list[str]]:
-    """What a step of a training takes of the device's memory, as a sentence, and problems, if it does not fit.
+    """Memory of a training step as a sentence, and problems if it does not fit on the device.
 
     Args:
-        files: configs of the training, its data prepared; the first sample is tried.
-        settings: values to set in them, by key.
+        files: configs of the training run, with prepared data; the first sample is used.
+        settings: config values to override, by key.
     """
     train = ConfigParser()
     train.read_config(files)
@@ -75,7 +76,7 @@ def training_memory(files: str | Sequence[str], settings: Mapping[str, Any]) -> 
     device = torch.device(train.get_parsed_content("device"))
     try:
         step = step_memory(train)
-    except Exception as error:  # whatever the bundle's own code raises is the problem to tell
+    except Exception as error:  # whatever the bundle's own code raises is the problem to report
         return "", [f"a training step on the first sample fails ({reason(root_cause(error))})"]
     free = free_memory(device)
     parts = f"weights {_mib(step.weights)}, gradients and optimisers {_mib(step.training)}"
@@ -91,37 +92,42 @@ def _mib(size: int) -> str:
 
 
 def free_memory(device: torch.device) -> int:
-    """Bytes that a new process can have on a device."""
+    """Bytes available to a new process on a device."""
     return torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else psutil.virtual_memory().available
 
 
 def _activations(
-    networks: Mapping[str, nn.Module], objective: Any, players: Iterable[Player], batch: Mapping[str, Any]
+    networks: Mapping[str, nn.Module], objective: Objective, players: Sequence[Player], batch: Mapping[str, Any]
 ) -> int:
-    constant = {p.untyped_storage().data_ptr() for net in networks.values() for p in net.parameters()}
-    with saved_storages(constant) as shared, parametrize.cached():
-        translation = objective.forward(networks, batch)
-    largest = 0
+    """Bytes saved by the forward, and by the terms of the player that saves most."""
+    known = {p.untyped_storage().data_ptr() for net in networks.values() for p in net.parameters()}
+    phases: list[dict[int, int]] = []  # storages of the forward, then of each player's terms
+
+    @contextmanager
+    def phase() -> Iterator[None]:
+        with saved_storages(known.union(*phases[:1])) as found, parametrize.cached():
+            yield
+        phases.append(found)
+
+    step = Step(objective, networks, players, batch, phase)
     for player in players:
-        with saved_storages(constant | shared.keys()) as own, parametrize.cached():
-            terms = getattr(objective, player.name)(networks, translation)
-        player.total(terms)
-        largest = max(largest, sum(own.values()))
-    return sum(shared.values()) + largest
+        step.turn(player)
+    shared, *own = (sum(found.values()) for found in phases)
+    return shared + max(own)
 
 
 @contextmanager
 def saved_storages(known: set[int]) -> Iterator[dict[int, int]]:
-    """Storages that autograd saves, other than those known: address to bytes. They stay alive with the graph."""
+    """Storages saved by autograd, except the known ones: address to bytes. They live as long as the graph."""
     found: dict[int, int] = {}
 
-    def note(tensor: Tensor) -> Tensor:
+    def pack(tensor: Tensor) -> Tensor:
         storage = tensor.untyped_storage()
         if storage.data_ptr() not in known:
             found[storage.data_ptr()] = storage.nbytes()
         return tensor
 
-    with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
+    with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
         yield found
 
 

@@ -1,4 +1,4 @@
-"""`transeg package`: bundles as zips that run with nothing but packages from PyPI."""
+"""`transeg package`: bundles and run folders as archives that need nothing but packages from PyPI."""
 
 from __future__ import annotations
 
@@ -15,54 +15,69 @@ from monai.bundle import ConfigParser
 
 import transeg
 from transeg.bundle.archive import CONTENTS, MANIFEST, json_bytes, manifest, zip_bytes
+from transeg.bundle.config import BASES, walk
+from transeg.bundle.runs import WEIGHTS, bundle_name, root_expression
 from transeg.errors import ReleaseError
 from transeg.files import atomic, write_text
 
 PACKAGE = Path(transeg.__file__).parent
+DATA_DIR = "$@bundle_root + '/data'"
+DIRECTORIES = re.compile(r"(?<![^\s'\"`=(\[])/(?:[^\s/'\"`|]+/)+")  # of an absolute path in prose
 
 
 def package(
-    bundles: Annotated[list[Path] | None, typer.Argument(help="Folders of bundles; all of bundles/ if none.")] = None,
-    out: Annotated[Path, typer.Option(help="Folder for the zips and their index.")] = Path("dist"),
-    url: Annotated[str, typer.Option(help="Address that the zips will be served from, for the index.")] = "",
+    bundles: Annotated[
+        list[Path] | None, typer.Argument(help="Bundles or run folders (default: every bundle in bundles/).")
+    ] = None,
+    out: Annotated[Path, typer.Option(help="Folder for the archives and their index.")] = Path("dist"),
+    url: Annotated[str, typer.Option(help="Address that will serve the archives, for the index.")] = "",
+    name: Annotated[
+        str | None,
+        typer.Option(help="Name of the release (default: the bundle's; of a run, its bundle's)."),
+    ] = None,
 ) -> None:
-    """Write NAME_vX.Y.Z.zip of each bundle, its SHA-256 beside it, and the index model_info.json."""
-    bundles = bundles or sorted(path.parents[1] for path in Path("bundles").glob("*/configs/metadata.json"))
+    """Package each bundle as a single archive that runs without this repository: NAME_vX.Y.Z.zip.
+
+    Writes its SHA-256 beside it, and the index model_info.json.
+    """
+    bundles = bundles or find_bundles(Path("bundles"))
     if not bundles:
-        raise ReleaseError("no bundles/*/configs/metadata.json here; name the folders of the bundles")
+        raise ReleaseError("no bundles/*/configs/metadata.json here; name a bundle or run folder")
+    if name and len(bundles) > 1:
+        raise ReleaseError(f"--name {name}: name a single bundle or run folder")
     for bundle in bundles:
-        typer.echo(build(bundle, out, url))
+        typer.echo(build(bundle, out, url, name))
 
 
-def build(bundle: Path, out: Path, url: str = "") -> Path:
-    """Package one bundle.
+def build(bundle: Path, out: Path, url: str = "", name: str | None = None) -> Path:
+    """Package one bundle or run folder.
 
-    The zip holds the bundle in the base folder NAME/: configs with macros into other files resolved, docs, licence and
+    The archive holds the bundle in the folder NAME/: configs with macros into other files resolved, docs, licence and
     weights, beside them the modules of `transeg` that the configs name (with what these import), and a manifest. From
     inside that folder `python -m monai.bundle` finds them, whether or not transeg is installed.
 
     Args:
-        bundle: folder of the bundle.
-        out: folder for NAME_vX.Y.Z.zip, NAME_vX.Y.Z.zip.sha256 and model_info.json, to which others' entries stay.
-        url: address of the folder that the zips will be served from.
+        bundle: bundle or run folder.
+        out: folder for NAME_vX.Y.Z.zip, NAME_vX.Y.Z.zip.sha256 and model_info.json, which keeps its other entries.
+        url: address of the folder that the archives will be served from.
+        name: of the release; by default that of the bundle, or of the bundle that the run was started from.
 
     Returns:
-        Path of the zip.
+        Path of the archive.
 
     Raises:
-        ReleaseError: a file is missing, or name or version cannot be released.
+        ReleaseError: a file is missing, a path is one of this machine, or name or version cannot be released.
     """
     bundle = bundle.resolve()
-    files = bundle_files(bundle)
-    version = _version(bundle)
-    names = re.findall(
-        r"\btranseg(?:\.\w+)*", b"\n".join(v for k, v in files.items() if k.startswith("configs/")).decode()
-    )
-    files |= {path.relative_to(PACKAGE.parent).as_posix(): path.read_bytes() for path in needed_modules(names)}
+    files = bundle_files(bundle, name)
+    name = name or bundle_name(bundle)
+    release = f"{name}_v{_version(bundle, name)}"
+    configs = b"\n".join(content for path, content in files.items() if path.startswith("configs/")).decode()
+    modules = needed_modules(re.findall(r"\btranseg(?:\.\w+)*", configs))
+    files |= {path.relative_to(PACKAGE.parent).as_posix(): path.read_bytes() for path in modules}
     files[MANIFEST] = manifest(files)
 
-    release = f"{bundle.name}_v{version}"
-    data = zip_bytes({f"{bundle.name}/{path}": content for path, content in files.items()})
+    data = zip_bytes({f"{name}/{path}": content for path, content in files.items()})
     target = out / f"{release}.zip"
     with atomic(target) as partial:
         partial.write_bytes(data)
@@ -75,32 +90,42 @@ def build(bundle: Path, out: Path, url: str = "") -> Path:
     return target
 
 
+def find_bundles(folder: Path) -> list[Path]:
+    """Bundles in a folder, by name."""
+    return sorted(path.parents[1] for path in folder.glob("*/configs/metadata.json"))
+
+
 def bundle_folder(name: str) -> Path:
-    """Find a bundle in the checkout that this package lies in, or below the working directory.
+    """Find a bundle in the checkout that contains this package, or below the working directory.
 
     Raises:
-        FileNotFoundError: it is in neither place.
+        ReleaseError: it is in neither place.
     """
     for root in (PACKAGE.parents[1], Path.cwd()):
         if (root / "bundles" / name / "configs").is_dir():
             return root / "bundles" / name
-    raise FileNotFoundError(f"bundles/{name} not found: run this from a checkout of TranSeg")
+    raise ReleaseError(f"bundles/{name} not found; run this in a checkout of TranSeg")
 
 
-def bundle_files(bundle: Path) -> dict[str, bytes]:
-    """Contents of a bundle by their path in it, with macros into other files resolved.
+def bundle_files(bundle: Path, name: str | None = None) -> dict[str, bytes]:
+    """Contents of a bundle by their path in it: macros into other files resolved, no path of this machine.
+
+    Args:
+        bundle: bundle or run folder.
+        name: of the release, see `build`.
 
     Raises:
-        ReleaseError: a file that every bundle has is missing.
+        ReleaseError: a file that every bundle has is missing, or a setting is a path of this machine.
     """
-    for required in ("configs/metadata.json", "LICENSE", "docs/README.md", "models/model.pt"):
+    for required in ("configs/metadata.json", "LICENSE", "docs/README.md", WEIGHTS.as_posix()):
         if not (bundle / required).is_file():
             hint = "train first" if required.endswith(".pt") else "every bundle has one"
             raise ReleaseError(f"{bundle / required}: no such file; {hint}")
+    name = name or bundle_name(bundle)
     found = {path for pattern in CONTENTS for path in bundle.glob(pattern) if path.is_file()}
     inside = sorted(path.relative_to(bundle) for path in found)
     shown = [path for path in inside if not any(part.startswith((".", "__")) for part in path.parts)]
-    return {path.as_posix(): _content(bundle / path, bundle) for path in shown}
+    return {path.as_posix(): _content(bundle, path, name) for path in shown}
 
 
 def needed_modules(names: Iterable[str], package: Path = PACKAGE) -> list[Path]:
@@ -135,21 +160,40 @@ def _imported(file: Path) -> list[str]:
     return names
 
 
-def _content(path: Path, bundle: Path) -> bytes:
-    content = path.read_bytes()
+def _content(bundle: Path, path: Path, name: str) -> bytes:
+    content = (bundle / path).read_bytes()
+    if path.suffix == ".md":
+        text = content.decode()
+        return DIRECTORIES.sub("", text).encode()
     if path.suffix != ".json":
         return content
     config = json.loads(content)
     released = flatten(config, bundle)
-    if path.name == "metadata.json":  # transeg lies in the zip, not on PyPI
+    if path.name == "metadata.json":  # transeg lies in the archive, not on PyPI
         released.get("required_packages_version", {}).pop("transeg", None)
-    return content if released == json.loads(content) else json_bytes(released)
+        released |= {"bundle": name} if "bundle" in released else {}
+    elif path.as_posix() in {f"configs/{base}" for base in BASES}:
+        released |= {"bundle_root": root_expression([".", f"bundles/{name}"], path.stem)}
+        released |= {"dataset_dir": DATA_DIR} if _is_local(released.get("dataset_dir")) else {}
+    for key, value in walk(released):
+        if _is_local(value):
+            raise ReleaseError(
+                f"{bundle / path}: {key}: {value} is a path of this machine; make it relative to @bundle_root"
+            )
+    return content if released == config else json_bytes(released)
+
+
+def _is_local(value: Any) -> bool:
+    return isinstance(value, str) and Path(value).is_absolute()
 
 
 def flatten(config: Any, bundle: Path) -> Any:
     """Config without macros into other files ("%configs/train.json#network_def"), which not every reader resolves.
 
-    Paths in them are relative to the bundle's folder. Macros within the file stay.
+    Their paths are relative to the bundle's folder. Macros within the file are kept.
+
+    Raises:
+        ReleaseError: a macro that leads nowhere.
     """
     if isinstance(config, dict):
         return {key: flatten(value, bundle) for key, value in config.items()}
@@ -165,14 +209,16 @@ def flatten(config: Any, bundle: Path) -> Any:
     return config
 
 
-def _version(bundle: Path) -> str:
+def _version(bundle: Path, name: str) -> str:
     path = bundle / "configs" / "metadata.json"
     metadata = json.loads(path.read_text())
     version = str(metadata.get("version", ""))
     if not re.fullmatch(r"\d+\.\d+\.\d+", version):
         raise ReleaseError(f'{path}: version "{version}" is not of the form 1.2.3')
     if version not in metadata.get("changelog", {}):
-        raise ReleaseError(f"{path}: the changelog lacks version {version}; say there what changed")
-    if not re.fullmatch(r"\w+", bundle.name) or "_v" in bundle.name:
-        raise ReleaseError(f'{bundle}: rename it; MONAI reads "_v" as the start of a version, and only \\w is portable')
+        raise ReleaseError(f"{path}: no version {version} in the changelog; add what changed")
+    if not re.fullmatch(r"\w+", name) or "_v" in name:
+        raise ReleaseError(
+            f'{name}: rename it by --name; MONAI reads "_v" as the start of a version, and only \\w is portable'
+        )
     return version

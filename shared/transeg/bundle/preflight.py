@@ -1,12 +1,10 @@
-"""`transeg preflight`: what would stop a run, told in seconds, offline, before the run."""
+"""`transeg preflight`: report in seconds, and offline, what would make a run fail."""
 
 from __future__ import annotations
 
-import inspect
 import json
-import pydoc
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from difflib import get_close_matches
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
 from typing import Annotated, Any
@@ -14,99 +12,116 @@ from typing import Annotated, Any
 import numpy as np
 import typer
 from fire.parser import DefaultParseValue
-from monai.bundle import ComponentLocator, ConfigComponent, ConfigParser, ReferenceResolver
+from monai.bundle import ConfigParser, ReferenceResolver
 
-from transeg.bundle.check import STANDALONE, config_files, config_problems
+import transeg
+from transeg.bundle.check import config_problems
+from transeg.bundle.config import (
+    BASES,
+    RUN_OPTIONS,
+    argument_faults,
+    config_files,
+    key_faults,
+    known_keys,
+    nearest,
+    references,
+    value_faults,
+    walk,
+)
 from transeg.bundle.memory import training_memory
 from transeg.data.datalist import read_datalist
-from transeg.errors import DatalistError
+from transeg.data.recipe import Recipe, bundle_recipe, check_recipe, load_recipe
+from transeg.errors import DataError, DatalistError
+from transeg.method import Method, find_method
 
-LISTS = {"training": "validation", "training_absence": "validation_absence"}
-RUN_OPTIONS = {"args_file", "config_file", "final_id", "init_id", "logging_file", "meta_file", "run_id", "tracking"}
+GRID = ("channels", "image_size", "pixdim")  # settings that the recipe of the data has too
 INFER_KEYS = ("network_def", "preprocessing", "inferer", "postprocessing")
 CHANGES_LABEL = ("detection", "deepedit", "classification")  # words in a name that MONAI Label acts upon
-LOCATOR = ComponentLocator()
-NO_OVERLAYS = ("metadata.json", "tracking.json", *STANDALONE)  # --tracking lays the second over in MONAI's own way
+NO_OVERLAYS = ("metadata.json", "tracking.json", *BASES)  # --tracking lays the second over in MONAI's own way
 TRAIN_KEYS = ("device", "network", "run", "train#dataset#data", "train#trainer#max_epochs", "validate#dataset#data")
 
 
 def preflight(
     ctx: typer.Context,
-    bundle: Annotated[Path, typer.Argument(help="Folder of the bundle.")],
-    dataset_dir: Annotated[Path | None, typer.Option("--dataset_dir", help="Prepared data for the training.")] = None,
+    bundle: Annotated[Path, typer.Argument(help="Bundle or run folder.")],
+    dataset_dir: Annotated[
+        Path | None, typer.Option("--dataset_dir", help="Prepared data (default: data are not checked).")
+    ] = None,
 ) -> None:
-    """List what would stop a run of a bundle; give it the overrides (--epochs 3) that the run will get."""
-    overrides = _overrides(ctx.args)
+    """Check that a bundle is ready to run. Pass the same overrides as for the run, e.g. --epochs 3."""
+    overrides = read_overrides(ctx.args)
     faults = preflight_problems(bundle, dataset_dir, overrides)
-    needed = ""
+    note = "data not checked, give --dataset_dir"
     if dataset_dir and not faults:
-        files = overrides.get("config_file", str(bundle / "configs" / "train.json"))
-        settings = {key: value for key, value in overrides.items() if key not in RUN_OPTIONS}
-        settings |= {"bundle_root": str(bundle), "dataset_dir": str(dataset_dir)}
-        needed, faults = training_memory(files, settings)
+        files, settings = _run_settings(bundle, dataset_dir, overrides)
+        note, faults = training_memory(files, settings)
     for fault in faults:
         typer.echo(f"{bundle}: {fault}")
     if faults:
         raise typer.Exit(1)
-    typer.echo(f"{bundle}: ready{needed and f'; {needed}'}")
+    typer.echo(f"{bundle}: ready; {note}")
 
 
-def _overrides(arguments: Sequence[str]) -> dict[str, Any]:
-    """Values by key of `--key value` and `--key=value`, read as MONAI's command line reads them."""
+def read_overrides(arguments: Sequence[str]) -> dict[str, Any]:
+    """Values by key of `--key value` and `--key=value`, read as by MONAI's command line; "#" between levels."""
     found: dict[str, Any] = {}
     for index, argument in enumerate(arguments):
         if argument.startswith("--"):
             key, given, value = argument[2:].partition("=")
             after = arguments[index + 1 : index + 2]
-            found[key] = DefaultParseValue(value if given else (after[0] if after else "True"))
+            name = ReferenceResolver.normalize_id(key).replace("::", "#")
+            found[name] = DefaultParseValue(value if given else (after[0] if after else "True"))
     return found
 
 
-def preflight_problems(bundle: Path, dataset_dir: Path | None = None, overrides: Iterable[str] = ()) -> list[str]:
-    """Problems, a line each: packages, configs, bundle_root, overrides, data, and readiness for MONAI Label.
+def preflight_problems(
+    bundle: Path, dataset_dir: Path | None = None, overrides: Mapping[str, Any] | None = None
+) -> list[str]:
+    """Problems of a training run, one per line: packages, configs, bundle_root, overrides, data; then MONAI Label's.
 
     Args:
-        bundle: its folder.
-        dataset_dir: folder with a datalist.json and its stacks; not looked at if None.
-        overrides: keys that will be given on the command line of `python -m monai.bundle run`.
+        bundle: bundle or run folder.
+        dataset_dir: folder with a datalist.json and its stacks; not checked if None.
+        overrides: values by key that the command line of `python -m monai.bundle run` will get.
     """
-    missing = [name for name in ("metadata.json", *STANDALONE) if not (bundle / "configs" / name).is_file()]
+    overrides = overrides or {}
+    missing = [name for name in ("metadata.json", *BASES) if not (bundle / "configs" / name).is_file()]
     if missing:
-        return [f"configs/{name}: no such file; give the folder of a bundle, such as bundles/NAME" for name in missing]
-    faults = _packages(json.loads((bundle / "configs" / "metadata.json").read_text())) + config_problems(bundle)
+        return [f"configs/{name}: no such file; give a bundle (bundles/NAME) or a run folder" for name in missing]
+    metadata = json.loads((bundle / "configs" / "metadata.json").read_text())
+    faults = _packages(metadata) + _version(metadata) + config_problems(bundle)
     if faults:  # the rest needs configs that can be read
         return faults
-    train, inference = (_read(bundle / "configs" / name) for name in STANDALONE)
-    for name, parser in zip(STANDALONE, (train, inference), strict=True):
-        faults += [f"configs/{name}: {fault}" for fault in _arguments(parser)]
-    faults = faults or _overlays(bundle)  # which would repeat what is wrong below them
-    faults += _root(train, bundle) if "bundle_root" not in overrides else []
-    known = {key for parser in (train, inference) for key, _ in _walk(parser.config)}
-    for key in map(ReferenceResolver.normalize_id, overrides):
-        name = key.replace("::", "#")
-        if name not in known | RUN_OPTIONS:
-            faults.append(f"--{name}: no such key{_nearest(name, known)}")
-    faults += _data(train, dataset_dir) if dataset_dir else []
-    return faults + _label(train, inference, bundle)
+    try:
+        method = find_method(metadata.get("method", ""))
+        bundle_recipe(bundle)
+    except (LookupError, DataError) as error:
+        return [f"configs/metadata.json: {error.args[0]}"]
+    faults = _bases(bundle)
+    if not faults and "bundle" not in metadata:  # to a run folder they are copied, and fit the bundle's own train.json
+        faults = _overlays(bundle)
+    faults += _root(bundle) if "bundle_root" not in overrides else []
+    faults += _settings(bundle, overrides)
+    if dataset_dir and not faults:
+        files, settings = _run_settings(bundle, dataset_dir, overrides)
+        faults = _data(_read(files, settings), bundle, dataset_dir, method)
+    return faults + _label(bundle, metadata)
 
 
-def _read(*paths: Path) -> ConfigParser:
+def _read(files: str | Path | Sequence[str | Path], settings: Mapping[str, Any] | None = None) -> ConfigParser:
     parser = ConfigParser()
-    parser.read_config(list(paths))
+    parser.read_config(files)
+    parser.update(dict(settings or {}))
     return parser
 
 
-def _walk(config: Any, key: str = "") -> Iterator[tuple[str, Any]]:
-    for name, value in config.items() if isinstance(config, dict) else enumerate(config):
-        inner = f"{key}#{name}" if key else str(name)
-        yield inner, value
-        if isinstance(value, (dict, list)):
-            yield from _walk(value, inner)
-
-
-def _nearest(name: str, known: Iterable[str]) -> str:
-    close = get_close_matches(name, known, n=1)
-    return f"; did you mean {close[0]}?" if close else ""
+def _run_settings(
+    bundle: Path, dataset_dir: Path, overrides: Mapping[str, Any]
+) -> tuple[str | Sequence[str], dict[str, Any]]:
+    """Config files of the training run, and the values to set in them."""
+    files = overrides.get("config_file", str(bundle / "configs" / "train.json"))
+    settings = {key: value for key, value in overrides.items() if key not in RUN_OPTIONS}
+    return files, {"bundle_root": str(bundle)} | settings | {"dataset_dir": str(dataset_dir)}
 
 
 def _packages(metadata: Mapping[str, Any]) -> list[str]:
@@ -115,124 +130,170 @@ def _packages(metadata: Mapping[str, Any]) -> list[str]:
         try:
             distribution(name)
         except PackageNotFoundError:
-            faults.append(f"no package {name}; install it (the bundle was made with {version})")
+            faults.append(f"package {name} not found; install it (the bundle was made with {version})")
     return faults
 
 
-def _overlays(bundle: Path) -> list[str]:
-    """Faults of the configs that are laid over others.
+def _version(metadata: Mapping[str, Any]) -> list[str]:
+    """A bundle of another minor version; while there is no 1.0, these may be incompatible."""
+    made = metadata.get("required_packages_version", {}).get("transeg", transeg.__version__)
+    if made.split(".")[:2] == transeg.__version__.split(".")[:2]:
+        return []
+    return [
+        f"made with transeg {made}, this is {transeg.__version__}; install transeg {made}, or take the bundle of "
+        f"{transeg.__version__}"
+    ]
 
-    One is right if it is so over train.json or inference.json, or over one of them with another of its folder between;
-    if it is not, what is told is how it fares where it fares best.
+
+def _bases(bundle: Path) -> list[str]:
+    return [f"configs/{name}: {fault}" for name in BASES for fault in argument_faults(_read(bundle / "configs" / name))]
+
+
+def _overlays(bundle: Path) -> list[str]:
+    """Faults of the overlays.
+
+    An overlay is correct if it is so over train.json or inference.json, alone or with another of its folder between
+    them; otherwise the faults of the best of these combinations are reported.
     """
     faults = []
     paths = [path for path in config_files(bundle) if path.name not in NO_OVERLAYS]
     for path in paths:
-        bases = [(bundle / "configs" / base,) for base in STANDALONE]
-        pairs = [(*base, other) for base in bases for other in paths if other.parent == path.parent and other != path]
-        best: list[str] | None = None
-        for base in (*bases, *pairs):
-            found = _overlay(path, base)
-            if found is not None and (best is None or len(found) < len(best)):
-                best = found
-            if best == []:
-                break
+        others = [other for other in paths if other.parent == path.parent and other != path]
+        best = _fewest(_overlay(path, base) for base in _combinations(bundle, others))
         if best is None:
-            best = [f"changes keys that neither {' nor '.join(STANDALONE)} has"]
+            best = [f"changes keys that neither {' nor '.join(BASES)} has"]
         faults += [f"{path.relative_to(bundle)}: {fault}" for fault in best]
     return faults
 
 
+def _combinations(bundle: Path, others: Sequence[Path]) -> Iterator[tuple[Path, ...]]:
+    bases = [bundle / "configs" / base for base in BASES]
+    yield from ((base,) for base in bases)
+    yield from ((base, other) for base in bases for other in others)
+
+
+def _fewest(candidates: Iterator[list[str] | None]) -> list[str] | None:
+    """The shortest list; the first empty one ends the search."""
+    best: list[str] | None = None
+    for found in candidates:
+        if found is not None and (best is None or len(found) < len(best)):
+            best = found
+        if best == []:
+            break
+    return best
+
+
 def _overlay(path: Path, base: Sequence[Path]) -> list[str] | None:
-    """Arguments that a component does not take and keys that nothing uses, once laid over `base`; None: no fit."""
+    """Unknown arguments and unused keys of an overlay over `base`; None if it changes what `base` does not have.
+
+    A key of the other base is not unused: a baseline may be for training and inference.
+    """
     try:
-        merged, known = _read(*base, path), _read(*base).config
+        with warnings.catch_warnings(action="ignore"):  # MONAI warns of what is merged into nothing
+            merged, under = _read([*base, path]), _read(base)
     except (KeyError, ValueError, IndexError):
-        return None  # it changes what is not there
-    used = {ref.split("::")[0] for ref in _references(merged)}
-    faults = _arguments(merged)
+        return None
+    known = under.config.keys() | {key for name in BASES for key in _read(base[0].with_name(name)).config}
+    used = {reference.split("::")[0] for reference in references(merged.config)}
+    faults = argument_faults(merged)
     for key, value in ConfigParser.load_config_file(path).items():
         to_run = isinstance(value, list) and all(str(item).startswith("$") for item in value)
         if key.isidentifier() and key not in known and key not in used and not to_run:
-            faults.append(f"{key}: nothing uses it{_nearest(key, known)}")
+            faults.append(f"{key}: unused key{nearest(key, known)}")
     return faults
 
 
-def _references(parser: ConfigParser) -> set[str]:
-    values = [value for _, value in _walk(parser.config) if isinstance(value, str)]
-    return {ref for value in values for ref in ReferenceResolver.match_refs_pattern(value)}
-
-
-def _arguments(parser: ConfigParser) -> list[str]:
-    faults = []
-    for key, value in _walk(parser.config):
-        if not ConfigComponent.is_instantiable(value) or value["_target_"][:1] in "@$%":
-            continue
-        target = pydoc.locate(ConfigComponent(value, locator=LOCATOR).resolve_module_name())
-        takes = inspect.signature(target).parameters
-        if any(parameter.kind is parameter.VAR_KEYWORD for parameter in takes.values()):
-            continue
-        for name in value:
-            if not name.startswith("_") and name not in takes:
-                faults.append(f"{key}: {value['_target_']} takes no {name}{_nearest(name, takes)}")
-    return faults
-
-
-def _root(train: ConfigParser, bundle: Path) -> list[str]:
-    root = Path(train.get_parsed_content("bundle_root"))
+def _root(bundle: Path) -> list[str]:
+    root = Path(_read(bundle / "configs" / "train.json").get_parsed_content("bundle_root"))
     if root.resolve() == bundle.resolve():
         return []
     return [f"bundle_root would be {root.resolve()} here; run in the bundle's folder or give --bundle_root {bundle}"]
 
 
-def _data(train: ConfigParser, folder: Path) -> list[str]:
+def _settings(bundle: Path, overrides: Mapping[str, Any]) -> list[str]:
+    """Overrides that are misspelt or have a wrong value, each tried in the config that has its key; and arguments
+    that components of the config files named in them do not take.
+    """
+    faults: list[str] = []
+    named = overrides.get("config_file")
+    configs = [_read(named)] if named else [_read(bundle / "configs" / base) for base in BASES]
+    known = {key for config in configs for key, _ in walk(config.config)} | known_keys(bundle)
+    for key, value in overrides.items():
+        config = next((config for config in configs if key.split("#")[0] in config.config), configs[0])
+        if key in RUN_OPTIONS:
+            continue
+        if "#" in key and key not in known:
+            faults.append(f"--{key}: no such key{nearest(key, known)}")
+        else:
+            config.update({key: value})
+    for config in configs:
+        faults += key_faults(config, bundle) + value_faults(config.config, bundle)
+    return faults + (argument_faults(configs[0]) if named else [])
+
+
+def _data(train: ConfigParser, bundle: Path, folder: Path, method: Method) -> list[str]:
+    """Faults of prepared data: their recipe, the lists that the method reads, and the stacks."""
+    datalist = folder / "datalist.json"
+    try:
+        recipe = load_recipe(datalist, bundle)
+        check_recipe(recipe, str(datalist), **{key: train.get_parsed_content(key) for key in GRID})
+    except DataError as error:
+        return [str(error)]
     faults = []
-    channels = len(train.get_parsed_content("channels"))
-    for training, validation in LISTS.items():
-        lists: dict[str, Sequence[Mapping[str, Any]]] = {}
-        for key in (training, validation):
-            try:
-                lists[key] = read_datalist(folder / "datalist.json", key)
-            except DatalistError as error:
-                faults.append(str(error))
-                continue
-            if not lists[key] and key != "validation_absence":
-                faults.append(f"{folder / 'datalist.json'}: {key} is empty")
-            faults += _stacks(lists[key], channels)
-        shared = {item.get("case") for item in lists.get(training, ())} & {
-            i.get("case") for i in lists.get(validation, ())
-        }
-        faults += [f"case {case} is in both {training} and {validation}" for case in sorted(shared - {None})]
+    for names in method.lists.items():
+        cases: list[set[str]] = []
+        for name in filter(None, names):
+            items, found = _list(datalist, name, name in method.optional)
+            faults += found + _stacks(items, recipe)
+            cases.append({str(item["case"]) for item in items if "case" in item})
+        shared = set.intersection(*cases) if len(cases) > 1 else set()
+        faults += [f"case {case} is in both {names[0]} and {names[1]}" for case in sorted(shared)]
     return list(dict.fromkeys(faults))
 
 
-def _stacks(items: Sequence[Mapping[str, Any]], channels: int) -> list[str]:
+def _list(datalist: Path, name: str, optional: bool) -> tuple[Sequence[Mapping[str, Any]], list[str]]:
+    """Items of a list, and its fault."""
+    try:
+        items = read_datalist(datalist, name)
+    except DatalistError as error:
+        return [], [] if optional and datalist.is_file() else [str(error)]
+    return items, [] if items or optional else [f"{datalist}: {name} is empty"]
+
+
+def _stacks(items: Sequence[Mapping[str, Any]], recipe: Recipe) -> list[str]:
+    """Stacks (N, C, X, Y) or (1, C, X, Y, Z) whose channels or size are not those of the recipe, or that are short."""
+    first, *others = recipe["image_size"]
+    size = (first // 2 if recipe.get("halves") else first, *others)
     last: dict[str, int] = {}
     for item in items:
         if item["image"].endswith(".npy"):
             last[item["image"]] = max(last.get(item["image"], 0), item.get("index", 0))
     faults = []
     for file, index in last.items():
-        shape = np.load(file, mmap_mode="r").shape
-        if len(shape) > 1 and shape[1] != channels:
-            faults.append(f"{file}: {shape[1]} channels; the config has {channels}, set channels")
-        if index >= shape[0]:
-            faults.append(f"{file}: the datalist asks for slice {index} of {shape[0]}; prepare the data again")
+        count, channels, *shape = np.load(file, mmap_mode="r").shape
+        if channels != len(recipe["channels"]):
+            faults.append(f"{file}: {channels} channels, but {len(recipe['channels'])} in the recipe; set channels")
+        elif tuple(shape) != size:
+            faults.append(f"{file}: images of {shape}, but {[*size]} by the recipe; prepare the data again")
+        if index >= count:
+            faults.append(f"{file}: the datalist refers to slice {index} of {count}; prepare the data again")
     return faults
 
 
-def _label(train: ConfigParser, inference: ConfigParser, bundle: Path) -> list[str]:
+def _label(bundle: Path, metadata: Mapping[str, Any]) -> list[str]:
+    train, inference = (_read(bundle / "configs" / name) for name in BASES)
     faults = [f"configs/inference.json: no {key}" for key in INFER_KEYS if key not in inference]
     faults += [f"configs/train.json: no {key}" for key in TRAIN_KEYS if key not in train]
     handlers = train.get("train#handlers")
     if not isinstance(handlers, list) or not all(isinstance(handler, dict) for handler in handlers):
         faults.append("configs/train.json: train#handlers is not a literal list of dicts")
-    data = json.loads((bundle / "configs" / "metadata.json").read_text()).get("network_data_format", {})
+    data = metadata.get("network_data_format", {})
     for side, name in (("inputs", "image"), ("outputs", "pred")):
         if "channel_def" not in data.get(side, {}).get(name, {}):
             faults.append(f"configs/metadata.json: network_data_format#{side}#{name} has no channel_def")
     if not any((bundle / "models" / name).is_file() for name in ("model.pt", "model.ts")):
-        faults.append("models/model.pt: no such file; inference needs it, training writes it")
-    words = [word for word in CHANGES_LABEL if word in bundle.resolve().name]
-    faults += [f"its name holds {word}, for which other rules apply; rename it" for word in words]
+        faults.append("models/model.pt: no such file; train first")
+    name = str(metadata.get("bundle", bundle.resolve().name))
+    words = [word for word in CHANGES_LABEL if word in name]
+    faults += [f"{word} in the name {name} selects other rules; rename it" for word in words]
     return [f"{fault} (MONAI Label)" for fault in faults]

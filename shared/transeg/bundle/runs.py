@@ -12,7 +12,7 @@ import logging
 import os
 import shutil
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -36,6 +36,10 @@ logger = logging.getLogger(__name__)
 
 WEIGHTS = Path("models", "model.pt")
 STATE = "train_state.pt"
+NEW_RUN: Mapping[str, Any] = {  # what every new run begins with
+    "run_dir": {"_target_": "transeg.bundle.runs.new_run_dir", "bundle_root": "@bundle_root"},
+    "start": None, "resume": False, "promote": False,
+}  # fmt: skip
 
 
 def new_run_dir(bundle_root: PathLike, runs: PathLike = "runs") -> str:
@@ -274,16 +278,12 @@ class RunFolder:
         inference |= {key: value for key, value in self.facts.items() if self.config[key] != inference.get(key)}
         inference |= {"recipe": self.recipe, "bundle_root": self._root_of("inference")}
         _write(target / "inference.json", inference)
-        train = {key: self.config[key] for key in self.config if key not in ("run_dir", "start", "resume")}
-        defaults = json.loads((source / "train.json").read_text())
-        train |= {key: defaults[key] for key in ("run_dir", "start", "resume") if key in defaults}
+        train = lasting_config(self.config, json.loads((source / "train.json").read_text()))
         _write(target / "train.json", train | {"bundle_root": self._root_of("train")})
         _write(target / "metadata.json", run_metadata(_metadata(self.root), self.recipe, bundle_name(self.root)))
 
     def _root_of(self, config: str) -> str:
-        places = [".", self.path.as_posix(), self.path.resolve().as_posix()]
-        listed = ", ".join(repr(place) for place in dict.fromkeys(places))
-        return f"$next((p for p in ({listed}) if os.path.isfile(p + '/configs/{config}.json')), '.')"
+        return root_expression([".", self.path.as_posix(), self.path.resolve().as_posix()], config)
 
     def _write_card(self, engine: AlternatingTrainer, scores: Mapping[str, float]) -> None:
         began = self._started_at or time.time()
@@ -310,6 +310,31 @@ class RunFolder:
         (self.path / "docs" / "data_license.txt").write_text(
             "The data of this training run are described in README.md; their licence is that of their owner.\n"
         )
+
+
+def root_expression(places: Iterable[str], config: str) -> str:
+    """Expression for `bundle_root`: the first of the folders that has the config (its name without suffix)."""
+    listed = ", ".join(repr(place) for place in dict.fromkeys(places))
+    return f"$next((p for p in ({listed}) if os.path.isfile(p + '/configs/{config}.json')), '.')"
+
+
+def lasting_config(config: Mapping[str, Any], defaults: Mapping[str, Any]) -> dict[str, Any]:
+    """Config of a run without what concerns that run alone; what MONAI Label sets for its studies counts as such.
+
+    Args:
+        config: that of the run.
+        defaults: `train.json` of the bundle.
+    """
+    lasting = copy.deepcopy(dict(config)) | NEW_RUN
+    if not isinstance(lasting["device"], str):
+        lasting["device"] = defaults["device"]
+    for phase in ("train", "validate"):
+        dataset = lasting[phase]["dataset"]
+        if not isinstance(dataset["data"], str):  # files of these studies
+            dataset["data"] = defaults[phase]["dataset"]["data"]
+    handlers = lasting["train"]["handlers"]
+    lasting["train"]["handlers"] = [handler for handler in handlers if handler["_target_"] != "CheckpointLoader"]
+    return lasting
 
 
 def shared_facts(config: Mapping[str, Any]) -> list[str]:

@@ -1,4 +1,4 @@
-"""`transeg verify`: is this zip or folder the bundle that was released, whole, safe and coherent?"""
+"""`transeg verify`: check that an archive or folder is a released bundle: intact, safe to load, consistent."""
 
 from __future__ import annotations
 
@@ -23,26 +23,27 @@ WEIGHTS = "models/model.pt"
 
 
 def verify(
-    path: Annotated[Path, typer.Argument(help="Zip of a bundle, or the folder that it was unzipped to.")],
+    path: Annotated[Path, typer.Argument(help="Archive of a bundle, or the folder it was unzipped to.")],
 ) -> None:
-    """Check a downloaded bundle: every byte, safe paths and weights, names in its configs, weights that fit.
+    """Check a downloaded bundle: detects any modification, unsafe paths and weights, unknown names in its configs, and
+    weights of another network.
 
-    The last two run the bundle's own code, after everything else has passed.
+    The last two run the bundle's own code, after all other checks have passed.
     """
     faults = problems(path)
     for fault in faults:
         typer.echo(f"{path}: {fault}")
     if faults:
         raise typer.Exit(1)
-    typer.echo(f"{path}: whole, safe and coherent")
+    typer.echo(f"{path}: OK: intact, safe to load, consistent")
 
 
 def problems(path: Path) -> list[str]:
-    """Problems of a bundle, a line each; none if it is as it was released.
+    """Problems of a bundle, one per line; none if it is as it was released.
 
     Args:
-        path: a zip written by `transeg package`, with its .sha256 beside it if there is one, or the folder that it was
-            unzipped to (what runs leave there, `data`, `eval` and caches, is not looked at).
+        path: an archive written by `transeg package`, with its .sha256 beside it if there is one, or the folder it was
+            unzipped to (output of runs there, `data`, `eval`, `runs` and caches, is ignored).
     """
     path = Path(path)
     if path.is_dir():
@@ -79,7 +80,7 @@ def _checksum_problems(path: Path) -> list[str]:
 
 def _content_problems(files: Mapping[str, bytes]) -> list[str]:
     if MANIFEST not in files:
-        return [f"{MANIFEST}: missing; only what `transeg package` wrote can be verified"]
+        return [f"{MANIFEST}: missing; package the bundle first, or check it by `transeg preflight`"]
     try:
         listed = {
             str(name): (entry["sha256"], entry["size"]) for name, entry in json.loads(files[MANIFEST])["files"].items()

@@ -1,4 +1,4 @@
-"""Datalists, data sets of unpaired samples, samplers, whole volumes."""
+"""Datalists, datasets of unpaired samples, samplers, whole volumes."""
 
 from transeg.lazy import submodules
 

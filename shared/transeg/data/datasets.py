@@ -38,7 +38,7 @@ class UnpairedDataset(Dataset):
         self,
         data: Sequence[Mapping[str, Any]],
         absence: Sequence[Mapping[str, Any]] | None,
-        transform: Callable[[dict[str, Any]], Mapping[str, Any]],
+        transform: Callable[[dict[Any, Any]], Mapping[Any, Any]],
         studies: StudySlices | None = None,
     ) -> None:
         if studies is not None and (are_studies(data) or not data):
@@ -85,7 +85,7 @@ class SliceDataset(monai.data.Dataset):
     def __init__(
         self,
         data: Sequence[Mapping[str, Any]],
-        transform: Callable[[dict[str, Any]], Mapping[str, Any]],
+        transform: Callable[[dict[Any, Any]], Mapping[Any, Any]],
         studies: StudySlices | None = None,
     ) -> None:
         super().__init__(_own_share(data if studies is None else studies.validation(data)), transform)

@@ -71,7 +71,7 @@ def check_recipe(recipe: Mapping[str, Any], where: str, **values: Any) -> None:
     """Compare settings of a run with the recipe of its data or weights.
 
     Args:
-        recipe: of the data or weights.
+        recipe: of the data or weights; what it does not say (images without a physical grid) is not compared.
         where: what has this recipe, for the message.
         values: settings by name.
 
@@ -79,8 +79,8 @@ def check_recipe(recipe: Mapping[str, Any], where: str, **values: Any) -> None:
         DataError: a setting that the recipe has with another value; the message names both.
     """
     for name, value in values.items():
-        expected = recipe.get(name, value)
-        if _plain(value) != _plain(expected):
+        expected = recipe.get(name)
+        if expected is not None and _plain(value) != _plain(expected):
             raise DataError(
                 f"{name} is {value} in the config, but {expected} in {where}; leave {name} out, or prepare the data "
                 f"(or choose weights) with {name} {value}"

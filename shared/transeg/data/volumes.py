@@ -114,7 +114,7 @@ class VolumeDataset(IterableDataset):
         DataError: no item, or duplicate case names (results would overwrite each other).
     """
 
-    def __init__(self, data: Sequence[Any], transform: Callable[[dict[str, Any]], Any]) -> None:
+    def __init__(self, data: Sequence[Any], transform: Callable[[dict[Any, Any]], Any]) -> None:
         if isinstance(data, str | Path):
             raise DataError(f"{data}: not a list of items; for a folder or its datalist, set dataset_dir")
         if not data:

@@ -1,9 +1,10 @@
-"""Warnings while a training still runs about what its terms do not show."""
+"""Warnings during training about failures that the terms do not show."""
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
+from typing import Any, cast
 
 import ignite.distributed as idist
 import torch
@@ -12,22 +13,22 @@ from torch import Tensor
 
 logger = logging.getLogger(__name__)
 
-ACTIVE = 0.01  # variance of a code's mean over images from which a unit counts as active (Burda et al. 2016)
+ACTIVE = 0.01  # a unit is active if its mean has more than this variance over images (Burda et al. 2016)
 
 
 class CollapseAlarm:
-    """Warns at the end of an epoch whose codes carry nothing, or whose label maps were all but empty or full.
+    """Warns at the end of an epoch if a code carries no information or a label map was nearly empty or full.
 
-    A decoder that ignores its code (posterior collapse) shows in the number of active units: those whose mean varies
-    over images. The figures are put in ``state.metrics`` as ``active_units/<code>`` and ``area/<map>``. Of several
-    processes the first one looks at its own share.
+    A decoder that ignores its code (posterior collapse) shows in the number of active units, those whose mean varies
+    over images. Writes ``active_units/<code>`` and ``area/<map>`` to ``state.metrics``. With several processes, the
+    first one checks its own share of the batches.
 
     Args:
-        codes: fields of the translation that hold mean (B, K) and log variance of a code.
-        maps: fields that hold the logits (B, 1, *S) of a label map.
-        least_units: active units below which to warn.
-        least_area: mean share of the image below which a map counts as empty.
-        most_area: above which it counts as full.
+        codes: fields of the translation with the mean (B, K) and log variance of a code.
+        maps: fields with the logits (B, 1, *S) of a label map.
+        least_units: warn below this number of active units.
+        least_area: a map is empty if it covers a smaller fraction of the image on average.
+        most_area: a map is full if it covers a larger fraction.
     """
 
     def __init__(
@@ -47,29 +48,29 @@ class CollapseAlarm:
         """Register with a trainer."""
         if idist.get_rank() == 0:
             engine.add_event_handler(Events.EPOCH_STARTED, self._begin)
-            engine.add_event_handler(Events.ITERATION_COMPLETED, self._look)
-            engine.add_event_handler(Events.EPOCH_COMPLETED, self._judge)
+            engine.add_event_handler(Events.ITERATION_COMPLETED, self._collect)
+            engine.add_event_handler(Events.EPOCH_COMPLETED, self._check)
 
     def _begin(self, engine: Engine) -> None:
         self._means = {name: [] for name in self.codes}
         self._areas = {name: [] for name in self.maps}
 
-    def _look(self, engine: Engine) -> None:
-        t = engine.state.output["translation"]
+    def _collect(self, engine: Engine) -> None:
+        t = cast(dict[str, Any], engine.state.output)["translation"]
         for name, means in self._means.items():
             means.append(getattr(t, name)[0].float())
         for name, areas in self._areas.items():
             areas.append(torch.sigmoid(getattr(t, name).float()).mean())
 
-    def _judge(self, engine: Engine) -> None:
+    def _check(self, engine: Engine) -> None:
         for name, means in self._means.items():
             variance = torch.cat(means).var(dim=0, correction=0)
             units = int((variance > ACTIVE).sum())
             engine.state.metrics[f"active_units/{name}"] = units
             if units < self.least_units:
                 logger.warning(
-                    "Epoch %d: %d of %d units of the code %s are active, so nothing is drawn from it (posterior "
-                    "collapse); lower the weight of its divergence.",
+                    "Epoch %d: %d of %d units of the code %s are active, so it carries no information (posterior "
+                    "collapse); lower the KL weight.",
                     engine.state.epoch,
                     units,
                     len(variance),
@@ -80,7 +81,7 @@ class CollapseAlarm:
             engine.state.metrics[f"area/{name}"] = area
             if not self.least_area <= area <= self.most_area:
                 logger.warning(
-                    "Epoch %d: the label map %s covers %.2g of the image on average, so it is all but %s.",
+                    "Epoch %d: the label map %s covers %.2g of the image on average; it is nearly %s.",
                     engine.state.epoch,
                     name,
                     area,

@@ -1,4 +1,4 @@
-"""The state of a training between two epochs: taken, restored, and a handler that does both with a file."""
+"""The state of a training run between two epochs: collect, restore, and a handler that saves and loads it."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ import logging
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, cast
 
 import ignite.distributed as idist
 import torch
-from ignite.engine import Engine, Events
+from ignite.engine import Events
 from monai.handlers import ValidationHandler
 
 from transeg.engines.trainer import AlternatingTrainer
@@ -20,8 +20,16 @@ from transeg.errors import DataError
 logger = logging.getLogger(__name__)
 
 
+class ScoredState(Protocol):
+    """What MONAI adds to the state of its engines."""
+
+    key_metric_name: str | None
+    best_metric: float
+    best_metric_epoch: int  # -1 for none
+
+
 def training_state(trainer: AlternatingTrainer) -> dict[str, Any]:
-    """All that a resumed run needs, between two epochs: live tensors and plain Python."""
+    """Everything a resumed run needs, between two epochs: live tensors and plain Python."""
     state = {
         "epoch": trainer.state.epoch,
         "iteration": trainer.state.iteration,
@@ -30,8 +38,7 @@ def training_state(trainer: AlternatingTrainer) -> dict[str, Any]:
         "players": {player.name: player.state_dict() for player in trainer.players},
         "scaler": trainer.grad_scaler.state_dict(),
         "best": [
-            {"metric": float(engine.state.best_metric), "epoch": engine.state.best_metric_epoch}
-            for engine in scored_engines(trainer)
+            {"metric": float(state.best_metric), "epoch": state.best_metric_epoch} for state in scored_states(trainer)
         ],
     }
     if hasattr(trainer.objective, "state_dict"):
@@ -43,16 +50,18 @@ def load_training_state(trainer: AlternatingTrainer, state: Mapping[str, Any]) -
     """Restore what `training_state` returned.
 
     Raises:
-        ValueError, KeyError: the state is of another set of networks, parameters or players.
+        ValueError, KeyError: the state has other networks, parameters or players.
     """
     players = {player.name: player for player in trainer.players}
     for kind, mine in (("networks", trainer.networks), ("players", players)):
         if state[kind].keys() != mine.keys():
-            raise ValueError(f"it holds the {kind} {sorted(state[kind])}, the trainer has {sorted(mine)}")
+            raise ValueError(f"it has the {kind} {sorted(state[kind])}, the trainer has {sorted(mine)}")
     if state["epoch"] > trainer.state.max_epochs:
         raise ValueError(f"it is from epoch {state['epoch']}, but max_epochs is {trainer.state.max_epochs}")
     if state["seed"] != trainer.seed:
-        trainer.logger.warning(f"Going on with seed {state['seed']} of the checkpoint instead of {trainer.seed}.")
+        trainer.logger.warning(
+            f"Resuming with the checkpoint's seed {state['seed']}; configured seed {trainer.seed} ignored."
+        )
     for kind, mine in (("networks", trainer.networks), ("players", players)):
         for name, part in mine.items():
             try:
@@ -64,33 +73,35 @@ def load_training_state(trainer: AlternatingTrainer, state: Mapping[str, Any]) -
         trainer.grad_scaler.load_state_dict(state["scaler"])
     if "objective" in state and hasattr(trainer.objective, "load_state_dict"):
         trainer.objective.load_state_dict(state["objective"])
-    for engine, best in zip(scored_engines(trainer), state["best"], strict=False):
-        engine.state.best_metric, engine.state.best_metric_epoch = best["metric"], best["epoch"]
+    for scored, best in zip(scored_states(trainer), state["best"], strict=False):
+        scored.best_metric, scored.best_metric_epoch = best["metric"], best["epoch"]
     trainer.seed = state["seed"]
     trainer.state.epoch = state["epoch"]
     length = trainer.state.epoch_length  # may have changed with the data or the batch size
     trainer.state.iteration = state["epoch"] * length if length else state["iteration"]
 
 
-def scored_engines(trainer: AlternatingTrainer) -> list[Engine]:
-    """The trainer, and the evaluators that its `ValidationHandler`\\ s run: what has a best metric."""
+def scored_states(trainer: AlternatingTrainer) -> list[ScoredState]:
+    """States with a best metric: the trainer's, and those of the evaluators run by its validation handlers."""
     validations = [handler for handler in trainer.train_handlers if isinstance(handler, ValidationHandler)]
-    return [trainer, *(handler.validator for handler in validations if handler.validator is not None)]
+    engines = [trainer, *(handler.validator for handler in validations if handler.validator is not None)]
+    return [cast(ScoredState, engine.state) for engine in engines]
 
 
 class TrainingState:
-    """Saves the whole state of training every ``interval`` epochs and at the end; resumes from it.
+    """Saves the complete training state every ``interval`` epochs and at the end; resumes from it.
 
-    It saves after every other handler of the end of an epoch, validation included, wherever it stands in the list.
-    An epoch that is interrupted is run again from its start.
+    It saves after all other handlers at the end of an epoch, including validation, whatever its place in the list.
+    An interrupted epoch is repeated from its start. MONAI's `CheckpointSaver` and `CheckpointLoader` save in the order
+    of the list, know no best metric of evaluators, and load whatever keys they find.
 
     Args:
         path: file for the state.
         interval: epochs between saves.
-        resume: at the start, go on from ``path`` if it exists.
+        resume: at the start, resume from ``path`` if it exists.
 
     Raises:
-        DataError: while starting, when the file cannot be read or does not fit the trainer.
+        DataError: at the start, if the file cannot be read or does not match the trainer.
     """
 
     def __init__(self, path: str | os.PathLike, interval: int = 1, resume: bool = False) -> None:
@@ -106,7 +117,7 @@ class TrainingState:
         engine.add_event_handler(Events.COMPLETED, self._save)
 
     def _start(self, engine: AlternatingTrainer) -> None:
-        if self._started:  # federated rounds start the same trainer again and again
+        if self._started:  # federated rounds start the same trainer repeatedly
             return
         self._started = True
         engine.add_event_handler(Events.EPOCH_COMPLETED(every=self.interval), self._save)
@@ -115,7 +126,7 @@ class TrainingState:
         found = idist.all_reduce(int(self.path.exists()))
         if found not in (0, idist.get_world_size()):
             raise DataError(
-                f"{self.path} exists on {found} of {idist.get_world_size()} ranks; put it where all see it."
+                f"{self.path} exists on {found} of {idist.get_world_size()} ranks; use storage shared by all ranks."
             )
         if found:
             self._load(engine)
@@ -125,21 +136,21 @@ class TrainingState:
             state = torch.load(self.path, map_location="cpu", weights_only=True)
         except Exception as error:
             raise DataError(
-                f"{self.path} cannot be read as a training state ({error}); remove it to begin anew."
+                f"{self.path} cannot be read as a training state ({error}); delete it to start from scratch."
             ) from error
         try:
             load_training_state(engine, state)
         except (ValueError, RuntimeError, KeyError, TypeError, AttributeError) as error:
             raise DataError(
-                f"{self.path} does not fit this training: {error}. Use the configuration it was made with, "
-                "or remove it to begin anew."
+                f"{self.path} does not fit this training run: {error}. Use the configuration it was saved with, "
+                "or delete it to start from scratch."
             ) from error
         self._saved_epoch = engine.state.epoch
         logger.info("Resumed from %s after epoch %d.", self.path, engine.state.epoch)
 
     def _save(self, engine: AlternatingTrainer) -> None:
         length = engine.state.epoch_length
-        whole = not length or engine.state.iteration % length == 0  # false when something ended the run in mid-epoch
-        if idist.get_rank() == 0 and whole and engine.state.epoch != self._saved_epoch:
+        complete = not length or engine.state.iteration % length == 0  # False if the run was ended within an epoch
+        if idist.get_rank() == 0 and complete and engine.state.epoch != self._saved_epoch:
             save_atomically(training_state(engine), self.path)
             self._saved_epoch = engine.state.epoch

@@ -1,4 +1,4 @@
-"""Handlers for the trainer: logs and panels. Only rank 0 writes."""
+"""Log and panel handlers for the trainer. Only rank 0 writes."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ import json
 import logging
 import os
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import IO, Any
+from typing import Any, cast
 
 import ignite.distributed as idist
 import numpy as np
@@ -23,20 +23,20 @@ logger = logging.getLogger(__name__)
 class TermLogger:
     """Logs each term by name: TensorBoard scalars, ``terms.jsonl``, epoch means to the Python log, a progress bar.
 
-    The means are put in ``state.metrics`` too, where handlers that come later (`MLFlowHandler`) find them. Of several
-    processes the first logs what it sees: its own share of the batch, but for pooled losses such as soft Dice.
-    A resumed run goes on with the same files and drops what an interrupted epoch had left in them.
+    Also writes the means to ``state.metrics``, for later handlers (`MLFlowHandler`). With several processes, the first
+    one logs its own values: those of its share of the batch, except for pooled losses such as soft Dice. A resumed run
+    continues the same files and drops the entries of an interrupted epoch, as neither MONAI's `TensorBoardStatsHandler`
+    nor its `MetricLogger` does.
 
     Args:
-        log_dir: folder for both.
-        interval: iterations between entries; the means are over all of them.
+        log_dir: folder for the TensorBoard events and ``terms.jsonl``.
+        interval: iterations between entries; the means are over all iterations.
         progress: show a progress bar with the loss.
     """
 
     def __init__(self, log_dir: str | os.PathLike, interval: int = 1, progress: bool = True) -> None:
         self.log_dir, self.interval, self.progress = Path(log_dir), interval, progress
-        self._writer: SummaryWriter | None = None
-        self._file: IO[str] | None = None
+        self._files: _TermFiles | None = None
         self._sums: dict[str, float] = defaultdict(float)
         self._count = 0
 
@@ -55,25 +55,17 @@ class TermLogger:
     def _begin_epoch(self, engine: Engine) -> None:
         self._sums.clear()
         self._count = 0
-        if self._file is None:  # not before: a checkpoint may have set the iteration
-            self.log_dir.mkdir(parents=True, exist_ok=True)
-            path = self.log_dir / "terms.jsonl"
-            kept = _rows_until(path, engine.state.iteration)
-            path.write_text("".join(kept), encoding="utf-8")
-            self._file = open(path, "a", encoding="utf-8", buffering=1)  # noqa: SIM115 (closed at the end of the run)
-            self._writer = SummaryWriter(self.log_dir, purge_step=engine.state.iteration + 1, flush_secs=10)
+        if self._files is None:  # not earlier: a checkpoint may have set the iteration
+            self._files = _TermFiles(self.log_dir, engine.state.iteration)
 
     def _log(self, engine: Engine) -> None:
-        output = engine.state.output
+        output = cast(dict[str, Any], engine.state.output)
         values = {"loss": float(output["loss"]), **{name: float(v) for name, v in output["terms"].items()}}
         for name, value in values.items():
             self._sums[name] += value
         self._count += 1
-        iteration = engine.state.iteration
-        if iteration % self.interval == 0:
-            self._file.write(json.dumps({"epoch": engine.state.epoch, "iteration": iteration, **values}) + "\n")
-            for name, value in values.items():
-                self._writer.add_scalar(name, value, iteration)
+        if self._files is not None and engine.state.iteration % self.interval == 0:
+            self._files.write(engine.state.epoch, engine.state.iteration, values)
 
     def _end_epoch(self, engine: Engine) -> None:
         means = {name: total / self._count for name, total in self._sums.items()}
@@ -82,14 +74,33 @@ class TermLogger:
         logger.info("Epoch %d of %d: %s", engine.state.epoch, engine.state.max_epochs, listed)
 
     def _close(self, engine: Engine) -> None:
-        if self._file is not None:
-            self._file.close()
-            self._writer.close()
-            self._file = self._writer = None
+        if self._files is not None:
+            self._files.close()
+            self._files = None
+
+
+class _TermFiles:
+    """``terms.jsonl`` and TensorBoard events in a folder, continued after an iteration."""
+
+    def __init__(self, folder: Path, iteration: int) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        path = folder / "terms.jsonl"
+        path.write_text("".join(_rows_until(path, iteration)), encoding="utf-8")
+        self._rows = open(path, "a", encoding="utf-8", buffering=1)  # noqa: SIM115 (closed at the end of the run)
+        self._events = SummaryWriter(folder, purge_step=iteration + 1, flush_secs=10)
+
+    def write(self, epoch: int, iteration: int, values: Mapping[str, float]) -> None:
+        self._rows.write(json.dumps({"epoch": epoch, "iteration": iteration, **values}) + "\n")
+        for name, value in values.items():
+            self._events.add_scalar(name, value, iteration)
+
+    def close(self) -> None:
+        self._rows.close()
+        self._events.close()
 
 
 def _rows_until(path: Path, iteration: int) -> list[str]:
-    """Whole rows of a log up to an iteration; a process that was killed may have left half a row."""
+    """Complete rows of a log up to an iteration; a killed process may have left an incomplete one."""
     kept = []
     for row in path.read_text(encoding="utf-8").splitlines(keepends=True) if path.exists() else []:
         if row.endswith("}\n") and json.loads(row)["iteration"] <= iteration:
@@ -98,10 +109,12 @@ def _rows_until(path: Path, iteration: int) -> list[str]:
 
 
 class PanelSaver:
-    """Draws a panel from the last output every ``interval_epochs`` epochs, as ``epoch_0001.png`` and in TensorBoard.
+    """Saves a panel of the last output every ``interval_epochs`` epochs, as ``epoch_0001.png`` and in TensorBoard.
+
+    MONAI's `TensorBoardImageHandler` writes no files, and one image per key instead of a panel.
 
     Args:
-        output_dir: folder for the pictures.
+        output_dir: folder for the images.
         render: ``engine.state.output -> uint8 array (H, W, 3)``.
         interval_epochs: epochs between panels.
         log_dir: folder for TensorBoard, or None.
@@ -121,9 +134,9 @@ class PanelSaver:
     def attach(self, engine: Engine) -> None:
         """Register with a trainer or evaluator."""
         if idist.get_rank() == 0:
-            engine.add_event_handler(Events.EPOCH_COMPLETED(every=self.interval_epochs), self._draw)
+            engine.add_event_handler(Events.EPOCH_COMPLETED(every=self.interval_epochs), self._save)
 
-    def _draw(self, engine: Engine) -> None:
+    def _save(self, engine: Engine) -> None:
         panel = self.render(engine.state.output)
         if panel.dtype != np.uint8 or panel.ndim != 3 or panel.shape[-1] != 3:
             raise ValueError(f"PanelSaver: render must return uint8 (H, W, 3), got {panel.dtype} {panel.shape}.")
@@ -132,4 +145,4 @@ class PanelSaver:
         if self.log_dir is not None:
             self._writer = self._writer or SummaryWriter(self.log_dir)
             self._writer.add_image("panel", panel, engine.state.epoch, dataformats="HWC")
-            self._writer.flush()  # never closed: an evaluator runs many times
+            self._writer.flush()  # never closed: an evaluator runs repeatedly

@@ -1,4 +1,4 @@
-"""Trainings in phases, such as pre-training before players train together: the epoch alone decides who plays."""
+"""Training in phases, such as pre-training before joint training: the epoch alone decides which players play."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any
 
 from ignite.engine import Events
 
-from transeg.engines.checkpoints import scored_engines
+from transeg.engines.checkpoints import scored_states
 from transeg.engines.trainer import AlternatingTrainer
 
 logger = logging.getLogger(__name__)
@@ -20,32 +20,32 @@ KEYS = ("epochs", "players", "objective", "weights", "patience")
 
 
 class Phases:
-    """Chooses at the start of each epoch who plays, what the objective computes and what its terms weigh.
+    """Sets at the start of each epoch the active players, attributes of the objective, and weights of the terms.
 
-    It has no memory, so a training goes on from any checkpoint; `TrainingState` comes before it in the list of
-    handlers. Every player's schedule counts all epochs of the training, whoever plays. What is best in validation is
-    forgotten where a phase begins, so that `BestModelSaver` and ``patience`` look at the present phase alone.
+    It has no state, so training resumes from any checkpoint; list `TrainingState` before it in the handlers. Every
+    player's schedule counts all epochs, whoever plays. The best validation score is reset when a phase begins, so that
+    `BestModelSaver` and ``patience`` see the current phase only. (MONAI's `EarlyStopHandler` counts validations instead
+    of comparing epochs, so it would need state of its own, and knows no phases.)
 
     Args:
-        phases: one after the other, each with some of
+        phases: in order, each with some of
 
-            - "epochs": how many (0 leaves the phase out); the last phase has none, it lasts until the training ends;
-            - "players": names of those who play, default all, in the trainer's order;
-            - "objective": values of attributes of the objective; an attribute that a phase does not name has the value
-              that it was made with. An objective may have a method ``check()`` that raises ValueError for values that
-              do not go together;
-            - "weights": player to term to weight, in place of the player's own weights. Needed where the objective
-              computes other terms in this phase than in the others, and used as they are;
-            - "patience": end the training when the key metric of validation has not improved for so many epochs.
+            - "epochs": number of epochs (0 skips the phase); the last phase has none and lasts until training ends;
+            - "players": names of the active players, default all; they play in the trainer's order;
+            - "objective": attributes of the objective to set; attributes not named by a phase keep their initial
+              values. An objective may have a method ``check()`` that raises ValueError for incompatible values;
+            - "weights": player to term to weight, replacing the player's own weights, not normalised. Needed if the
+              objective computes different terms in this phase;
+            - "patience": end training when the key validation metric has not improved for this many epochs.
 
     Raises:
-        ValueError: phases that are none; when attached, such as do not fit the trainer.
+        ValueError: invalid phases; when attached, phases that do not match the trainer.
     """
 
     def __init__(self, phases: Sequence[Mapping[str, Any]]) -> None:
         self.phases = [dict(phase) for phase in phases]
         if not self.phases:
-            raise ValueError("Phases: at least one phase is needed.")
+            raise ValueError("Phases needs at least one phase.")
         for number, phase in enumerate(self.phases, 1):
             _check_entry(f"Phase {number}", phase, last=number == len(self.phases))
         self._first = list(accumulate((phase["epochs"] for phase in self.phases[:-1]), initial=1))
@@ -59,19 +59,19 @@ class Phases:
         for number, phase in enumerate(self.phases, 1):
             _check_fit(f"Phase {number}", phase, engine)
         self._attributes = {name: getattr(engine.objective, name) for name in sorted(names)}
-        for phase in reversed(self.phases):  # ends with the first one
+        for phase in reversed(self.phases):  # check all; the first one stays
             self._set_objective(engine, phase)
         engine.add_event_handler(Events.STARTED, self._start)
         engine.add_event_handler(Events.EPOCH_STARTED, self._enter)
 
     def _start(self, engine: AlternatingTrainer) -> None:
-        if not engine.has_event_handler(self._stop, Events.EPOCH_COMPLETED):  # only now, to look after validation
+        if not engine.has_event_handler(self._stop, Events.EPOCH_COMPLETED):  # added now, to run after validation
             engine.add_event_handler(Events.EPOCH_COMPLETED, self._stop)
-            if engine.state.epoch > 0:  # resumed, perhaps from where patience had ended
+            if engine.state.epoch > 0:  # resumed, perhaps after patience had run out
                 self._stop(engine)
         if self._first[-1] > engine.state.max_epochs:
             logger.warning(
-                "The last phase begins with epoch %d, but the training ends with %d.",
+                "The last phase begins with epoch %d, but training ends with epoch %d.",
                 self._first[-1],
                 engine.state.max_epochs,
             )
@@ -85,8 +85,8 @@ class Phases:
             player.weights = phase.get("weights", {}).get(player.name, self._weights[player.name])
         self._set_objective(engine, phase)
         if engine.state.epoch == self._first[index]:
-            for scored in scored_engines(engine):
-                scored.state.best_metric_epoch = -1  # how MONAI says that there is none
+            for scored in scored_states(engine):
+                scored.best_metric_epoch = -1  # MONAI's value for none yet
             names = ", ".join(player.name for player in engine.active_players)
             logger.info("Phase %d of %d from epoch %d: %s.", index + 1, len(self.phases), engine.state.epoch, names)
 
@@ -98,9 +98,9 @@ class Phases:
 
     def _stop(self, engine: AlternatingTrainer) -> None:
         patience = self.phases[self._index(engine)].get("patience")
-        best = max(scored.state.best_metric_epoch for scored in scored_engines(engine)[1:] or [engine])
+        best = max(scored.best_metric_epoch for scored in scored_states(engine)[1:] or scored_states(engine))
         if patience is not None and best != -1 and engine.state.epoch - best >= patience:
-            logger.info("No better validation since epoch %d: the training ends.", best)
+            logger.info("No improvement in validation since epoch %d; training ends.", best)
             engine.terminate()
 
     def _index(self, engine: AlternatingTrainer) -> int:
@@ -110,13 +110,13 @@ class Phases:
 def _check_entry(name: str, phase: Mapping[str, Any], last: bool) -> None:
     unknown = sorted(phase.keys() - set(KEYS))
     if unknown:
-        raise ValueError(f"{name}: unknown {', '.join(unknown)}; choose from {', '.join(KEYS)}.")
+        raise ValueError(f"{name}: unknown key {', '.join(unknown)}; choose from {', '.join(KEYS)}.")
     if last and "epochs" in phase:
-        raise ValueError(f"{name}: the last phase lasts until the training ends; leave out its epochs.")
+        raise ValueError(f"{name}: the last phase lasts until training ends; remove its epochs.")
     if not last and not _is_count(phase.get("epochs"), least=0):
-        raise ValueError(f"{name}: epochs must be a whole number from 0 on, got {phase.get('epochs')!r}.")
+        raise ValueError(f"{name}: epochs must be an integer of at least 0, got {phase.get('epochs')!r}.")
     if "patience" in phase and not _is_count(phase["patience"], least=1):
-        raise ValueError(f"{name}: patience must be a whole number from 1 on, got {phase['patience']!r}.")
+        raise ValueError(f"{name}: patience must be an integer of at least 1, got {phase['patience']!r}.")
 
 
 def _is_count(value: Any, least: int) -> bool:
@@ -127,14 +127,14 @@ def _check_fit(name: str, phase: Mapping[str, Any], engine: AlternatingTrainer) 
     known = [player.name for player in engine.players]
     played = list(phase.get("players", known))
     if not played or not set(played) <= set(known):
-        raise ValueError(f"{name}: players are some of {', '.join(known)}, got {played}.")
+        raise ValueError(f"{name}: players must be among {', '.join(known)}, got {played}.")
     for attribute in phase.get("objective", {}):
         if not hasattr(engine.objective, attribute):
             raise ValueError(f"{name}: {type(engine.objective).__name__} has no attribute '{attribute}'.")
     for player, weights in phase.get("weights", {}).items():
         if player not in played:
-            raise ValueError(f"{name}: weights of '{player}', who does not play in it.")
+            raise ValueError(f"{name}: weights for '{player}', which does not play in it.")
         if not weights or not all(math.isfinite(weight) for weight in weights.values()):
             raise ValueError(f"{name}: '{player}' needs at least one weight, all of them finite: {dict(weights)}.")
-    if "patience" in phase and not any(evaluator.state.key_metric_name for evaluator in scored_engines(engine)[1:]):
+    if "patience" in phase and not any(scored.key_metric_name for scored in scored_states(engine)[1:]):
         raise ValueError(f"{name}: patience needs a ValidationHandler whose evaluator has a key metric.")

@@ -1,4 +1,4 @@
-"""A player of the training game: networks, their optimiser, and the weights of the terms it minimises."""
+"""A player of the training game: networks, their optimiser, and the weights of its terms."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ class Player:
 
     Args:
         name: method of the objective that returns this player's terms, for example ``"generators"``.
-        networks: the module or modules whose parameters it trains.
-        optimizer: holds every trainable parameter of ``networks`` and no other.
+        networks: the module or modules to train.
+        optimizer: over all trainable parameters of ``networks`` and no others.
         weights: weight of each term by name.
         scheduler: learning-rate schedule, stepped by the trainer at the end of an epoch.
         normalise_weights: divide the weights by their sum.
         clip_norm: clip the player's gradients to this total norm before each step.
 
     Raises:
-        ValueError: optimiser and networks do not hold the same parameters, or no usable weights.
+        ValueError: optimiser and networks have different parameters, or the weights are not usable.
     """
 
     def __init__(
@@ -50,7 +50,7 @@ class Player:
         if normalise_weights:
             total = sum(self.weights.values())
             if total <= 0:
-                raise ValueError(f"Player '{name}': weights that sum to {total} cannot be normalised.")
+                raise ValueError(f"Player '{name}': weights with the sum {total} cannot be normalised.")
             self.weights = {term: weight / total for term, weight in self.weights.items()}
         self._check_optimizer()
 
@@ -61,7 +61,7 @@ class Player:
         if foreign:
             raise ValueError(
                 f"Player '{self.name}': {len(foreign)} parameters of its optimizer belong to none of its networks "
-                f"(shapes {foreign[:5]}); build the optimizer from the parameters of these networks alone."
+                f"(shapes {foreign[:5]}); build the optimizer from the parameters of these networks only."
             )
         trainable = {id(p): p for network in self.networks for p in network.parameters() if p.requires_grad}
         missing = [named[key] for key in trainable if key not in held]
@@ -82,7 +82,7 @@ class Player:
         """Weighted sum, a float32 scalar.
 
         Raises:
-            ValueError: terms without a weight or weights without a term (naming both), or a term that is no scalar.
+            ValueError: terms without a weight, weights without a term, or a term that is not a scalar.
         """
         unweighted, absent = sorted(terms.keys() - self.weights.keys()), sorted(self.weights.keys() - terms.keys())
         if unweighted or absent:
@@ -97,28 +97,28 @@ class Player:
         return torch.stack([weight * terms[term].float() for term, weight in self.weights.items()]).sum()
 
     def gradients(self) -> list[Tensor]:
-        """The gradients there are; a parameter that no term uses has none."""
+        """The existing gradients; a parameter that no term uses has none."""
         return [p.grad for p in self.parameters if p.grad is not None]
 
     def average_gradients(self) -> None:
-        """Replace gradients by their mean over all ranks, in one flat all-reduce (call on every rank).
+        """Replace the gradients with their mean over all ranks, in one flat all-reduce (call on every rank).
 
-        A gradient missing here counts as zero; one that is missing on all ranks stays missing, so that the
-        optimiser skips that parameter as it does in a single process.
+        A gradient missing on this rank counts as zero; one missing on all ranks stays missing, so that the optimiser
+        skips the parameter as it would in a single process.
         """
         parameters = self.parameters
         found = torch.tensor([p.grad is not None for p in parameters], dtype=torch.float32)
         grads = [torch.zeros_like(p) if p.grad is None else p.grad for p in parameters]
         flat = torch.cat([g.flatten().float() for g in grads] + [found.to(grads[0].device)])
-        flat = idist.all_reduce(flat)
+        mean_flat = idist.all_reduce(flat) / idist.get_world_size()
         sizes = [g.numel() for g in grads]
-        *means, counts = (flat / idist.get_world_size()).split([*sizes, len(sizes)])
+        *means, counts = torch.split(torch.as_tensor(mean_flat), [*sizes, len(sizes)])
         used = [True] * len(sizes) if found.all() else (counts > 0).tolist()
         for parameter, mean, keep in zip(parameters, means, used, strict=True):
             parameter.grad = mean.view_as(parameter).to(parameter.dtype) if keep else None
 
     def clip_gradients(self) -> Tensor:
-        """Total norm of the gradients, a scalar on their device; clips them when ``clip_norm`` is set."""
+        """Total norm of the gradients, a scalar on their device; clips them if ``clip_norm`` is set."""
         norm = torch.nn.utils.get_total_norm(self.gradients())
         if self.clip_norm is not None:
             torch.nn.utils.clip_grads_with_norm_(self.parameters, self.clip_norm, norm)
@@ -133,7 +133,7 @@ class Player:
         """Restore what `state_dict` returned.
 
         Raises:
-            ValueError: only one of the two has a schedule, or the optimisers differ in their parameters.
+            ValueError: only one of the two has a schedule, or the optimisers have different parameters.
         """
         if (self.scheduler is None) != (state["scheduler"] is None):
             raise ValueError(f"Player '{self.name}': only one of checkpoint and trainer has a scheduler.")

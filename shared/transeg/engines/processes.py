@@ -1,4 +1,4 @@
-"""Joining the processes that torchrun starts."""
+"""Joining the processes started by torchrun."""
 
 from __future__ import annotations
 
@@ -9,6 +9,6 @@ import torch
 
 
 def join_processes() -> None:
-    """Connect to the other processes: NCCL on GPUs, Gloo on CPUs. The first alone tells how it is going."""
+    """Connect to the other processes, by NCCL on GPUs and Gloo on CPUs; only the first one logs progress."""
     idist.initialize("nccl" if torch.cuda.is_available() else "gloo")
     logging.disable(logging.INFO if idist.get_rank() > 0 else logging.NOTSET)

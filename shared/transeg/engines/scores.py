@@ -1,10 +1,10 @@
-"""What an evaluation leaves on disk."""
+"""Files with the scores of an evaluation."""
 
 from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import ignite.distributed as idist
@@ -20,17 +20,17 @@ SUMMARY = ("mean", "std", "median", "25percentile", "75percentile", "min", "max"
 
 
 class ScoreSaver(MetricsSaver):
-    """`<metric>_raw.csv` with one row a scan, and `<metric>_summary.csv`, of every metric.
+    """Writes `<metric>_raw.csv` (one row per scan) and `<metric>_summary.csv` for every metric.
 
     Args:
-        save_dir: folder, made when needed.
-        classes: names of the columns, else class0, class1 and so on.
+        save_dir: folder, created if needed.
+        classes: column names; default class0, class1 and so on.
     """
 
     def __init__(self, save_dir: PathLike, classes: Sequence[str] = ()) -> None:
         self.classes = tuple(classes)
         super().__init__(
-            save_dir,
+            str(save_dir),
             metrics="*",
             metric_details="*",
             batch_transform=lambda batch: [item["image"].meta for item in batch],
@@ -41,12 +41,13 @@ class ScoreSaver(MetricsSaver):
         """Write the files."""
         super().__call__(engine)
         if self.classes and idist.get_rank() == self.save_rank:
-            for metric in engine.state.metric_details:
+            details: Mapping[str, object] = vars(engine.state)["metric_details"]  # MONAI's, unknown to ignite
+            for metric in details:
                 for kind in ("raw", "summary"):
                     self._name_classes(Path(self.save_dir, f"{metric}_{kind}.csv"))
 
     def _name_classes(self, path: Path) -> None:
-        """Names in head row and first column: MONAI's writer would take them, but its saver does not."""
+        """Put the names in header and first column; MONAI's writer accepts them, but `MetricsSaver` does not."""
 
         def name(match: re.Match) -> str:
             return self.classes[int(match[1])]

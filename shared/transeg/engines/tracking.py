@@ -1,6 +1,6 @@
-"""MLflow in a local file: every term, metric and setting of a training.
+"""MLflow in a local file: every term, metric and setting of a training run.
 
-The handlers that a bundle's `tracking.json` adds with `--tracking`. One run a folder, `mlruns.db` there.
+The handlers that a bundle's `tracking.json` adds with `--tracking`. One run per folder, in its `mlruns.db`.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from monai.utils import path_to_sqlite_uri
 
 
 class _Untracked:
-    """What processes other than the first attach."""
+    """Handler of the processes other than the first."""
 
     def attach(self, engine: Engine) -> None:
         pass
@@ -27,7 +27,7 @@ def track_training(output_dir: PathLike, settings: Mapping[str, Any]) -> MLFlowH
     """Track each term ("player/term") and the loss at each iteration, and the settings.
 
     Args:
-        output_dir: for the file; its name is that of the run.
+        output_dir: folder for the file; its name becomes the name of the run.
         settings: name to value, logged as text.
     """
 
@@ -40,7 +40,7 @@ def track_training(output_dir: PathLike, settings: Mapping[str, Any]) -> MLFlowH
 
 
 def track_validation(output_dir: PathLike) -> MLFlowHandler | _Untracked:
-    """Track the metrics of each validation in the run of the training; arguments as for `track_training`."""
+    """Track the metrics of each validation in the same run; arguments as for `track_training`."""
     return _tracker(output_dir, iteration_log=False)
 
 

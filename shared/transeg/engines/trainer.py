@@ -1,4 +1,4 @@
-"""One trainer for all objectives: players take turns on what one forward pass computed."""
+"""One trainer for all objectives: it runs `Step` after `Step`, with events, precision, ranks and epochs around it."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import random
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any, Protocol
+from typing import Any, NamedTuple, cast
 
 import ignite.distributed as idist
 import numpy as np
@@ -20,27 +20,17 @@ from torch.nn.utils import parametrize
 from torch.optim.swa_utils import AveragedModel
 
 from transeg.engines.player import Player
-from transeg.engines.tree import detach, graph_nodes, reaches, to_device
+from transeg.engines.step import Objective, Step, Turn
+from transeg.engines.tree import detach, to_device
 
 _PRECISIONS = {None: None, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
-class Objective(Protocol):
-    """What the trainer needs of an objective, besides one method ``(nets, t) -> terms`` for each player.
-
-    The terms are named, unweighted scalars. Detach where a player must not train what came before. Parametrized
-    weights (spectral norm) are computed once a phase and then shared, so do not call the same network first
-    without and then with gradient in one method. An objective with a memory has ``state_dict`` and
-    ``load_state_dict``, holding tensors and plain Python only. It may name in ``detached``, a frozenset, the players
-    whose terms see what ``forward`` computed detached only: these do not keep its graph in memory.
-    """
-
-    def forward(self, nets: Mapping[str, nn.Module], batch: Mapping[str, Any]) -> Any:
-        """Compute every tensor the players share: a dataclass, mapping or sequence."""
-
-
 class NonFiniteError(RuntimeError):
-    """A term or gradient became NaN or infinite; raised before the player's step."""
+    """A term or gradient is NaN or infinite; raised before the player's update.
+
+    `ignite.handlers.TerminateOnNan` would look after the update and name no term.
+    """
 
     def __init__(self, player: str, terms: Sequence[str], epoch: int, iteration: int) -> None:
         self.player, self.terms, self.epoch, self.iteration = player, list(terms), epoch, iteration
@@ -51,58 +41,61 @@ class NonFiniteError(RuntimeError):
 
 
 class RankLostError(RuntimeError):
-    """Another process of the training ended, so that this one waits for nobody."""
+    """Another process of the training run has ended, so this one cannot continue."""
 
     def __init__(self, epoch: int, iteration: int) -> None:
         super().__init__(
-            f"Another process of this training has ended or cannot be reached (epoch {epoch}, iteration {iteration} on "
-            f"rank {idist.get_rank()}); its own message and the root cause named by torchrun tell why. The last "
-            "checkpoint is whole: go on from it with --resume True, with as many processes as you like."
+            "Another process of this training run has ended or cannot be reached "
+            f"(epoch {epoch}, iteration {iteration} on rank {idist.get_rank()}); see its log and torchrun's root-cause "
+            "report. The last checkpoint is intact: resume with --resume True, with any number of processes."
         )
 
 
+class Window(NamedTuple):
+    """The batches of one update, and whether the present one is the first or the last of them."""
+
+    length: int
+    opens: bool
+    closes: bool
+
+
 class IterationOutput(list):
-    """What an iteration gave, read by its keys; for MONAI's handlers (``from_engine(["loss"], first=True)``) a list."""
+    """Output of an iteration, read by key; a list for MONAI's handlers (``from_engine(["loss"], first=True)``)."""
 
     def __getitem__(self, key: Any) -> Any:
-        """Value of a name, or the item of a list."""
+        """Value of a key, or list item."""
         return super().__getitem__(0)[key] if isinstance(key, str) else super().__getitem__(key)
 
 
 class AlternatingTrainer(SupervisedTrainer):
-    """Runs the objective's forward once per batch, then lets each player in turn minimise its own terms.
+    """Runs the objective's forward once per batch, then lets each player in turn minimise its own terms; see `Step`.
 
-    A player's backward stops at its own parameters (``inputs=``), so a generator's step computes no weight gradient of
-    a discriminator. The activations that the forward saved are freed during the backward of the last player that may
-    need them (any but the objective's ``detached``); the tensors that it returned stay. A player must not need the
-    graph through weights that an earlier player has changed; autograd refuses that.
+    ``active_players`` are those that play: all, unless a handler (`Phases`) selects some. The schedules of the others
+    continue.
 
-    ``active_players`` are those who play: all, unless a handler (`Phases`) chooses. Schedules of the others go on.
+    All random generators are seeded at the start of each epoch from (seed, epoch, rank), and the loader is restarted.
+    Checkpoints are taken between epochs, so seed and epoch are all the random state they need.
 
-    Everything random is seeded at the start of each epoch from (seed, epoch, rank), and the loader is started anew.
-    Checkpoints are taken between epochs, so they need no random state: seed and epoch are the whole of it.
-
-    Several ranks: networks are copied from rank 0 at the start of each epoch, each player's gradients averaged, and
-    buffers (of batch norm, each rank's own until then) copied again before validation. Random numbers and an
-    objective's memory differ by rank; rank 0's memory is the one that checkpoints keep.
+    Several ranks: networks are copied from rank 0 at the start of each epoch, each player's gradients are averaged,
+    and buffers (batch-norm statistics, per rank until then) are copied again before validation. Random numbers and an
+    objective's memory differ by rank; checkpoints keep the memory of rank 0.
 
     ``state.output`` holds "image" and "label" (on the device), "loss" (sum of the players' totals), "terms"
-    ("player/term" to value), both on the CPU, and "translation" (what forward returned, detached). Of the
-    `IterationEvents`, FORWARD_COMPLETED and MODEL_COMPLETED fire once an iteration, LOSS_COMPLETED ("loss" is then
-    that player's total) and BACKWARD_COMPLETED once a player.
+    ("player/term" to value), both on the CPU, and "translation" (the result of forward, detached). Of the
+    `IterationEvents`, FORWARD_COMPLETED and MODEL_COMPLETED fire once per iteration, LOSS_COMPLETED ("loss" is then
+    that player's total) and BACKWARD_COMPLETED once per player.
 
     Args:
-        device: where to train; networks are moved there.
+        device: device to train on; networks are moved there.
         max_epochs: number of epochs.
         train_data_loader: yields batches as mappings of tensors.
-        network: the module that federated rounds exchange and inference needs.
-        objective: see `Objective`.
-        players: in order of update.
-        networks: modules by the name under which the objective finds them.
-        averages: name of an `AveragedModel` in ``networks`` to name of its source; updated after the players' steps.
+        network: the module exchanged in federated rounds and needed for inference.
+        objective, players, networks: see `Step`.
+        averages: name of an `AveragedModel` in ``networks`` to name of its source; updated after the players (unlike by
+            `ignite.handlers.EMAHandler`, which ignores accumulation, the objective can use an average by its name).
         precision: None (float32), "bf16" or "fp16" (with gradient scaling; a step with infinite gradients is skipped).
-        accumulation_steps: batches whose gradients are averaged for one step; the rest of an epoch (of known
-            length) makes a step of its own.
+        accumulation_steps: batches whose gradients are averaged for one update; the remainder of an epoch (of known
+            length) makes an update of its own.
         seed: root of all randomness during training.
         prepare_batch: ``(batch, device, non_blocking, **to_kwargs) -> batch``; may apply transforms on the device.
         train_handlers: objects with ``attach``.
@@ -110,8 +103,8 @@ class AlternatingTrainer(SupervisedTrainer):
         kwargs: further arguments of `monai.engines.SupervisedTrainer`.
 
     Raises:
-        ValueError: players, objective, networks or averages do not fit together; while running, a player that is
-            declared ``detached`` is not.
+        ValueError: players, objective, networks or averages do not fit together; while running, a player declared
+            as ``detached`` is not.
         NonFiniteError, RankLostError: while running.
     """
 
@@ -140,7 +133,6 @@ class AlternatingTrainer(SupervisedTrainer):
             raise ValueError(f"precision must be one of {list(_PRECISIONS)}, got {precision!r}.")
         self.objective, self.players, self.networks = objective, list(players), dict(networks)
         self.active_players = self.players
-        self._detached = frozenset(getattr(objective, "detached", ()))
         self.averages = dict(averages or {})
         self.precision, self.seed = precision, seed
         if accumulation_steps < 1:
@@ -156,7 +148,7 @@ class AlternatingTrainer(SupervisedTrainer):
             train_data_loader=train_data_loader,
             network=network,
             optimizer=trains_network.optimizer,
-            loss_function=objective,
+            loss_function=objective.forward,  # unused, but MONAI wants one
             prepare_batch=prepare_batch,
             decollate=decollate,
             **kwargs,
@@ -168,16 +160,16 @@ class AlternatingTrainer(SupervisedTrainer):
         self.add_event_handler(Events.EPOCH_COMPLETED, self._end_epoch)
         if getattr(train_data_loader, "persistent_workers", False):
             self.logger.warning("Persistent workers keep their random state: a resumed run will differ; turn them off.")
-        # Last, so that handlers find a whole trainer, and epochs end before any of them looks.
+        # Last, so that handlers find a complete trainer and run after its own at the end of an epoch.
         self.train_handlers = list(train_handlers or [])
         self._register_handlers(self.train_handlers)
 
     def _check_parts(self, network: nn.Module) -> Player:
         names = [player.name for player in self.players]
         if len(set(names)) < len(names) or not names:
-            raise ValueError(f"Players need different names, at least one: {names}.")
+            raise ValueError(f"Players need different names, and there must be at least one: {names}.")
         kind = type(self.objective).__name__
-        for name in ("forward", *names, *self._detached):
+        for name in ("forward", *names, *getattr(self.objective, "detached", ())):
             if not callable(getattr(self.objective, name, None)):
                 raise ValueError(f"{kind} has no method '{name}'" + (" for this player." if name in names else "."))
         known = {id(p) for module in self.networks.values() for p in module.parameters()}
@@ -193,13 +185,13 @@ class AlternatingTrainer(SupervisedTrainer):
                 )
         own = {id(p) for p in network.parameters()}
         if not own <= known:
-            raise ValueError("network has parameters that no module in networks holds; they would not be saved.")
+            raise ValueError("network has parameters of no module in networks; they would not be saved.")
         for player in self.players:
             if any(id(p) in own for p in player.parameters):
                 return player
         raise ValueError(f"None of the players {names} trains network.")
 
-    def run(self) -> None:
+    def run(self) -> None:  # type: ignore[override]  # MONAI's signature, not ignite's
         """Train until the last epoch.
 
         Raises:
@@ -215,102 +207,73 @@ class AlternatingTrainer(SupervisedTrainer):
 
     # One iteration
 
-    def _iteration(self, engine: SupervisedTrainer, batchdata: Mapping[str, Any]) -> dict[str, Any]:
+    def _iteration(self, engine: SupervisedTrainer, batchdata: Mapping[str, Any]) -> Any:
         if batchdata is None:
             raise ValueError("Must provide batch data for current iteration.")
         batch = self.prepare_batch(batchdata, self.state.device, self.non_blocking, **self.to_kwargs)
-        output = {key: batch[key] for key in (CommonKeys.IMAGE, CommonKeys.LABEL) if key in batch}
+        output: dict[str, Any] = {key: batch[key] for key in (CommonKeys.IMAGE, CommonKeys.LABEL) if key in batch}
         self.state.output = output
         for module in self.networks.values():
             module.train()
-        with self._phase(), torch.set_grad_enabled(any(p.name not in self._detached for p in self.active_players)):
-            t = self.objective.forward(self.networks, batch)
+        step = Step(self.objective, self.networks, self.active_players, batch, self._phase, self.grad_scaler)
         self.fire_event(IterationEvents.FORWARD_COMPLETED)
 
-        nodes = graph_nodes(t)
-        start, window = self._window()
-        step = start + window - 1 == self._position()
-        loss, terms, stepped = torch.zeros(()), {}, False
+        window = self._window()
+        loss, updated = torch.zeros(()), False
+        terms: dict[str, Tensor] = {}
         for player in self.active_players:
-            if start == self._position():
-                player.optimizer.zero_grad(set_to_none=True)
-            values = self._play(player, t, nodes, window, step)
+            values, changed = self._play(step, player, window)
             loss = loss + values.pop("total")
             terms.update({f"{player.name}/{term}": value for term, value in values.items()})
-            if step and player.gradients():  # none at all when, say, no image was labelled
-                self.grad_scaler.step(player.optimizer)
-                stepped = True
-        if stepped:
+            updated |= changed
+        if updated:
             self.grad_scaler.update()
-        if step:
+        if window.closes:
             for name, source in self.averages.items():
-                self.networks[name].update_parameters(self.networks[source])
-        output.update(loss=loss, terms=terms, translation=detach(t))
+                cast(AveragedModel, self.networks[name]).update_parameters(self.networks[source])
+        output.update(loss=loss, terms=terms, translation=detach(step.translation))
         self.fire_event(IterationEvents.MODEL_COMPLETED)
         return IterationOutput([output]) if self.state.output is output else self.state.output  # or decollated
 
-    def _play(self, player: Player, t: Any, nodes: set[Any], window: int, step: bool) -> dict[str, Tensor]:
-        """Gradients of one player, ready to step; returns its terms and their "total" on the CPU."""
-        with self._phase():
-            terms = getattr(self.objective, player.name)(self.networks, t)
-        total = player.total(terms)
-        self.state.output[CommonKeys.LOSS] = total.detach()
+    def _play(self, step: Step, player: Player, window: Window) -> tuple[dict[str, Tensor], bool]:
+        """A player's turn: its terms and their "total" on the CPU, and whether its weights were updated."""
+        turn = step.turn(player, accumulate=not window.opens)
+        self.state.output[CommonKeys.LOSS] = turn.total.detach()
         self.fire_event(IterationEvents.LOSS_COMPLETED)
-        scaled = self.grad_scaler.scale(total / window)
-        if total.requires_grad:
-            retain = self._retains(player, total, nodes)
-            scaled.backward(inputs=player.parameters, retain_graph=retain)
+        turn.backward(window.length)
         self.fire_event(IterationEvents.BACKWARD_COMPLETED)
-
-        norm = torch.zeros_like(total)
-        if step:
-            if idist.get_world_size() > 1:
-                player.average_gradients()
-            if player.gradients():
-                self.grad_scaler.unscale_(player.optimizer)
-                norm = player.clip_gradients()
+        norm = turn.finish_gradients() if window.closes else torch.zeros_like(turn.total)
+        if window.closes:
             self._report_unused(player)
+        values = self._finite_values(turn, norm)
+        return values, window.closes and turn.update()
+
+    def _finite_values(self, turn: Turn, norm: Tensor) -> dict[str, Tensor]:
         # The only transfer to the host, after the backward has been queued. A gradient that is not finite comes
         # with every rank's average, so that all ranks stop together; the scaler deals with its own.
-        stacked = torch.stack([*(terms[term].detach().float() for term in terms), total.detach(), norm.float()]).cpu()
-        values = dict(zip([*terms, "total", "gradient"], stacked.unbind(), strict=True))
-        gradient = values.pop("gradient")
-        if self.grad_scaler.is_enabled():
-            gradient = torch.zeros(())
-        bad = [name for name, value in {**values, "gradient": gradient}.items() if not value.isfinite()]
+        scalars = [*(value.detach().float() for value in turn.terms.values()), turn.total.detach(), norm.float()]
+        *values, gradient = torch.stack(scalars).cpu().unbind()
+        named = dict(zip([*turn.terms, "total"], values, strict=True))
+        checked = named if self.grad_scaler.is_enabled() else {**named, "gradient": gradient}
+        bad = [name for name, value in checked.items() if not value.isfinite()]
         if bad:
-            named = [name for name in bad if name in terms] or bad
-            raise NonFiniteError(player.name, named, self.state.epoch, self.state.iteration)
-        return values
-
-    def _retains(self, player: Player, total: Tensor, nodes: set[Any]) -> bool:
-        """Whether this player's backward uses the graph of the forward and a later player may need it too."""
-        if not reaches(total, nodes):
-            return False
-        if player.name in self._detached:
-            raise ValueError(
-                f"{type(self.objective).__name__} declares '{player.name}' as detached, but its terms lead back to "
-                "what forward computed. Detach there, or take it out of the objective's 'detached'."
-            )
-        later = self.active_players[self.active_players.index(player) + 1 :]
-        return any(other.name not in self._detached for other in later)
+            culprits = [name for name in bad if name in turn.terms] or bad
+            raise NonFiniteError(turn.player.name, culprits, self.state.epoch, self.state.iteration)
+        return named
 
     @contextmanager
     def _phase(self) -> Iterator[None]:
-        """Autocast, with parametrized weights computed once; ends, caches and all, before any weight changes."""
+        """Autocast, with parametrized weights computed once."""
         dtype = _PRECISIONS[self.precision]
         with torch.autocast(self.state.device.type, dtype, enabled=dtype is not None), parametrize.cached():
             yield
 
-    def _position(self) -> int:
-        """Index of this iteration in its epoch, from 0."""
-        return (self.state.iteration - 1) % (self.state.epoch_length or self.state.iteration)
-
-    def _window(self) -> tuple[int, int]:
-        """First position and length of the present accumulation; the last one of an epoch may be shorter."""
-        start = self._position() // self.accumulation_steps * self.accumulation_steps
-        left = (self.state.epoch_length or start + self.accumulation_steps) - start
-        return start, min(self.accumulation_steps, left)
+    def _window(self) -> Window:
+        length = self.state.epoch_length
+        position = (self.state.iteration - 1) % (length or self.state.iteration)  # from 0
+        start = position // self.accumulation_steps * self.accumulation_steps
+        size = min(self.accumulation_steps, length - start) if length else self.accumulation_steps
+        return Window(size, opens=position == start, closes=position == start + size - 1)
 
     def _report_unused(self, player: Player) -> None:
         if player.name not in self._reported:
@@ -319,7 +282,7 @@ class AlternatingTrainer(SupervisedTrainer):
             if unused:
                 self.logger.warning(
                     f"Player '{player.name}': {unused} of {len(player.parameters)} parameters got no gradient in the "
-                    "first step. Fine if this batch does not use them (no label in it, say)."
+                    "first step. Harmless if this batch does not use them (for example, no labels)."
                 )
 
     # Epochs
@@ -328,20 +291,20 @@ class AlternatingTrainer(SupervisedTrainer):
         rank, epoch, loader = idist.get_rank(), self.state.epoch, self.data_loader
         root = int(np.random.SeedSequence([self.seed, epoch, rank]).generate_state(1)[0])
         random.seed(root)
-        np.random.seed(root)  # noqa: NPY002 (transforms of others draw from it)
+        np.random.seed(root)  # noqa: NPY002 (third-party transforms draw from it)
         torch.manual_seed(root)
         dataset = getattr(loader, "dataset", None)
         for transform in (getattr(dataset, "transform", None), self.prepare_batch):
-            if hasattr(transform, "set_random_state"):
-                transform.set_random_state(seed=root)
+            if set_state := getattr(transform, "set_random_state", None):
+                set_state(seed=root)
         for part in (dataset, getattr(loader, "sampler", None), getattr(loader, "batch_sampler", None)):
-            if hasattr(part, "set_epoch"):
-                part.set_epoch(epoch)
+            if set_epoch := getattr(part, "set_epoch", None):
+                set_epoch(epoch)
         self._copy_from_rank_0(tensor for module in self.networks.values() for tensor in module.state_dict().values())
-        self.set_data(loader)  # an iterator kept from the last epoch would depend on history
+        self.set_data(loader)  # an iterator kept from the last epoch would depend on earlier epochs
 
     def _end_epoch(self, engine: SupervisedTrainer) -> None:
-        with warnings.catch_warnings():  # of a schedule that goes on while its player has not played yet
+        with warnings.catch_warnings():  # about the schedule of a player that has not played yet
             warnings.filterwarnings("ignore", "Detected call of `lr_scheduler.step", UserWarning)
             for player in self.players:
                 if player.scheduler is not None:

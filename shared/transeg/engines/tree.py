@@ -1,4 +1,4 @@
-"""Walks over nested values that hold tensors: batches, and what an objective's forward returns."""
+"""Nested values with tensors: batches, and the results of an objective's forward."""
 
 from __future__ import annotations
 
@@ -12,7 +12,10 @@ from torch import Tensor
 
 
 def map_tensors(function: Callable[[Tensor], Tensor], value: Any) -> Any:
-    """Copy of a nest of mappings, sequences, named tuples and dataclasses with ``function`` applied to its tensors."""
+    """Copy of nested mappings, sequences, named tuples and dataclasses with ``function`` applied to each tensor.
+
+    `torch.utils._pytree.tree_map` and `ignite.utils.apply_to_tensor` do not enter dataclasses.
+    """
     if isinstance(value, Tensor):
         return function(value)
     if isinstance(value, Mapping):
@@ -28,7 +31,7 @@ def map_tensors(function: Callable[[Tensor], Tensor], value: Any) -> Any:
 
 
 def to_device(batch: Any, device: torch.device | str | None, non_blocking: bool = False) -> Any:
-    """The batch on ``device``, as plain tensors: the bookkeeping of `MetaTensor` costs time at every operation."""
+    """The batch on ``device``, as plain tensors: the bookkeeping of `MetaTensor` slows down every operation."""
 
     def move(tensor: Tensor) -> Tensor:
         plain = tensor.as_tensor() if isinstance(tensor, MetaTensor) else tensor
@@ -38,26 +41,27 @@ def to_device(batch: Any, device: torch.device | str | None, non_blocking: bool 
 
 
 def detach(value: Any) -> Any:
-    """The same nest without its graph."""
+    """The same nested value without its graph."""
     return map_tensors(Tensor.detach, value)
 
 
 def graph_nodes(value: Any) -> set[Any]:
-    """The autograd nodes that made the tensors of a nest."""
+    """The autograd nodes that computed the tensors of a nested value."""
     nodes = set()
 
-    def note(tensor: Tensor) -> Tensor:
+    def add(tensor: Tensor) -> Tensor:
         if tensor.grad_fn is not None:
             nodes.add(tensor.grad_fn)
         return tensor
 
-    map_tensors(note, value)
+    map_tensors(add, value)
     return nodes
 
 
 def reaches(loss: Tensor, nodes: set[Any]) -> bool:
     """Whether the graph of ``loss`` leads to any of ``nodes``."""
-    seen, stack = set(), [loss.grad_fn]
+    seen: set[Any] = set()
+    stack: list[Any] = [loss.grad_fn]
     while stack:
         node = stack.pop()
         if node is None or node in seen:

@@ -1,9 +1,10 @@
-"""Files with weights: written whole or not at all, read safely."""
+"""Files with weights: written atomically, read safely."""
 
 from __future__ import annotations
 
 import logging
 import os
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ import ignite.distributed as idist
 import torch
 from ignite.engine import Engine, Events
 from monai.engines import Evaluator
-from torch import nn
+from torch import Tensor, nn
 
 from transeg.errors import DataError
 from transeg.files import atomic
@@ -21,10 +22,12 @@ logger = logging.getLogger(__name__)
 
 
 def save_atomically(value: Any, path: Path) -> None:
-    """`torch.save` that leaves either the old file or the whole new one, whenever the process dies.
+    """`torch.save` that leaves either the old file or the complete new one, even if the process dies.
+
+    `ignite.handlers.DiskSaver` neither syncs nor checks that the file can be loaded safely.
 
     Raises:
-        TypeError: ``value`` holds more than tensors and plain Python, so that it could not be read back safely.
+        TypeError: ``value`` has more than tensors and plain Python, so it could not be loaded safely.
     """
     with atomic(path, sync=True) as partial:
         with partial.open("wb") as file:
@@ -35,14 +38,14 @@ def save_atomically(value: Any, path: Path) -> None:
 
 
 class BestModelSaver:
-    """Writes the weights that inference needs: on an evaluator when its key metric is best, on a trainer at the end.
+    """Saves the weights for inference: on an evaluator whenever its key metric is best, on a trainer at the end.
 
-    Spectral norm is folded into the weights, which load into the same network without it. The best value is part of
-    `TrainingState`, so a resumed run does not overwrite a better model.
+    Spectral norm is folded into the weights, so they load into the same network without it. The best score is part of
+    `TrainingState`, so a resumed run does not overwrite a better model; MONAI's `CheckpointSaver` does neither.
 
     Args:
         path: file for the plain state dict.
-        network: the network, or the module of an average of it.
+        network: the network, or the averaged copy of it.
         half: store floating-point weights in half precision.
     """
 
@@ -54,7 +57,7 @@ class BestModelSaver:
         if not isinstance(engine, Evaluator):
             engine.add_event_handler(Events.COMPLETED, self._save)
         elif engine.state.key_metric_name is None:
-            raise ValueError("BestModelSaver needs an evaluator with a key metric.")
+            raise DataError("BestModelSaver needs an evaluator with a key metric.")
         else:
             engine.add_event_handler(Events.EPOCH_COMPLETED, self._save_best)
 
@@ -73,14 +76,16 @@ class BestModelSaver:
 
 
 class WeightsLoader:
-    """Loads the weights that inference needs at the start of a run.
+    """Loads the weights for inference at the start of a run.
+
+    Reads safely and explains a mismatch, unlike MONAI's `CheckpointLoader`.
 
     Args:
-        path: plain state dict, as `BestModelSaver` writes it; half precision is converted.
+        path: plain state dict, as written by `BestModelSaver`; half precision is converted.
         network: the network without spectral norm.
 
     Raises:
-        DataError: when the run starts, if the file is missing, cannot be read safely, or is of another network.
+        DataError: at the start of the run, if the file is missing, cannot be read safely, or does not fit.
     """
 
     def __init__(self, path: str | os.PathLike, network: nn.Module) -> None:
@@ -96,10 +101,11 @@ class WeightsLoader:
 
 
 def load_weights(network: nn.Module, path: Path) -> None:
-    """Load a plain state dict, as `BestModelSaver` writes it, into a network with or without spectral norm.
+    """Load a plain state dict, as written by `BestModelSaver`, into a network with or without spectral norm.
 
     Raises:
-        DataError: the file is missing, cannot be read safely, or is of another network.
+        DataError: the file is missing, cannot be read safely, or its tensors do not fit the network; names up to
+            five each that have another shape, are missing or unexpected.
     """
     if not path.is_file():
         raise DataError(f"{path}: no such file; train first, download the bundle's weights, or set the path.")
@@ -107,12 +113,32 @@ def load_weights(network: nn.Module, path: Path) -> None:
         state = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:
         raise DataError(f"{path} cannot be read as weights ({error}); copy or download it again.") from error
-    try:
-        network.load_state_dict(state)
-    except (RuntimeError, TypeError, AttributeError) as error:
-        first = " ".join(str(error).split())[:300]
+    if not isinstance(state, Mapping) or not all(isinstance(value, Tensor) for value in state.values()):
+        raise DataError(f"{path} is not a plain state dict; use the file written by BestModelSaver.")
+    mismatch = _mismatch(network, state)
+    if mismatch:
         raise DataError(
-            f"{path} holds the weights of another network ({first}); set channels, width and levels to those that it "
-            "was trained with."
-        ) from error
+            f"{path} holds the weights of another network ({mismatch}); set channels, width and levels to those it was "
+            "trained with."
+        )
+    network.load_state_dict(state)
     logger.info("Weights from %s.", path)
+
+
+def _mismatch(network: nn.Module, state: Mapping[str, Tensor]) -> str:
+    """Differences between a plain state dict and that of a network, empty for none."""
+    expected = plain_state_dict(network)
+    other = [
+        f"{key} {tuple(state[key].shape)} instead of {tuple(value.shape)}"
+        for key, value in expected.items()
+        if key in state and state[key].shape != value.shape
+    ]
+    missing = [key for key in expected if key not in state]
+    unexpected = [key for key in state if key not in expected]
+    found = {"other shape": other, "missing": missing, "unexpected": unexpected}
+    return "; ".join(f"{kind}: {_listed(names)}" for kind, names in found.items() if names)
+
+
+def _listed(names: Sequence[str], limit: int = 5) -> str:
+    more = len(names) - limit
+    return ", ".join(names[:limit]) + (f" and {more} more" if more > 0 else "")

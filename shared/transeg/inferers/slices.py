@@ -33,7 +33,7 @@ class SliceProbabilities:
         self,
         network: torch.nn.Module,
         path: PathLike,
-        transform: Callable[[dict[str, Any]], Mapping[str, Any]],
+        transform: Callable[[dict[Any, Any]], Mapping[Any, Any]],
         probability: Callable[[torch.Tensor, torch.Tensor], torch.Tensor] | None = None,
         batch_size: int = 32,
     ) -> None:

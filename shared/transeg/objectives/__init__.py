@@ -1,4 +1,4 @@
-"""What objectives of several methods are made of."""
+"""Parts shared by the objectives of several methods."""
 
 from transeg.lazy import submodules
 

@@ -1,4 +1,4 @@
-"""A pool of earlier translations, shown to discriminators in place of some of the newest."""
+"""A pool of earlier translations, shown to discriminators in place of some new ones."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from torch import Tensor
 
 
 class HistoryPool:
-    """Keeps up to ``size`` images, so that a discriminator does not forget what the generators made before.
+    """Keeps up to ``size`` images, so that a discriminator does not forget earlier translations.
 
-    Shrivastava et al., "Learning from simulated and unsupervised images through adversarial training" (2017), in the
-    form that CycleGAN made common. Draws from torch's global generator on the CPU.
+    Shrivastava et al., "Learning from simulated and unsupervised images through adversarial training" (2017), in
+    CycleGAN's form. Draws from torch's global generator on the CPU.
 
     Args:
-        size: number of images kept; 0 returns every image as it came.
+        size: number of images kept; 0 returns every image unchanged.
     """
 
     def __init__(self, size: int = 50) -> None:
@@ -25,10 +25,10 @@ class HistoryPool:
         self.images: list[Tensor] = []
 
     def query(self, images: Tensor) -> Tensor:
-        """For each of ``images`` (B, ...) the image itself or one of the pool, detached; same shape.
+        """For each of ``images`` (B, ...) the image itself or one from the pool, detached; same shape.
 
-        Until the pool is full each image is stored and returned. Then with probability one half a stored image
-        is returned and its place taken by the new one; otherwise the new one is returned and not stored.
+        Until the pool is full, each image is stored and returned. Then, with probability one half, a stored image is
+        returned and replaced by the new one; otherwise the new one is returned and not stored.
         """
         images = images.detach()
         if self.size == 0:
@@ -48,5 +48,5 @@ class HistoryPool:
         return {"images": list(self.images)}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Restore the images of a pool of any size; more than fit here are dropped."""
+        """Restore the images of a pool of any size; drops those that exceed the size of this one."""
         self.images = list(state["images"][: self.size])

@@ -13,7 +13,7 @@ from transeg.objectives.supervision import segmentation_loss, supervised
 
 @dataclass
 class Prediction:
-    """What one iteration of a baseline computes; ``seg`` and ``y`` hold the images with a mask alone."""
+    """Results of one iteration of a baseline; ``seg`` and ``y`` have only the images with a mask."""
 
     x_p: Tensor
     x_a: Tensor | None = None
@@ -26,7 +26,7 @@ class SegmentationObjective:
     """Supervised segmentation of the labelled images. Networks: ``generator``.
 
     Args:
-        segment_absence: count absence images as labelled with an empty mask (so in all baselines).
+        segment_absence: treat absence images as labelled with an empty mask (as in all baselines).
     """
 
     def __init__(self, segment_absence: bool = False) -> None:
@@ -37,10 +37,11 @@ class SegmentationObjective:
         t = Prediction(x_p=batch["image"], x_a=batch.get("absence"), labelled=batch["labelled"])
         rows, t.y = supervised(batch, self.segment_absence)
         if len(rows) > 0:
-            images = torch.cat([t.x_p, t.x_a]) if self.segment_absence else t.x_p
+            images = torch.cat([t.x_p, batch["absence"]]) if self.segment_absence else t.x_p
             t.seg = nets["generator"](images[rows])
         return t
 
     def generators(self, nets: Mapping[str, nn.Module], t: Prediction) -> dict[str, Tensor]:
         """Soft Dice loss (eq. 7)."""
+        assert t.y is not None  # from forward
         return {"segmentation": segmentation_loss(t.seg, t.y)}

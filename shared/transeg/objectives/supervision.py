@@ -1,4 +1,4 @@
-"""Which images of a batch have a mask to learn from, and what they cost."""
+"""The images of a batch that have a mask, and their loss."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from transeg.losses.segmentation import soft_dice
 
 
 def supervised(batch: Mapping[str, Tensor], absence: bool) -> tuple[Tensor, Tensor]:
-    """Rows of the images [presence; absence] that have a mask, labelled presence images first, and these masks.
+    """Rows of the images [presence; absence] that have a mask, labelled presence images first, and their masks.
 
     Args:
-        batch: ``label`` (n, K, *S) and ``labelled`` (n,) bool of the presence images, with ``absence`` also
-            ``absence`` (n, C, *S).
-        absence: count the absence images, whose mask is empty.
+        batch: ``label`` (n, K, *S) and ``labelled`` (n,) bool of the presence images; ``absence`` (n, C, *S) if
+            ``absence`` is True.
+        absence: include the absence images, with empty masks.
 
     Returns:
         Rows (m,) and masks (m, K, *S).
@@ -30,10 +30,10 @@ def supervised(batch: Mapping[str, Tensor], absence: bool) -> tuple[Tensor, Tens
 
 
 def segmentation_loss(seg: Tensor | None, y: Tensor) -> Tensor:
-    """Soft Dice loss (GenSeg eq. 7), 0 where there is no mask.
+    """Soft Dice loss (GenSeg eq. 7), 0 without masks.
 
     Args:
         seg: logits (m, K, *S) of the images that have a mask, or None for m = 0.
         y: their masks (m, K, *S).
     """
-    return soft_dice(y if seg is None else seg, y)  # called without masks too: other processes may have some
+    return soft_dice(y if seg is None else seg, y)  # also without masks: other processes may have some

@@ -89,6 +89,7 @@ class GenSegObjective:
         codes, own_skips = (torch.cat([code_p, code_ap]), skips) if both else (code_p, [s[:n] for s in skips])
         residuals = [net.decode_residual(codes, own_skips, k) for k in range(net.pathologies)]
         x_pp = _add_presented(x_pa, [r[:n] for r in residuals], batch.get("pathology"))  # eq. 3
+        x_ap = [x_aa + r[n:] for r in residuals] if both else []  # eq. 5
 
         again = [x_pp, x_aa] if self.translate == "none" else [x_pp, x_aa, x_pa]
         code_again, _ = net.encode(torch.cat(again))
@@ -101,7 +102,7 @@ class GenSegObjective:
         if self.translate != "none":
             t.c_pa = c_again[2 * n :]
         if both:  # encoded apart: only its long skips are used, and a slice of a batch's skips costs a full gradient
-            t.x_ap, t.code_ap = torch.cat([x_aa + r[n:] for r in residuals]), code_ap  # eq. 5
+            t.x_ap, t.code_ap = torch.cat(x_ap), code_ap
             t.code_ap_again, skips_again = net.encode(t.x_ap)
             t.x_apa = net.decode_common(t.code_ap_again, skips_again)
         if len(rows) > 0:  # the loss sees labelled images only, so only these are segmented (eq. 4)
