@@ -1,4 +1,4 @@
-"""The weights that ship: `transeg demo` with more patients and updates, and segmentation only on the same data.
+"""The released weights: `transeg demo` with more patients and updates, and segmentation only on the same data.
 
 python -m benchmarks.brain_phantoms --out WORK --install
 """
@@ -22,7 +22,7 @@ CONFIGS = ROOT / "bundles" / NAME / "configs"
 
 
 def segmentation_only(out: Path, epochs: int, seed: int) -> list[float]:
-    """Dice of each test patient for the baseline, trained on the labelled slices with as many updates."""
+    """Dice of each test patient for the baseline, trained on the labelled slices for as many updates."""
     folder, overlay = out / "segmentation_only", CONFIGS / "baselines" / "segmentation_only.json"
     shared = ["--dataset_dir", out / "data", "--output_dir", folder]
     length = ["--epochs", epochs, "--batches_per_epoch", 50, "--seed", seed, "--ckpt_dir", folder]
@@ -37,14 +37,14 @@ def segmentation_only(out: Path, epochs: int, seed: int) -> list[float]:
 
 def main(
     out: Annotated[Path, typer.Option(help="Folder for data, weights and scores.")],
-    cases: int = 60,
-    labelled: float = 0.17,
+    cases: Annotated[int, typer.Option(help="Number of phantoms.")] = 60,
+    labelled: Annotated[float, typer.Option(help="Fraction of labelled training patients.")] = 0.17,
     epochs: Annotated[int, typer.Option(help="Epochs of 50 updates.")] = 30,
-    seed: int = 0,
-    install: Annotated[bool, typer.Option(help="Copy weights and picture into the repository.")] = False,
+    seed: Annotated[int, typer.Option(help="Random seed.")] = 0,
+    install: Annotated[bool, typer.Option(help="Copy weights and image into the bundle.")] = False,
 ) -> None:
     """Train, score, and write the result."""
-    brain_demo(out, cases, labelled, epochs, seed)
+    brain_demo(out, cases, epochs, seed, labelled)
     summary = json.loads((out / "demo.json").read_text())
     prepared = json.loads((out / "data" / "datalist.json").read_text())
     dices = summary["dice"]

@@ -1,4 +1,4 @@
-"""Real scans: three patients of BRATS 2013 (FLAIR, T1c) for training, one of them labelled, the fourth for the test.
+"""Real scans: training on three patients of BRATS 2013 (FLAIR, T1c), one of them labelled, test on the fourth.
 
     python -m data_prep.brats --data BRATS --out DATA --channels flair,t1c --pattern flair='Flair*' \
         --pattern t1c='T1c*' --pattern label='OTMulti*' --pattern mask='brainmask*' --validation 0 --min-brain 0.02 \
@@ -32,9 +32,9 @@ def main(
     data: Annotated[Path, typer.Option(help="Prepared data.")],
     out: Annotated[Path, typer.Option(help="Folder for weights, scores and masks.")],
     epochs: Annotated[int, typer.Option(help="Epochs of 50 updates.")] = 40,
-    seed: int = 0,
+    seed: Annotated[int, typer.Option(help="Random seed.")] = 0,
 ) -> None:
-    """Train the proposed method and segmentation only, score both on the fourth patient, draw it."""
+    """Train the proposed method and segmentation only, score both on the fourth patient and save an image of it."""
     train, infer, evaluate = (CONFIGS / f"{name}.json" for name in ("train", "inference", "evaluate"))
     last = CONFIGS / "no_validation.json"
     average = CONFIGS / "averaged.json"

@@ -1,8 +1,8 @@
-"""Figures 7 and 8 of Zhang et al. 2018: how much data of which kind the segmenter of MR needs.
+"""Figures 7 and 8 of Zhang et al. 2018: how much data of each kind the MR segmenter needs.
 
-`synthetic` (figure 7): all real MR, and a growing share of the CT beyond the first set (S2), whose translations train
-too; segmenters on fixed generators (ADA) and joint training (ours). `real` (figure 8): a growing share of real MR, with
-the translations of all CT (fixed generators, ADA, and ours) and without; the gap is that of ADA to all real MR.
+`synthetic` (figure 7): all real MR, and a growing fraction of the additional CT (S2), whose translations are used for
+training; segmenters with fixed generators (ADA) and joint training (ours). `real` (figure 8): a growing fraction of
+real MR, with the translations of all CT (ADA, ours) and without; the gap is from ADA to training on all real MR.
 
     python -m data_prep.phantoms heart --out RAW --cases 60 --extra-ct 100
     python -m benchmarks.cardiac_fractions synthetic --raw RAW --work WORK
@@ -15,7 +15,7 @@ import json
 import statistics
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Final
 
 import typer
 
@@ -23,17 +23,18 @@ from benchmarks.cardiac_phantoms import Runs, Schedule, volume_grid
 from benchmarks.results import write_result
 from data_prep.mmwhs import prepare
 
-MODALITY = "mr"
-Raw = Annotated[Path, typer.Option(help="Phantoms made by data_prep.phantoms, or MM-WHS.")]
+MODALITY: Final = "mr"
+Raw = Annotated[Path, typer.Option(help="Phantoms from data_prep.phantoms, or MM-WHS.")]
 Work = Annotated[Path, typer.Option(help="Folder for prepared volumes, weights, logs and scores.")]
-Epochs = Annotated[int | None, typer.Option(help="Default: the bundle's.")]
-Held = Annotated[int, typer.Option(help="Patients of each modality.")]
+Epochs = Annotated[int | None, typer.Option(help="Number of epochs; default as in the bundle.")]
+Held = Annotated[int, typer.Option(help="Number of patients per modality.")]
+Seeds = Annotated[int, typer.Option(help="Number of random seeds.")]
 
 app = typer.Typer(add_completion=False)
 
 
 def score(raw: Path, work: Path, methods: Sequence[str], epochs: int | None, seeds: int, **options: Any) -> dict:
-    """Mean Dice of MR by method, one for each seed, on volumes prepared with options of `data_prep.mmwhs`."""
+    """Mean Dice on MR per seed, by method, on volumes prepared with options of `data_prep.mmwhs`."""
     share, extra = options["real_fraction"], options.get("extra", 0.0)
     data = work / f"real_{share:g}_extra_{extra:g}"
     if not (data / "datalist.json").is_file():
@@ -47,14 +48,16 @@ def score(raw: Path, work: Path, methods: Sequence[str], epochs: int | None, see
 def synthetic(
     raw: Raw,
     work: Work,
-    share: Annotated[float, typer.Option(help="Of the real MR.")] = 1.0,
-    extra: Annotated[list[float] | None, typer.Option(help="Of the further CT; default 0, 0.25, 0.5, 1.")] = None,
+    share: Annotated[float, typer.Option(help="Fraction of the real MR.")] = 1.0,
+    extra: Annotated[
+        list[float] | None, typer.Option(help="Fractions of the additional CT (repeatable); default 0, 0.25, 0.5, 1.")
+    ] = None,
     epochs: Epochs = None,
-    seeds: int = 3,
+    seeds: Seeds = 3,
     validation: Held = 4,
     test: Held = 30,
 ) -> None:
-    """Figure 7: Dice of MR over the share of the further CT."""
+    """Figure 7: Dice on MR against the fraction of additional CT."""
     split = {"validation": validation, "test": test, "real_fraction": share}
     found = {
         f"{part:g}": score(raw, work, ("ADA", "ours"), epochs, seeds, extra=part, **split)
@@ -68,13 +71,15 @@ def synthetic(
 def real(
     raw: Raw,
     work: Work,
-    share: Annotated[list[float] | None, typer.Option(help="Of the real MR; default 0.14, 0.5, 0.85.")] = None,
+    share: Annotated[
+        list[float] | None, typer.Option(help="Fractions of the real MR (repeatable); default 0.14, 0.5, 0.85.")
+    ] = None,
     epochs: Epochs = None,
-    seeds: int = 3,
+    seeds: Seeds = 3,
     validation: Held = 4,
     test: Held = 30,
 ) -> None:
-    """Figure 8: Dice of MR over the share of real MR, and how much of ADA's gap to all of them ours closes."""
+    """Figure 8: Dice on MR against the fraction of real MR, and the part of ADA's gap that ours closes."""
     split = {"validation": validation, "test": test}
     found = {
         f"{part:g}": score(raw, work, ("real only", "ADA", "ours"), epochs, seeds, real_fraction=part, **split)

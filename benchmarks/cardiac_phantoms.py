@@ -1,15 +1,13 @@
-"""Tables 1 and 2 of Zhang et al. 2018 on phantoms, and its gap analysis, with every seed.
+"""Tables 1 and 2 of Zhang et al. 2018 on phantoms, and its gap analysis, for several seeds.
 
-Table 1: S-score, the Dice that segmenters trained on real volumes alone reach on translations of test volumes, by
-generators that were trained with shape consistency (all players together) and without. Table 2: Dice of segmenters of
-a modality of which few real volumes are known (14 % in the paper; all of the other one): trained on real volumes
-alone, on translations made by fixed generators as well (ADA), and together with the generators (ours). The gap is that
-of ADA to all real volumes, of which ours closes a share.
+Table 1: S-score, the Dice of segmenters trained on real volumes only, applied to translations of test volumes by
+generators trained with shape consistency (joint training) and without. Table 2: Dice of the segmenter of a modality
+with few real volumes (14 % in the paper; all of the other modality): trained on real volumes only, also on translations
+by fixed generators (ADA), and jointly with the generators (ours). The gap is from ADA to training on all real volumes.
 
-All go through the bundle's configs and, as in the paper, begin with the same segmenters, and generators, that were
-trained alone. Segmenters have the same number of epochs in every row, generators in both, unless patience ends them;
-weights are the best in validation (real only: of all epochs; without shape consistency: the last). Parts that are done
-are not repeated.
+All use the bundle's configs and, as in the paper, start from the same pre-trained segmenters and generators. Segmenters
+train for the same number of epochs in every row, and generators in both, unless patience runs out; weights are the best
+in validation (real only: of all epochs; without shape consistency: the last). Finished parts are not repeated.
 
     python -m data_prep.phantoms heart --out RAW --cases 60
     python -m benchmarks.cardiac_phantoms --raw RAW --work WORK --install
@@ -44,11 +42,11 @@ OVERLAYS = {
     "ADA": ["baselines/ada.json"],
 }
 TRANSLATORS = ("without shape consistency", "ours")
-Scores = dict[str, list[float]]  # region, and "mean", to the Dice of each test volume
+Scores = dict[str, list[float]]  # Dice of each test volume, by region and "mean"
 
 
 class Schedule(NamedTuple):
-    """Epochs of segmenters alone, of generators and discriminators alone, and of what follows."""
+    """Epochs of segmenters alone, of generators and discriminators alone, and of the last phase."""
 
     segmenters: int
     generators: int
@@ -56,30 +54,32 @@ class Schedule(NamedTuple):
 
     @classmethod
     def of(cls, epochs: int | None = None) -> Schedule:
-        """As the bundle's config shares out so many epochs, or its own."""
+        """Divide a number of epochs, by default the bundle's, as the bundle's config does."""
         parser = ConfigParser()
         parser.read_config(CONFIGS / "train.json")
         if epochs:
             parser["epochs"] = epochs
-        alone = [parser.get_parsed_content(f"{phase}_epochs") for phase in ("segmenter", "translation")]
-        return cls(*alone, parser["epochs"] - sum(alone))
+        segmenters, generators = (
+            parser.get_parsed_content(f"{phase}_epochs") for phase in ("segmenter", "translation")
+        )
+        return cls(segmenters, generators, parser["epochs"] - segmenters - generators)
 
 
 class Runs:
-    """Trainings and evaluations of one seed on prepared volumes.
+    """Training and evaluation runs of one seed on prepared volumes.
 
     Args:
         data: folder of prepared volumes.
         work: folder for weights, logs and scores.
-        seed: of the trainings.
-        schedule: of the trainings.
+        seed: random seed.
+        schedule: epochs of each phase.
     """
 
     def __init__(self, data: Path, work: Path, seed: int, schedule: Schedule) -> None:
         self.data, self.work, self.seed, self.schedule = data, work, seed, schedule
 
     def weights(self, method: str) -> Path:
-        """Train a method, after what it begins with, unless that is done."""
+        """Train a method, and first its pre-training, unless finished; its weights."""
         if method == "ADA":
             start = ["--start", self.weights("without shape consistency")]
             return self._train(method, None, [0, 0, self.schedule.rest], *start)
@@ -88,7 +88,7 @@ class Runs:
         return self._train(method, self._pretrained(2), self.schedule)
 
     def _pretrained(self, phases: int) -> Path:
-        """Folder of what several trainings begin with: the first phase, or both; any of them resumes it."""
+        """Folder of the pre-training shared by several runs, the first phase or both; they resume from it."""
         begin = self._pretrained(1) if phases == 2 else None
         until = ["--train#trainer#max_epochs", sum(self.schedule[:phases])]
         return self._train(f"pretrained {phases}", begin, self.schedule, *until).parent
@@ -111,10 +111,10 @@ class Runs:
         """Dice of a method's segmenter of a modality on the test volumes."""
         return self._evaluate(method, modality, "dice", [])
 
-    def s_score(self, method: str, modality: str, judge: Path) -> Scores:
-        """Dice on translations to a modality, of the test volumes of the other one, by the judge's segmenter."""
+    def s_score(self, method: str, modality: str, scorer: Path) -> Scores:
+        """Dice of the scorer's segmenter on translations to a modality, of test volumes of the other one."""
         source = MODALITIES[1 - MODALITIES.index(modality)]
-        return self._evaluate(method, source, "s_score", [CONFIGS / "s_score.json"], "--judge_path", judge)
+        return self._evaluate(method, source, "s_score", [CONFIGS / "s_score.json"], "--scorer_path", scorer)
 
     def _evaluate(self, method: str, modality: str, name: str, overlays: list[Path], *more: object) -> Scores:
         weights = self.weights(method)
@@ -128,7 +128,7 @@ class Runs:
 
 
 def read_scores(path: Path) -> Scores:
-    """Dice of each region and their mean from a file that monai's MetricsSaver wrote."""
+    """Dice of each region and their mean from a file written by MONAI's MetricsSaver."""
     with path.open() as file:
         rows = [[float(cell) for cell in row[1:]] for row in list(csv.reader(file))[1:]]
     return dict(zip((*HEART_CLASSES[1:], "mean"), map(list, zip(*rows, strict=True)), strict=True))
@@ -137,9 +137,9 @@ def read_scores(path: Path) -> Scores:
 def score_seed(data: dict[str, Path], work: Path, seed: int, schedule: Schedule) -> dict[str, Any]:
     """Both tables of one seed; modality to method to `Scores`."""
     full = Runs(data["full"], work, seed, schedule)
-    judge = full.weights("real only")
+    scorer = full.weights("real only")
     found: dict[str, Any] = {
-        "s_score": {m: {method: full.s_score(method, m, judge) for method in TRANSLATORS} for m in MODALITIES},
+        "s_score": {m: {method: full.s_score(method, m, scorer) for method in TRANSLATORS} for m in MODALITIES},
         "all_real": {m: {method: full.dice(method, m) for method in ("real only", "ours")} for m in MODALITIES},
         "few_real": {},
     }
@@ -151,7 +151,7 @@ def score_seed(data: dict[str, Path], work: Path, seed: int, schedule: Schedule)
 
 
 def over_seeds(seeds: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """Mean over test volumes, and of that mean and standard deviation over seeds, in place of `Scores`."""
+    """Replace `Scores` with mean and standard deviation over seeds of the mean over test volumes."""
     first = seeds[0]
     if "mean" not in first:
         return {key: over_seeds([seed[key] for seed in seeds]) for key in first}
@@ -160,24 +160,24 @@ def over_seeds(seeds: Sequence[dict[str, Any]]) -> dict[str, Any]:
 
 
 def gap_closed(table: dict[str, Any], modality: str) -> float:
-    """Share of the gap between ADA with few real volumes and all real volumes that ours closes (section 5.4)."""
+    """Fraction of the gap between ADA with few real volumes and all real volumes that ours closes (section 5.4)."""
     few, everything = table["few_real"][modality], table["all_real"][modality]
     start = few["ADA"]["mean"]
     return (few["ours"]["mean"] - start) / (everything["real only"]["mean"] - start)
 
 
 def volume_grid() -> dict[str, Any]:
-    """Voxel size and size of the volumes of the default configs."""
+    """Voxel size and size of the volumes in the default configs."""
     config = json.loads((CONFIGS / "inference.json").read_text())
     return {"pixdim": config["pixdim"], "size": tuple(config["image_size"])}
 
 
 def make_data(raw: Path, work: Path, share: float, validation: int, test: int) -> dict[str, Path]:
-    """Prepared volumes of the default size: all real ones, and by modality few of it; the same patients throughout."""
+    """Volumes of the default size, prepared with all real ones, and with few of each modality; same patients."""
     folders = {"full": work / "full"} | {m: work / f"few_{m}" for m in MODALITIES}
     for name, folder in folders.items():
         if not (folder / "datalist.json").is_file():
-            few = {} if name == "full" else {"real_fraction": share, "fraction_of": name}
+            few: dict[str, Any] = {} if name == "full" else {"real_fraction": share, "fraction_of": name}
             prepare(raw, folder, validation=validation, test=test, **volume_grid(), **few)
     return folders
 
@@ -187,17 +187,17 @@ app = typer.Typer(add_completion=False)
 
 @app.command()
 def main(
-    raw: Annotated[Path, typer.Option(help="Phantoms made by data_prep.phantoms, or MM-WHS.")],
+    raw: Annotated[Path, typer.Option(help="Phantoms from data_prep.phantoms, or MM-WHS.")],
     work: Annotated[Path, typer.Option(help="Folder for prepared volumes, weights, logs and scores.")],
-    seeds: int = 3,
-    epochs: Annotated[int | None, typer.Option(help="Default: the bundle's.")] = None,
-    share: Annotated[float, typer.Option(help="Of the real training volumes, where there are few.")] = 0.14,
-    validation: Annotated[int, typer.Option(help="Patients of each modality.")] = 4,
-    test: Annotated[int, typer.Option(help="Patients of each modality.")] = 30,
-    jobs: Annotated[int, typer.Option(help="Seeds at a time, each on one thread.")] = 1,
+    seeds: Annotated[int, typer.Option(help="Number of random seeds.")] = 3,
+    epochs: Annotated[int | None, typer.Option(help="Number of epochs; default as in the bundle.")] = None,
+    share: Annotated[float, typer.Option(help="Fraction of the real training volumes, where few are used.")] = 0.14,
+    validation: Annotated[int, typer.Option(help="Number of patients per modality.")] = 4,
+    test: Annotated[int, typer.Option(help="Number of patients per modality.")] = 30,
+    jobs: Annotated[int, typer.Option(help="Seeds run in parallel, one thread each.")] = 1,
     install: Annotated[bool, typer.Option(help="Copy the weights of seed 0 into the bundle.")] = False,
 ) -> None:
-    """Train everything with every seed, score it and write the result."""
+    """Train and score all methods with every seed and write the result."""
     data = make_data(raw, work, share, validation, test)
     train = json.loads((CONFIGS / "train.json").read_text())
     schedule = Schedule.of(epochs)

@@ -1,8 +1,8 @@
-"""A real contrast CT of the heart through the weights that ship: segmented, translated to MR and back to CT.
+"""A real contrast CT of the heart with the released weights: segmented, translated to MR and back to CT.
 
-Around the heart and whole, on the grid of the shipped size and on that of the paper. Nothing tells how right the
-regions are; what is measured is that masks and translations lie on the scan's grid, what a way to MR and back changes,
-and whether tiles leave a trace.
+Cropped around the heart and in full, on the bundle's grid and on that of the paper. There is no reference for the
+regions; measured are whether masks and translations are on the scan's grid, the change by translation to MR and back,
+and artefacts at tile borders.
 
     python -m benchmarks.cardiac_real --image CT.nii.gz --mask HEART.nii.gz --work WORK --picture real.png
 """
@@ -13,7 +13,7 @@ import json
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, cast
 
 import nibabel as nib
 import numpy as np
@@ -35,37 +35,37 @@ from benchmarks.run import run_bundle
 
 BUNDLE = ROOT / "bundles" / "cardiac_ct_mr_segmentation"
 CONFIGS = BUNDLE / "configs"
-PAPER_GRID = ["--pixdim", 1.5, "--image_size", "[112,112,86]"]
-SETTINGS = {
+PAPER_GRID: list[object] = ["--pixdim", 1.5, "--image_size", "[112,112,86]"]
+SETTINGS: dict[str, list[object]] = {
     "shipped grid, around the heart": [],
-    "shipped grid, whole": ["--whole", True],
+    "shipped grid, whole": ["--full_volume", True],
     "1.5 mm, 112 x 112 x 86": PAPER_GRID,
-    "1.5 mm, whole": [*PAPER_GRID, "--whole", True],
+    "1.5 mm, whole": [*PAPER_GRID, "--full_volume", True],
 }
-HU = (-150.0, 550.0)  # shown black and white
+HU = (-150.0, 550.0)  # display range
 
 
-def infer(items: Sequence[Mapping[str, str]], modality: str, out: Path, options: Sequence[object]) -> float:
-    """Write masks and translations of scans; seconds, the start of Python included."""
+def infer(items: Sequence[Mapping[str, object]], modality: str, out: Path, options: Sequence[object]) -> float:
+    """Write masks and translations of scans; seconds, including the start of Python."""
     start = time.perf_counter()
     places = ["--output_dir", out, "--modality", modality, "--datalist", json.dumps(items), "--save_mask", True]
     run_bundle("inferring", [CONFIGS / "inference.json", CONFIGS / "translate.json"], *places, *options)
     return time.perf_counter() - start
 
 
-def there_and_back(image: Path, mask: Path, out: Path, options: Sequence[object]) -> dict[str, Any]:
-    """Segment a CT, translate it to MR and that to CT again, and compare on the scan's grid."""
+def round_trip(image: Path, mask: Path, out: Path, options: Sequence[object]) -> dict[str, Any]:
+    """Segment a CT, translate it to MR and back to CT, and compare on the scan's grid."""
     centre = middle(mask)
     case = volume_stem(image)
     seconds = infer([{"image": str(image), "case": case, "centre": centre}], "ct", out, options)
     as_mr = out / f"{case}_mr.nii.gz"
     infer([{"image": str(as_mr), "case": f"{case}_mr", "centre": centre}], "mr", out / "back", options)
     written = {"mask": out / f"{case}_seg.nii.gz", "mr": as_mr, "ct": out / "back" / f"{case}_mr_ct.nii.gz"}
-    scan, volumes = nib.load(image), {name: nib.load(path) for name, path in written.items()}
+    scan, volumes = _load(image), {name: _load(path) for name, path in written.items()}
     again, found = (np.asarray(volumes[name].dataobj) for name in ("ct", "mask"))
     seen = np.asarray(volumes["mr"].dataobj) > 0
     spread = np.clip(np.asarray(scan.dataobj), -100, 800)
-    ml = np.prod(scan.header.get_zooms()[:3]) / 1000
+    ml = float(np.prod(scan.header.get_zooms()[:3])) / 1000
     return {
         "seconds": seconds,
         "same_affine": all(np.allclose(v.affine, scan.affine, atol=1e-3) for v in volumes.values()),
@@ -77,9 +77,13 @@ def there_and_back(image: Path, mask: Path, out: Path, options: Sequence[object]
     }
 
 
+def _load(path: Path) -> nib.Nifti1Image:
+    return cast(nib.Nifti1Image, nib.load(path))
+
+
 def middle(mask: Path) -> list[float]:
-    """Middle of the box around a mask, in mm."""
-    image = nib.load(mask)
+    """Centre of the bounding box of a mask, in mm."""
+    image = _load(mask)
     voxels = np.argwhere(np.asarray(image.dataobj) > 0)
     centre = (voxels.min(axis=0) + voxels.max(axis=0)) / 2
     return (image.affine @ [*centre, 1])[:3].round(2).tolist()
@@ -87,7 +91,7 @@ def middle(mask: Path) -> list[float]:
 
 @torch.inference_mode()
 def tiles(image: Path, tile: int) -> dict[str, Any]:
-    """The whole scan at 1.5 mm translated in one pass and in tiles."""
+    """Translate the full scan at 1.5 mm in one pass and in tiles."""
     parser = ConfigParser()
     parser.read_config(CONFIGS / "inference.json")
     network = parser.get_parsed_content("network_def").eval()
@@ -105,7 +109,7 @@ def tiles(image: Path, tile: int) -> dict[str, Any]:
 
 
 def draw(image: Path, files: Mapping[str, str]) -> np.ndarray:
-    """Three cuts of the scan, its regions, its translation and the way back."""
+    """Three cuts through the scan, its regions, its translation, and the translation back."""
     scan, mask, as_mr, again = (read_ras(path) for path in (image, files["mask"], files["mr"], files["ct"]))
     rows = [orthogonal_slices(scan, limits=HU), orthogonal_slices(scan, mask, HU), orthogonal_slices(as_mr)]
     rows.append(orthogonal_slices(again, limits=HU))
@@ -114,13 +118,13 @@ def draw(image: Path, files: Mapping[str, str]) -> np.ndarray:
 
 def main(
     image: Annotated[Path, typer.Option(help="CT, isotropic voxels.")],
-    mask: Annotated[Path, typer.Option(help="Its heart, on any grid.")],
-    work: Annotated[Path, typer.Option(help="Folder for what inference writes.")],
-    picture: Annotated[Path | None, typer.Option(help="Where to draw it.")] = None,
-    tile: int = 64,
+    mask: Annotated[Path, typer.Option(help="Heart mask, on any grid.")],
+    work: Annotated[Path, typer.Option(help="Folder for the output of inference.")],
+    picture: Annotated[Path | None, typer.Option(help="Image file to write.")] = None,
+    tile: Annotated[int, typer.Option(help="Tile size in voxels.")] = 64,
 ) -> None:
     """Run all settings and write the result."""
-    found = {name: there_and_back(image, mask, work / str(i), o) for i, (name, o) in enumerate(SETTINGS.items())}
+    found = {name: round_trip(image, mask, work / str(i), o) for i, (name, o) in enumerate(SETTINGS.items())}
     if picture is not None:
         first = next(iter(found.values()))
         Image.fromarray(draw(image, first["files"])).save(picture)

@@ -1,4 +1,4 @@
-"""GenSeg and its baselines on cluttered MNIST: the same images, labels (1 %, only nines), updates and seeds for all.
+"""GenSeg and its baselines on cluttered MNIST, all with the same images, labels (1 %, only nines), updates and seeds.
 
 python -m data_prep.cluttered_mnist --data MNIST --out DATA --train-images 12000 --test-images 2000
 python -m benchmarks.cluttered_mnist --data DATA --work WORK
@@ -30,7 +30,7 @@ METHODS = {
 def train_and_score(
     name: str, overlays: list[str], seed: int, data: Path, work: Path, epochs: int, width: int
 ) -> float:
-    """Train one method with one seed, keep the weights best on validation, and score these on the test images."""
+    """Train one method with one seed and score the weights that are best in validation on the test images."""
     folder = work / f"{name.replace(' ', '_')}_{seed}"
     files = [CONFIGS / f for f in ("train.json", "data_cluttered_mnist.json", *overlays)]
     options = ["--dataset_dir", data, "--ckpt_dir", folder, "--seed", seed, "--width", width]
@@ -38,7 +38,7 @@ def train_and_score(
     log = folder / "log.txt"
     run_bundle("training", files, *options, *length, "--output_dir", folder, log=log)
     files.append(CONFIGS / "evaluate_slices.json")
-    options += ["--lists", "['test']"]  # the paper scores the images that show a digit
+    options += ["--lists", "['test']"]  # the paper scores images with a digit
     run_bundle("evaluating", files, *options, "--output_dir", folder / "test", log=log)
     with (folder / "test" / "metrics.csv").open() as file:
         scores = {row[0]: float(row[1]) for row in csv.reader(file)}
@@ -50,15 +50,15 @@ app = typer.Typer(add_completion=False)
 
 @app.command()
 def main(
-    data: Annotated[Path, typer.Option(help="Folder made by data_prep.cluttered_mnist.")],
+    data: Annotated[Path, typer.Option(help="Folder written by data_prep.cluttered_mnist.")],
     work: Annotated[Path, typer.Option(help="Folder for weights and logs.")],
-    seeds: int = 3,
+    seeds: Annotated[int, typer.Option(help="Number of random seeds.")] = 3,
     epochs: Annotated[int, typer.Option(help="Epochs of 100 updates.")] = 20,
     width: Annotated[int, typer.Option(help="Width at full resolution; the paper's is 32.")] = 4,
-    jobs: int = 2,
+    jobs: Annotated[int, typer.Option(help="Runs in parallel, one thread each.")] = 2,
     name: Annotated[str, typer.Option(help="Name of the result.")] = "cluttered_mnist_simple48",
 ) -> None:
-    """Train every method with every seed, `jobs` at a time on one thread each."""
+    """Train every method with every seed, score it and write the result."""
     prepared = json.loads((data / "datalist.json").read_text())["preparation"]
     tasks = [(method, seed) for seed in range(seeds) for method in reversed(METHODS)]
     with ThreadPoolExecutor(jobs) as pool:

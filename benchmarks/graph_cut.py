@@ -1,7 +1,7 @@
-"""Time of the exact graph cut on volumes of 256 x 256 x 16, and its energy beside every labelling of small grids.
+"""Time of the exact graph cut on volumes of 256 x 256 x 16, and its energy against all labellings of small grids.
 
-Severe thigh phantoms, with the costs that an intensity model of other phantoms gives, as a whole volume (edges between
-the slices too) and slice by slice. The last row is the worst we know: speckle under a wide boundary weight.
+Severe thigh phantoms, with costs from an intensity model of other phantoms, as a volume (with edges between slices) and
+slice by slice. The last row is the worst known case: speckle with a high boundary weight.
 
     python -m benchmarks.graph_cut
 """
@@ -11,6 +11,7 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from statistics import median
+from typing import Annotated, Any
 
 import numpy as np
 import typer
@@ -49,7 +50,7 @@ def speckle(seed: int) -> np.ndarray:
 
 
 def seconds(costs: Sequence[np.ndarray], smoothness: float, slicewise: bool) -> dict[str, float]:
-    """Processor time of one cut, which runs in one thread: median and maximum over the volumes."""
+    """Processor time of one cut (single-threaded): median and maximum over the volumes."""
     times = []
     for unary in costs:
         begin = time.process_time()
@@ -59,7 +60,7 @@ def seconds(costs: Sequence[np.ndarray], smoothness: float, slicewise: bool) -> 
 
 
 def brute_force(size: int, grids: int, seed: int) -> float:
-    """Largest difference from the lowest energy of all labellings, over random grids, 4 and 8 neighbours."""
+    """Largest excess over the lowest energy of all labellings, over random grids with 4 and 8 neighbours."""
     bits = (np.arange(2 ** (size * size))[:, None] >> np.arange(size * size)) & 1
     labellings = bits.astype(bool).reshape(-1, size, size)
     worst = 0.0
@@ -71,10 +72,13 @@ def brute_force(size: int, grids: int, seed: int) -> float:
     return worst
 
 
-def main(patients: int = 3, seed: int = 0) -> None:
+def main(
+    patients: Annotated[int, typer.Option(help="Number of phantoms.")] = 3,
+    seed: Annotated[int, typer.Option(help="Random seed.")] = 0,
+) -> None:
     """Measure and write benchmarks/results/graph_cut.json."""
     costs = phantom_costs(range(10, 10 + patients), seed)
-    figures = {"shape": SHAPE, "spacing_mm": SPACING, "patients": patients, "cuts": {}}
+    figures: dict[str, Any] = {"shape": SHAPE, "spacing_mm": SPACING, "patients": patients, "cuts": {}}
     for name, slicewise in (("volume", False), ("slices", True)):
         rows = {str(weight): seconds(costs, weight, slicewise) for weight in SMOOTHNESS}
         rows["0.5, speckle"] = seconds([speckle(seed)], 0.5, slicewise)

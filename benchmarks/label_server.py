@@ -1,4 +1,4 @@
-"""MONAI Label with a bundle on phantoms: seconds to start, to infer and to train an epoch, labelled and unlabelled.
+"""MONAI Label with a bundle on phantoms: time to start, to infer and to train an epoch, labelled and unlabelled.
 
 In an environment with MONAI Label:
 
@@ -20,7 +20,7 @@ import urllib.request
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Any, NamedTuple
+from typing import Annotated, Any, NamedTuple
 
 import nibabel as nib
 import numpy as np
@@ -40,7 +40,7 @@ class Answer(NamedTuple):
 
 
 class LabelServer:
-    """`transeg label` on a free port, while in the context; what it says goes to `log`.
+    """`transeg label` on a free port, as a context manager; its output goes to `log`.
 
     Args:
         python: interpreter of an environment with MONAI Label.
@@ -79,7 +79,7 @@ class LabelServer:
         self.stop()
 
     def stop(self) -> None:
-        """End the server as its user would; it ends its trainings."""
+        """End the server as its user would; it ends its training runs."""
         self.process.send_signal(signal.SIGTERM)
         try:
             self.process.wait(60)
@@ -93,7 +93,7 @@ class LabelServer:
             return False
 
     def request(self, method: str, path: str, data: bytes | None = None, kind: str = "application/json") -> Answer:
-        """Any request, whatever its status."""
+        """Send a request; returns the answer whatever its status."""
         request = urllib.request.Request(
             f"http://127.0.0.1:{self.port}{path}", data, {"Content-Type": kind}, method=method
         )
@@ -105,11 +105,11 @@ class LabelServer:
             return Answer(error.code, error.read(), time.perf_counter() - start)
 
     def infer(self, model: str, image: str) -> Answer:
-        """Mask of a study of the folder, a gzipped NIfTI file."""
+        """Mask of a study in the folder, a gzipped NIfTI file."""
         return self.request("POST", f"/infer/{model}?image={image}&output=image")
 
     def infer_file(self, model: str, file: Path) -> Answer:
-        """Mask of a file that is sent."""
+        """Mask of an uploaded file."""
         edge = "edge-of-the-parts"
         head = f'--{edge}\r\nContent-Disposition: form-data; name="file"; filename="{file.name}"\r\n\r\n'
         body = head.encode() + file.read_bytes() + f"\r\n--{edge}--\r\n".encode()
@@ -120,14 +120,14 @@ class LabelServer:
         start = time.perf_counter()
         answer = self.request("POST", f"/train/{model}", json.dumps(options).encode())
         if answer.status != 200:
-            raise RuntimeError(f"no training was started: {answer.content.decode()}")
+            raise RuntimeError(f"training did not start: {answer.content.decode()}")
         while (task := json.loads(self.request("GET", "/train/").content))["status"] in ("SUBMITTED", "RUNNING"):
             time.sleep(0.2)
         return {**task, "seconds": time.perf_counter() - start}
 
 
 class Study(NamedTuple):
-    """Image (X, Y, Z), or (X, Y, Z, C) of several channels, its label (X, Y, Z) and affine."""
+    """Image (X, Y, Z), or (X, Y, Z, C) with several channels, its label (X, Y, Z) and affine."""
 
     image: np.ndarray
     label: np.ndarray
@@ -148,15 +148,15 @@ def write_studies(
     draw: Callable[..., Study] = brain_study,
     **options: Any,
 ) -> list[str]:
-    """Write p0.nii.gz, ... and labels of the first of them, as MONAI Label keeps them.
+    """Write p0.nii.gz, ... and labels of the first ones, as MONAI Label stores them.
 
     Args:
-        folder: for the images; labels go to labels/final.
-        count: studies.
-        labelled: how many of them have a label.
-        affines: in turn in place of the study's own.
-        draw: study by number.
-        options: of `draw`.
+        folder: folder for the images; labels go to labels/final.
+        count: number of studies.
+        labelled: number of studies with a label.
+        affines: affines to use in turn; None keeps the study's own.
+        draw: function from number to study.
+        options: options of `draw`.
     """
     (folder / "labels" / "final").mkdir(parents=True)
     names = [f"p{k}" for k in range(count)]
@@ -169,8 +169,12 @@ def write_studies(
     return names
 
 
-def main(count: int = 6, labelled: int = 4, bundle: str = NAME) -> None:
-    """Measure, and write the result."""
+def main(
+    count: Annotated[int, typer.Option(help="Number of studies.")] = 6,
+    labelled: Annotated[int, typer.Option(help="Number of labelled studies.")] = 4,
+    bundle: Annotated[str, typer.Option(help="Bundle name or folder.")] = NAME,
+) -> None:
+    """Measure and write the result."""
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder)
         names = write_studies(root / "studies", count, labelled)

@@ -1,4 +1,4 @@
-"""The picture that opens the README: one phantom, that no training saw, through the weights of each bundle that ship.
+"""The opening image of the README: a held-out phantom processed with the released weights of each bundle.
 
 python -m benchmarks.methods_picture --work WORK
 """
@@ -30,7 +30,7 @@ BUNDLES = {
     "CT and MR": "cardiac_ct_mr_segmentation",
 }
 SIDE = 200
-# folder of the scan, ends of the files of the channel that is shown, of the reference and of the written translation
+# folder of the scan; file name endings of the displayed channel, of the reference and of the saved translation
 PHANTOMS = {
     "GenSeg": ("brain/HGG/Phantom_000", "_flair", "_seg", "_translation"),
     "PathoGAN": ("brain/HGG/Phantom_001", "_flair", "_seg", "_translation"),
@@ -47,7 +47,7 @@ def make_phantoms(folder: Path, seed: int) -> None:
 
 
 def segment(method: str, folder: Path, out: Path) -> tuple[np.ndarray, np.ndarray, np.ndarray, int]:
-    """Scan, translation and mask (X, Y, Z) of a method's phantom, and the slice where the reference is widest."""
+    """Scan, translation and mask (X, Y, Z) of a method's phantom, and the slice with the largest reference."""
     place, channel, reference, translation = PHANTOMS[method]
     configs = ROOT / "bundles" / BUNDLES[method] / "configs"
     options = ["--dataset_dir", folder / place, "--output_dir", out / method, "--save_translation", True]
@@ -56,12 +56,13 @@ def segment(method: str, folder: Path, out: Path) -> tuple[np.ndarray, np.ndarra
     [label] = (folder / place).glob(f"*{reference}.nii.gz")
     scan = label.with_name(label.name.replace(reference, channel))
     written = [next((out / method).rglob(f"*{end}.nii.gz")) for end in (translation, "_seg")]
-    volumes = [read_ras(path) for path in (scan, *written)]
-    return *(x[..., 0] if x.ndim == 4 else x for x in volumes), widest_slice(read_ras(label))
+    volumes = (read_ras(path) for path in (scan, *written))
+    image, translated, mask = (x[..., 0] if x.ndim == 4 else x for x in volumes)
+    return image, translated, mask, widest_slice(read_ras(label))
 
 
 def column(scan: np.ndarray, translation: np.ndarray, mask: np.ndarray, z: int) -> list[Tile]:
-    """Scan, translation and segmentation of a slice, cut to the body."""
+    """Scan, translation and segmentation of a slice, cropped to the body."""
     scan, translation, mask = (upright(volume[..., z]) for volume in (scan, translation, mask))
     inside = scan > (0.1 * np.percentile(scan, 99) if scan.min() >= 0 else -500)  # neither air nor noise
     rows, columns = (np.flatnonzero(inside.any(axis=axis)) for axis in (1, 0))
@@ -84,17 +85,17 @@ def _square(image: np.ndarray, how: Image.Resampling = Image.Resampling.BICUBIC)
 
 
 def draw(volumes: Mapping[str, tuple[np.ndarray, np.ndarray, np.ndarray, int]]) -> np.ndarray:
-    """One column for each method."""
+    """One column per method."""
     columns = [column(*found) for found in volumes.values()]
     return panel(list(zip(*columns, strict=True)), list(volumes))
 
 
 def main(
-    work: Annotated[Path, typer.Option(help="Folder for phantoms and what inference writes.")],
-    out: Annotated[Path, typer.Option(help="The picture.")] = ROOT / "docs" / "methods.png",
-    seed: Annotated[int, typer.Option(help="Of the phantoms; other than those of the trainings.")] = 1000,
+    work: Annotated[Path, typer.Option(help="Folder for phantoms and the output of inference.")],
+    out: Annotated[Path, typer.Option(help="Image file to write.")] = ROOT / "docs" / "methods.png",
+    seed: Annotated[int, typer.Option(help="Random seed of the phantoms; not one used for training.")] = 1000,
 ) -> None:
-    """Run every bundle's inference and draw."""
+    """Run inference with every bundle and save the image."""
     make_phantoms(work / "raw", seed)
     volumes = {method: segment(method, work / "raw", work / "out") for method in BUNDLES}
     out.parent.mkdir(parents=True, exist_ok=True)

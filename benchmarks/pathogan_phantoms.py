@@ -1,7 +1,7 @@
-"""Table 1 of Andermatt et al. 2018 on phantoms: PathoGAN, which sees one label for each image, a threshold on FLAIR
-chosen on the validation patients' masks, and a U-Net that learns from the masks of the same slices.
+"""Table 1 of Andermatt et al. 2018 on phantoms: PathoGAN with image-level labels, a threshold on FLAIR chosen on the
+masks of the validation patients, and a U-Net trained on the masks of the same slices.
 
-All go through the bundle's evaluation; weights are those of the last update. Parts that are done are not repeated.
+All use the bundle's evaluation; weights are those of the last update. Finished parts are not repeated.
 
     python -m data_prep.phantoms brain --out RAW --cases 200
     python -m data_prep.brats_slices --data RAW --out DATA --test 40 --validation 10
@@ -16,6 +16,7 @@ import json
 import statistics
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -23,10 +24,9 @@ import numpy as np
 import torch
 import typer
 from PIL import Image
-from torch import nn
 from transeg.data.datalist import read_datalist
 from transeg.demo.tumours import draw
-from transeg.methods.pathogan.demo import tumour_slices
+from transeg.methods.pathogan.demo import _widest, tumour_slices
 from transeg.metrics.threshold import best_threshold
 
 from benchmarks.results import ROOT, write_result
@@ -41,7 +41,7 @@ Stacks = tuple[list[np.ndarray], list[np.ndarray]]  # images and masks
 
 
 def train(data: Path, folder: Path, overlays: Sequence[Path], *options: object) -> None:
-    """Train a method, or go on with it; weights and log are in the folder."""
+    """Train a method, or resume its training; weights and log are in the folder."""
     if not (folder / "model.pt").is_file():
         places = ["--dataset_dir", data, "--output_dir", folder, "--ckpt_dir", folder, "--resume", True]
         run_bundle("training", [CONFIGS / "train.json", *overlays], *places, *options, log=folder / "log.txt")
@@ -66,14 +66,12 @@ def flair_stacks(data: Path, key: str) -> Stacks:
 
 
 def evaluate_threshold(data: Path, folder: Path, stacks: Stacks, channels: int, *options: object) -> Summary:
-    """As `evaluate`, of the threshold on FLAIR that is best on these slices, as a network of one 1x1 convolution."""
-    level = best_threshold(*stacks, candidates=1000)  # many are spent on the background, which is not 0
-    network = nn.Conv2d(channels, 1, 1)
-    with torch.no_grad():
-        network.weight.zero_()[0, 0] = 1
-        network.bias.fill_(-level)
+    """As `evaluate`, for the best threshold on FLAIR of these slices, as a network with one 1x1 convolution."""
+    level = best_threshold(*stacks, candidates=1000)  # many fall into the background, which is not 0
+    weight = torch.zeros(1, channels, 1, 1)
+    weight[0, 0] = 1
     folder.mkdir(parents=True, exist_ok=True)
-    torch.save(network.state_dict(), folder / "model.pt")
+    torch.save({"weight": weight, "bias": torch.tensor([-level])}, folder / "model.pt")
     definition = {"_target_": "torch.nn.Conv2d", "in_channels": channels, "out_channels": 1, "kernel_size": 1}
     return evaluate(data, folder, [], *options, "--network_def", definition) | {"threshold": level}
 
@@ -86,7 +84,8 @@ def picture(data: Path, folder: Path, path: Path, *options: object) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     content = json.loads((data / "datalist.json").read_text())["preparation"]["options"]
     items = read_datalist(data / "datalist.json", "test_volumes")
-    Image.fromarray(draw(items, folder / "masks", heights=(content["first"], content["last"]))).save(path)
+    choose_slice = partial(_widest, heights=(content["first"], content["last"]))
+    Image.fromarray(draw(items, folder / "masks", choose_slice=choose_slice)).save(path)
 
 
 def _cases(data: Path, key: str) -> list[str]:
@@ -94,7 +93,7 @@ def _cases(data: Path, key: str) -> list[str]:
 
 
 def over_seeds(runs: Sequence[Summary]) -> dict[str, dict[str, float]]:
-    """Mean and standard deviation over the seeds of each mean and rate, where it is defined."""
+    """Mean and standard deviation over seeds of each mean and rate, where defined."""
     found = {name: [run[name]["mean"] for run in runs] for name in SPREADS}
     found |= {name: [run[name] for run in runs] for name in ("false_alarm_rate", "empty_predictions")}
     kept = {name: [value for value in values if value is not None] for name, values in found.items()}
@@ -111,17 +110,21 @@ app = typer.Typer(add_completion=False)
 @app.command()
 def main(
     data: Annotated[Path, typer.Option(help="Phantoms prepared by data_prep.brats_slices.")],
-    labelled: Annotated[Path, typer.Option(help="The same with --labelled, for the supervised reference.")],
+    labelled: Annotated[
+        Path, typer.Option(help="The same phantoms prepared with --labelled, for the supervised reference.")
+    ],
     work: Annotated[Path, typer.Option(help="Folder for weights, logs and scores.")],
-    seeds: int = 3,
-    epochs: int = 15,
-    batches: Annotated[int, typer.Option(help="Updates of an epoch.")] = 100,
-    jobs: Annotated[int, typer.Option(help="Runs at a time, each on one thread.")] = 1,
-    install: Annotated[bool, typer.Option(help="Copy weights and a picture of seed 0 into the bundle.")] = False,
+    seeds: Annotated[int, typer.Option(help="Number of random seeds.")] = 3,
+    epochs: Annotated[int, typer.Option(help="Number of epochs.")] = 15,
+    batches: Annotated[int, typer.Option(help="Updates per epoch.")] = 100,
+    jobs: Annotated[int, typer.Option(help="Runs in parallel, one thread each.")] = 1,
+    install: Annotated[bool, typer.Option(help="Copy weights and an image of seed 0 into the bundle.")] = False,
 ) -> None:
     """Train both networks with every seed, score them and the threshold, and write the result."""
     if _cases(data, "test_volumes") != _cases(labelled, "test_volumes"):
-        raise typer.BadParameter("--data and --labelled hold other test patients: prepare them with the same options")
+        raise typer.BadParameter(
+            "--data and --labelled have different test patients; prepare them with the same options"
+        )
     folders = {"PathoGAN": data, "supervised": labelled}
 
     def score(task: tuple[str, int]) -> Summary:

@@ -1,8 +1,8 @@
 """Real scans: PathoGAN on BRATS 2013 (FLAIR, T1c), trained on three of the four patients and tested on the fourth.
 
-Each patient is held out once. From 60 to 100 mm, as published, these scans show no healthy slice, hence --first and
---last. Nobody is left for validation, so the threshold on FLAIR is chosen on the masks of the three training patients,
-which PathoGAN never sees.
+Each patient is held out once. From 60 to 100 mm, as published, these scans have no healthy slice, hence --first and
+--last. No patients remain for validation, so the threshold on FLAIR is chosen on the masks of the three training
+patients, which PathoGAN never sees.
 
     python -m benchmarks.pathogan_real --data BRATS --work WORK --picture PICTURE.png
 """
@@ -22,11 +22,11 @@ from benchmarks.results import write_result
 
 PATTERNS = {"flair": "Flair*", "t1c": "T1c*", "label": "OTMulti*", "mask": "brainmask*"}
 CHANNELS = ["--channels", ["FLAIR", "T1c"]]
-MASKED = ["--preprocessing#mask_key", "mask"]  # their background is not 0
+MASKED = ["--preprocessing#mask_key", "mask"]  # the background is not 0
 
 
 def prepare(data: Path, out: Path, case: str, first: float, last: float) -> None:
-    """Slices of all patients, those of one for the test."""
+    """Prepare the slices of all patients, with one patient for the test."""
     if (out / "datalist.json").is_file():
         return
     command = [sys.executable, "-m", "data_prep.brats_slices", "--data", data, "--out", out, "--channels", "flair,t1c"]
@@ -37,17 +37,17 @@ def prepare(data: Path, out: Path, case: str, first: float, last: float) -> None
 
 
 def main(
-    data: Annotated[Path, typer.Option(help="Folder of the four patients.")],
+    data: Annotated[Path, typer.Option(help="Folder with the four patients.")],
     work: Annotated[Path, typer.Option(help="Folder for slices, weights, logs and scores.")],
-    epochs: int = 20,
-    batches: Annotated[int, typer.Option(help="Updates of an epoch.")] = 100,
-    seed: int = 0,
-    first: Annotated[float, typer.Option(help="Lowest slice, in mm above the lowest of the volume.")] = 20,
-    last: Annotated[float, typer.Option(help="Highest slice, likewise.")] = 154,
-    picture_of: Annotated[str, typer.Option("--picture-of", help="Case of the picture; default the first.")] = "",
-    picture_path: Annotated[Path | None, typer.Option("--picture", help="PNG file for the picture.")] = None,
+    epochs: Annotated[int, typer.Option(help="Number of epochs.")] = 20,
+    batches: Annotated[int, typer.Option(help="Updates per epoch.")] = 100,
+    seed: Annotated[int, typer.Option(help="Random seed.")] = 0,
+    first: Annotated[float, typer.Option(help="Lowest slice, in mm above the bottom of the volume.")] = 20,
+    last: Annotated[float, typer.Option(help="Highest slice, in mm above the bottom of the volume.")] = 154,
+    picture_of: Annotated[str, typer.Option("--picture-of", help="Case in the image; default the first.")] = "",
+    picture_path: Annotated[Path | None, typer.Option("--picture", help="Image file to write.")] = None,
 ) -> None:
-    """Train and test with each patient held out, draw one, and write the result."""
+    """Train and test with each patient held out, save an image of one, and write the result."""
     cases = sorted(folder.name for folder in data.iterdir() if folder.is_dir())
     if picture_of and picture_of not in cases:
         raise typer.BadParameter(f"--picture-of {picture_of}: not one of {', '.join(cases)}")
@@ -58,12 +58,12 @@ def main(
     same = [*CHANNELS, *MASKED, "--first", first, "--last", last]
     patients: dict[str, dict[str, Summary]] = {}
     for case, out in slices.items():
-        others = tuple([volume for other in cases if other != case for volume in stacks[other][i]] for i in (0, 1))
+        images, labels = ([volume for other in cases if other != case for volume in stacks[other][i]] for i in (0, 1))
         folder = work / f"{case}_{seed}_{epochs}x{batches}"
         length = ["--seed", seed, "--epochs", epochs, "--batches_per_epoch", batches, "--val_interval", epochs + 1]
         train(out, folder, [], *CHANNELS, *length)
         patients[case] = {
-            "threshold on FLAIR": evaluate_threshold(out, work / f"{case}_threshold", others, 2, *same),
+            "threshold on FLAIR": evaluate_threshold(out, work / f"{case}_threshold", (images, labels), 2, *same),
             "PathoGAN": evaluate(out, folder, [], *same),
         }
         dices = {name: f"{found['patient_dice']['mean']:.3f}" for name, found in patients[case].items()}

@@ -1,4 +1,4 @@
-"""One form for every result: what was run, on what, and the figures."""
+"""Common format of all results: command, data, environment and figures."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ FOLDER = Path(__file__).parent / "results"
 
 
 def write_result(name: str, data: str, seeds: list[int], figures: dict[str, Any]) -> Path:
-    """Write `results/<name>.json` with the command, commit, hardware and versions beside the figures."""
+    """Write `results/<name>.json`: the figures with command, commit, hardware and versions."""
     commit = subprocess.run(["git", "rev-parse", "HEAD"], cwd=ROOT, capture_output=True, text=True, check=False)
     command = " ".join(["python", "-m", _module(), *_without_folders(sys.argv[1:])])
     content = {
@@ -42,7 +42,7 @@ def read_result(name: str) -> dict[str, Any]:
 
 
 def hardware() -> str:
-    """Processor or GPU, and threads used."""
+    """GPU, or processor and number of threads."""
     if torch.cuda.is_available():
         return torch.cuda.get_device_name()
     model = platform.processor() or platform.machine()
@@ -53,7 +53,7 @@ def hardware() -> str:
 
 
 def _without_folders(value: Any) -> Any:
-    """The same with the last part of every path alone: folders of one machine tell others nothing."""
+    """The same with only the last part of every path; the folders of this machine mean nothing elsewhere."""
     if isinstance(value, dict):
         return {key: _without_folders(item) for key, item in value.items()}
     if isinstance(value, list):

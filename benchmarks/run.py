@@ -1,4 +1,4 @@
-"""Runs of bundles through MONAI's own command line, and the weights that ship."""
+"""Runs of bundles with MONAI's command line, and the released weights."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from transeg.demo.steps import bundle_arguments
 
 
 def run_bundle(run: str, files: Sequence[Path], *arguments: object, log: Path | None = None) -> None:
-    """`python -m monai.bundle run RUN` with a list of configs; with a log, on one thread and its output goes there.
+    """`python -m monai.bundle run RUN` with a list of configs; with a log file, on one thread and with output to it.
 
     Raises:
         subprocess.CalledProcessError: the run failed.

@@ -13,12 +13,14 @@ import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Annotated, Any
 
 import ignite.distributed as idist
 import torch
 import typer
-from ignite.engine import Engine, Events
+from ignite.engine import Events
 from transeg.data.datalist import write_datalist, write_stack
+from transeg.engines.trainer import AlternatingTrainer
 
 from benchmarks.results import ROOT, write_result
 
@@ -34,20 +36,20 @@ RUNS = {
 
 
 class Stopwatch:
-    """Handler of the trainer: least seconds of a step, by the clock and of the processor, and the exchange in it."""
+    """Trainer handler: shortest wall-clock and processor time of a step, and the gradient exchange within it."""
 
     def __init__(self, path: str) -> None:
         self.path = Path(path)
         self.steps: list[dict[str, float]] = []
         self.start = self.processor = self.exchange = 0.0
 
-    def attach(self, engine: Engine) -> None:
+    def attach(self, engine: AlternatingTrainer) -> None:
         """Register with a trainer."""
         engine.add_event_handler(Events.GET_BATCH_STARTED, self._begin)
         engine.add_event_handler(Events.ITERATION_COMPLETED, self._end)
         engine.add_event_handler(Events.COMPLETED, self._write)
         for player in engine.players:
-            player.average_gradients = self._timed(player.average_gradients)
+            player.average_gradients = self._timed(player.average_gradients)  # type: ignore[method-assign]
 
     def _begin(self) -> None:
         self.start, self.processor, self.exchange = time.perf_counter(), time.process_time(), 0.0
@@ -72,7 +74,7 @@ class Stopwatch:
 
 
 def write_noise(folder: Path) -> None:
-    """Slices of noise in the form that the training reads."""
+    """Slices of noise in the format of prepared data."""
     image = torch.randn(SLICES, CHANNELS, *SIZE).clamp(-1, 1).half().numpy()
     label = (torch.rand(SLICES, *SIZE) > 0.9).to(torch.uint8).numpy()
     write_stack(folder / "images.npy", [image], image.shape, image.dtype)
@@ -84,7 +86,7 @@ def write_noise(folder: Path) -> None:
 
 
 def measure(processes: int, batch: int, steps: int, folder: Path) -> dict[str, float]:
-    """Seconds of the fastest step of a training without validation and files."""
+    """Seconds of the fastest step of a training run without validation and output files."""
     path, overlay = folder / "seconds.json", folder / "overlay.json"
     handler = {"_target_": "benchmarks.scaling.Stopwatch", "path": str(path)}
     overlay.write_text(json.dumps({"train#handlers": [handler]}))
@@ -99,8 +101,11 @@ def measure(processes: int, batch: int, steps: int, folder: Path) -> dict[str, f
     return json.loads(path.read_text())
 
 
-def main(steps: int = 12, repeats: int = 3) -> None:
-    """Measure every case in turn, `repeats` times, and keep the fastest of each: others may use the machine."""
+def main(
+    steps: Annotated[int, typer.Option(help="Training steps per run.")] = 12,
+    repeats: Annotated[int, typer.Option(help="Runs per case, taking turns; the fastest counts.")] = 3,
+) -> None:
+    """Measure every case and write the result."""
     torch.manual_seed(0)
     torch.set_num_threads(1)
     best: dict[str, dict[str, float]] = {}
@@ -114,7 +119,7 @@ def main(steps: int = 12, repeats: int = 3) -> None:
                 best[case] = best[case] | {"processor": least}
                 print(case, found)
     alone = {key: value / BATCH for key, value in best["one process, batch 8"].items()}
-    figures = {
+    figures: dict[str, Any] = {
         case: {
             "steps_per_second": 1 / seconds["step"],
             "pairs_per_second": RUNS[case][1] / seconds["step"],
@@ -124,7 +129,7 @@ def main(steps: int = 12, repeats: int = 3) -> None:
         }
         for case, seconds in best.items()
     }
-    figures["load_average_of_the_machine"] = os.getloadavg()[1]  # above 2 the clock says little on two cores
+    figures["load_average_of_the_machine"] = os.getloadavg()[1]  # above 2, wall-clock times on two cores mean little
     print(write_result("scaling", f"noise, {SIZE[0]} x {SIZE[1]}, {CHANNELS} channels", [0], figures))
 
 

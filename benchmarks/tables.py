@@ -1,7 +1,7 @@
-"""Write the tables of README and model cards from the results; nothing in them is typed.
+"""Generate the tables of README and model cards from the results.
 
-A table stands between `<!-- table: NAME -->` and `<!-- end -->`. `python -m benchmarks.tables` renews them all,
-with --check it fails if any is out of date.
+A table is between `<!-- table: NAME -->` and `<!-- end -->`. `python -m benchmarks.tables` updates all of them; with
+--check it fails if any is out of date.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Sequence
 from statistics import mean, median
+from typing import Annotated
 
 import typer
 
@@ -36,7 +37,7 @@ SLICE_SCORES = ("Dice, %", "HD95, px", "AVD, px", "Dice PP, %", "false alarms", 
 
 
 def rows(*lines: tuple[object, ...]) -> str:
-    """Markdown table; the first line is the head."""
+    """Markdown table; the first line is the header."""
     head, *body = [[str(cell) for cell in line] for line in lines]
     return "\n".join("| " + " | ".join(line) + " |" for line in [head, ["---"] * len(head), *body])
 
@@ -66,7 +67,7 @@ def brain_phantoms() -> str:
 
 
 def brain_real() -> str:
-    """Three patients of BRATS for training, the fourth for the test."""
+    """Trained on three patients of BRATS, tested on the fourth."""
     figures = read_result("brain_real")["figures"]
     body = [(name, f"{value:.3f}") for name, value in figures["dice"].items()]
     return rows((f"patient {figures['patient']}", "Dice"), *body) + "\n\n" + figures["note"]
@@ -116,7 +117,7 @@ def thigh_phantoms() -> str:
 
 
 def slice_cells(runs: Sequence[dict]) -> tuple[str, ...]:
-    """Cells of `SLICE_SCORES` for what `SliceScoreSaver` summed up, averaged over runs."""
+    """Cells of `SLICE_SCORES` from the summaries of `SliceScoreSaver`, averaged over runs."""
     cells = []
     for name, factor in (("slice_dice", 100), ("slice_hd95", 1), ("slice_avd", 1), ("patient_dice", 100)):
         level, spread, middle = (factor * mean(run[name][part] for run in runs) for part in ("mean", "std", "median"))
@@ -216,7 +217,7 @@ def cardiac_phantoms() -> str:
 
 
 def cardiac_real() -> str:
-    """A real CT of the heart, and tiles."""
+    """A real cardiac CT, and tiles."""
     figures = read_result("cardiac_real")["figures"]
     body = []
     for name, row in figures["runs"].items():
@@ -237,7 +238,7 @@ def cardiac_step() -> str:
     """Time and memory of all six networks."""
     result = read_result("cardiac_step")
     figures = result["figures"]
-    body = []
+    body: list[tuple[object, ...]] = []
     for name in ("reference", "reusing", "ours", "checkpointed"):
         row = figures[name]
         if "seconds" not in row:
@@ -275,7 +276,7 @@ TABLES: dict[str, Callable[[], str]] = {
 
 
 def renew(text: str) -> str:
-    """Fill every table whose result is there."""
+    """Fill in every table with a result."""
 
     def fill(match: re.Match) -> str:
         name = match[1]
@@ -286,8 +287,10 @@ def renew(text: str) -> str:
     return re.sub(r"<!-- table: (\w+) -->\n.*?<!-- end -->", fill, text, flags=re.DOTALL)
 
 
-def main(check: bool = typer.Option(False, help="Fail if a table is out of date instead of writing.")) -> None:
-    """Renew the tables."""
+def main(
+    check: Annotated[bool, typer.Option(help="Fail if a table is out of date instead of updating it.")] = False,
+) -> None:
+    """Update the tables."""
     stale = []
     for path in [ROOT / "README.md", *sorted(ROOT.glob("bundles/*/docs/README.md"))]:
         old = path.read_text()
@@ -297,8 +300,9 @@ def main(check: bool = typer.Option(False, help="Fail if a table is out of date 
             if not check:
                 path.write_text(new)
     if check and stale:
-        raise SystemExit(f"tables out of date in {', '.join(stale)}: run python -m benchmarks.tables")
-    print("renewed" if stale else "up to date", *stale)
+        typer.echo(f"tables out of date in {', '.join(stale)}: run python -m benchmarks.tables", err=True)
+        raise typer.Exit(1)
+    print("updated" if stale else "up to date", *stale)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Pictures of the thigh's model card: the box plot of figure 2, and held-out phantoms through the method.
+"""Images of the thigh model card: the box plot of figure 2, and held-out phantoms processed with the method.
 
 Needs matplotlib.
 
@@ -25,7 +25,7 @@ DOCS = BUNDLE / "docs"
 
 
 def box_plot(path: Path) -> None:
-    """Median, quartiles, minimum and maximum over patients; those of the seeds together."""
+    """Median, quartiles, minimum and maximum over patients, pooled over seeds."""
     import matplotlib.pyplot as plt
 
     table = read_result("thigh_phantoms")["figures"]["dice"]
@@ -64,12 +64,12 @@ def phantoms(data: Path, weights: Path, path: Path, rows: int = 3) -> None:
         )
         scores = {name: f"{dice(mask, masks[case]):.2f}" for name, mask in found.items()}
         captions.append(f"{case}: Dice {scores['scan']} on the scan, {scores['translation']} on its translation")
-    titles = ("scan", "translation", "what it darkened", "GMM of the scan", "GMM of the translation", "reference")
+    titles = ("scan", "translation", "darkening", "GMM of the scan", "GMM of the translation", "reference")
     Image.fromarray(panel(lines, titles, captions)).save(path)
 
 
 def main(data: Annotated[Path, typer.Option(help="Prepared phantoms, as for benchmarks.thigh_phantoms.")]) -> None:
-    """Draw both."""
+    """Save both images."""
     phantoms(data, BUNDLE / "models" / "model.pt", DOCS / "phantoms.png")
     box_plot(DOCS / "thigh_phantoms.png")
 

@@ -1,8 +1,8 @@
 """Figure 2 of Gadermayr et al. 2021 on phantoms: three segmenters on originals and on five translations.
 
 Trains the bundle for each setting G_{w_r, w_i} and seed, translates the severe test patients, and segments with the
-mixture (GMM, no label), the graph cut (GC) and the shape-prior graph cut (SPGC), both with the paper's grid search and
-one patient left out. Trainings and scores that are done are not repeated.
+mixture (GMM, no labels), the graph cut (GC) and the shape-prior graph cut (SPGC), both with the paper's grid search and
+leave-one-patient-out. Finished runs and scores are not repeated.
 
     python -m data_prep.phantoms thigh --out RAW --cases 64
     python -m data_prep.thigh --data RAW --out PREPARED --test 8 --validation 2
@@ -12,7 +12,8 @@ one patient left out. Trainings and scores that are done are not repeated.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -33,7 +34,7 @@ from benchmarks.run import install_weights, run_bundle
 
 BUNDLE = ROOT / "bundles" / "thigh_mri_muscle_segmentation"
 SETTINGS = {"G 0,0": (0, 0), "G 0,1": (0, 1), "G .5,1": (0.5, 1), "G 1,1": (1, 1), "G 2,1": (2, 1)}
-SHIPPED = "G .5,1"
+RELEASED = "G .5,1"
 Volumes = dict[str, np.ndarray]
 Scores = dict[str, dict[str, float]]
 
@@ -50,17 +51,19 @@ def train(data: Path, out: Path, setting: str, seed: int, epochs: int) -> Path:
 
 
 def part_of_bundle(key: str) -> Any:
-    """What inference.json makes of a key; its preprocessing also takes masks."""
+    """Content of a key of inference.json, with preprocessing of masks."""
     parser = ConfigParser()
     parser.read_config(str(BUNDLE / "configs" / "inference.json"))
     parser["preprocessing#label_keys"] = "label"
     return parser.get_parsed_content(key)
 
 
-def load(items: list[Mapping[str, Any]]) -> tuple[Volumes, Volumes, tuple[float, ...]]:
+def load(items: Sequence[Mapping[str, Any]]) -> tuple[Volumes, Volumes, tuple[float, ...]]:
     """Preprocessed scans and masks by case, and their voxel size."""
     preprocessing = part_of_bundle("preprocessing")
-    images, masks, spacing = {}, {}, ()
+    images: Volumes = {}
+    masks: Volumes = {}
+    spacing: tuple[float, ...] = ()
     for item in items:
         volumes = preprocessing(item)
         images[item["case"]] = volumes["image"][0].numpy()
@@ -91,8 +94,15 @@ def score(images: Volumes, masks: Volumes, shapes: Volumes, spacing: tuple[float
     return scores
 
 
+def score_translations(
+    images: Volumes, weights: Path, masks: Volumes, shapes: Volumes, spacing: tuple[float, ...]
+) -> Scores:
+    """Dice by segmenter and case on the translations by some weights."""
+    return score(translate(images, weights), masks, shapes, spacing)
+
+
 def kept(folder: Path, compute: Callable[[], Scores]) -> Scores:
-    """Scores from `scores.json` of a folder; computed and written where there are none yet."""
+    """Scores from `scores.json` of a folder; computed and written if missing."""
     path = folder / "scores.json"
     if not path.is_file():
         scores = compute()
@@ -110,11 +120,11 @@ def shape_maps(images: Volumes, masks: Volumes, spacing: tuple[float, ...]) -> V
 def main(
     data: Annotated[Path, typer.Option(help="Prepared phantoms.")],
     out: Annotated[Path, typer.Option(help="Folder for weights and scores.")],
-    seeds: int = 3,
+    seeds: Annotated[int, typer.Option(help="Number of random seeds.")] = 3,
     epochs: Annotated[int, typer.Option(help="Epochs of 150 updates.")] = 12,
     install: Annotated[bool, typer.Option(help="Copy the weights of seed 0 into the bundle.")] = False,
 ) -> None:
-    """Train, segment, and write the result."""
+    """Train, segment, score and write the result."""
     images, masks, spacing = load(read_datalist(data / "datalist.json", "test_volumes"))
     shapes = shape_maps(images, masks, spacing)
     table = {"OI": [kept(out, lambda: score(images, masks, shapes, spacing))]}
@@ -122,14 +132,15 @@ def main(
         table[setting] = []
         for seed in range(seeds):
             weights = train(data, out, setting, seed, epochs)
-            scores = kept(weights.parent, lambda path=weights: score(translate(images, path), masks, shapes, spacing))
+            compute = partial(score_translations, images, weights, masks, shapes, spacing)
+            scores = kept(weights.parent, compute)
             table[setting].append(scores)
             print(setting, seed, {name: f"{np.median([*by_case.values()]):.3f}" for name, by_case in scores.items()})
     prepared = json.loads((data / "datalist.json").read_text())
     figures = {"dice": table, "updates": 150 * epochs, "preparation": prepared["preparation"]}
     print(write_result("thigh_phantoms", "thigh phantoms", list(range(seeds)), figures))
     if install:
-        install_weights(out / f"{SHIPPED.replace(' ', '_')}_0" / "model.pt", BUNDLE)
+        install_weights(out / f"{RELEASED.replace(' ', '_')}_0" / "model.pt", BUNDLE)
 
 
 if __name__ == "__main__":

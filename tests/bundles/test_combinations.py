@@ -64,7 +64,7 @@ GENSEG_PAPER = GENSEG_PLAIN | {
 }  # fmt: skip
 ALONE = {"discriminators": None, "discriminator_widths": None, "scales": None}
 LABELLED_ALONE = {"presence with a label"}
-TEACHER = {**ALONE, "generators": shares(segmentation=1, consistency=0.01)}
+TEACHER = {**ALONE, "generators": shares(segmentation=1, consistency=0.01), "averages": {"teacher": 0.99}}
 GENSEG_BASELINES = [
     Row(
         ("baselines/segmentation_only.json",),
@@ -107,7 +107,7 @@ GENSEG_ABLATIONS = [
     ),
 ]
 GENSEG_OTHERS = [
-    Row(("averaged.json",), {"export": "average"}),
+    Row(("averaged.json",), {"export": "average", "averages": {"average": 0.99}}),
     Row(("no_validation.json",), {"scores": set(), "saves": "last"}),
     Row(("evaluate_slices.json",), {"scores": {"test", "test_absence"}}),
 ]
@@ -138,7 +138,7 @@ PATHOGAN_PLAIN = {
         **{"identity": 0.3, "relevancy": 0.5, "divergence": 0.1},
     },
     "width": 12, "image": ([80, 80], 3.0), "discriminator_widths": (24, 48, 96), "scales": 1,
-    "export": "average", "saves": "last",
+    "export": "average", "averages": {"average": 0.99}, "saves": "last",
     "batch_size": 4, "epochs": 15, "batches": 100, "labelled": 0, "learning_rate": 0.0002,
     "detach_masks": True, "reduction": "mean",
     "reads": {"presence", "presence with a label", "absence"}, "scores": {"validation"},
@@ -149,7 +149,7 @@ PATHOGAN_PAPER = PATHOGAN_PLAIN | {
         **{"identity": 1, "relevancy": 0.5, "divergence": 0.1},
     },
     "width": 64, "image": ([240, 240], 1.0), "discriminator_widths": (64, 128, 256, 512),
-    "export": "network", "epochs": 119, "batches": None, "detach_masks": False, "reduction": "sum",
+    "averages": {"average": 0}, "epochs": 119, "batches": None, "detach_masks": False, "reduction": "sum",
 }  # fmt: skip
 PATHOGAN_VOLUMES = PATHOGAN_PLAIN | {
     "width": 6, "image": ([64, 64, 64], 3.75), "discriminator_widths": (12, 24, 48), "batch_size": 1, "batches": 20,
@@ -298,10 +298,12 @@ TRAINING = [
 ]
 
 # what is read, with which weights, what is written; the paper's settings over the recipe of data prepared so
-SCANS, WEIGHTS = {"test_volumes"}, ["models/model.pt"]
+RUN = {"reads": {"test_volumes"}, "loads": ["models/model.pt"], "writes": {"mask"}, "output": "eval"}
+TWO = {"reads": {"test_ct_volumes", "test_mr_volumes"}}
+TO_MR = {"reads": {"test_ct_volumes"}, "writes": {"translation"}}
 INFERENCE = [
-    Case(bundle, orders(over, base), merged(settings, {"reads": SCANS, "loads": WEIGHTS, "writes": {"mask"}}, changes))
-    for bundle, base, over, settings, changes in (
+    Case(bundle, orders(first, second), merged(settings, RUN, {"scores": None}, changes))
+    for bundle, first, second, settings, changes in (
         (GENSEG, [], [], GENSEG_PLAIN, {}),
         (GENSEG, [], ["paper.json"], GENSEG_PAPER, {}),
         (PATHOGAN, [], [], PATHOGAN_PLAIN, {}),
@@ -315,11 +317,38 @@ INFERENCE = [
         (THIGH, [], ["baselines/original.json"], THIGH_PLAIN, {"loads": []}),
         (THIGH, [], ["segment_cut.json"], THIGH_PLAIN, {}),
         (THIGH, [], ["learn_cut.json"], THIGH_PLAIN, {"reads": {"validation_volumes"}}),
-        (CARDIAC, [], [], CARDIAC_PLAIN, {"reads": {"test_ct_volumes", "test_mr_volumes"}}),
-        (CARDIAC, [], ["paper.json"], CARDIAC_PAPER, {"reads": {"test_ct_volumes", "test_mr_volumes"}}),
-        (CARDIAC, [], ["translate.json"], CARDIAC_PLAIN, {"reads": {"test_ct_volumes"}, "writes": {"translation"}}),
+        (CARDIAC, [], [], CARDIAC_PLAIN, TWO),
+        (CARDIAC, [], ["paper.json"], CARDIAC_PAPER, TWO),
+        (CARDIAC, [], ["translate.json"], CARDIAC_PLAIN, TO_MR),
+        (
+            CARDIAC,
+            ["paper.json"],
+            ["translate.json"],
+            CARDIAC_PAPER,
+            TO_MR,
+        ),
     )
 ]
+SCORED = {"writes": set(), "scores": {"val_mean_dice"}}
+CT = {"reads": {"test_ct_volumes"}, "output": "eval/ct"}
+S_SCORE = CT | {"loads": ["models/model.pt"] * 2, "output": "eval/s_score_ct"}
+EVALUATION = [
+    Case(bundle, orders(["evaluate.json"], overlays), merged(settings, RUN, SCORED, changes))
+    for bundle, overlays, settings, changes in (
+        (GENSEG, [], GENSEG_PLAIN, {}),
+        (GENSEG, ["paper.json"], GENSEG_PAPER, {}),
+        (PATHOGAN, [], PATHOGAN_PLAIN, {}),
+        (PATHOGAN, ["paper.json"], PATHOGAN_PAPER, {}),
+        (PATHOGAN, ["volumes.json"], PATHOGAN_VOLUMES, {}),
+        (PATHOGAN, ["baselines/supervised.json"], PATHOGAN_PLAIN, {}),
+        (THIGH, [], THIGH_PLAIN, {}),
+        (THIGH, ["paper.json"], THIGH_PAPER, {}),
+        (THIGH, ["baselines/original.json"], THIGH_PLAIN, {"loads": []}),
+        (THIGH, ["segment_cut.json"], THIGH_PLAIN, {}),
+        (CARDIAC, [], CARDIAC_PLAIN, CT),
+        (CARDIAC, ["paper.json"], CARDIAC_PAPER, CT),
+    )
+] + [Case(CARDIAC, [["evaluate.json", "s_score.json"]], merged(CARDIAC_PLAIN, RUN, SCORED, S_SCORE))]  # over the scores
 
 
 LISTS = {
@@ -364,7 +393,7 @@ def without_arithmetic(monkeypatch):
 
 def training_values(parser: ConfigParser) -> dict[str, Any]:
     players: list[Player] = parser.get_parsed_content("players")
-    objective, network, export = map(parser.get_parsed_content, ("objective", "network", "export_network"))
+    network, export = map(parser.get_parsed_content, ("network", "export_network"))
     train, validation, sampler = map(parser.get_parsed_content, ("train#dataset", "validate#dataset", "train#sampler"))
     judges = next((player.networks[0] for player in players if player.name == "discriminators"), None)
     convs = [] if judges is None else [part for part in judges.modules() if isinstance(part, _ConvNd)]
@@ -378,6 +407,7 @@ def training_values(parser: ConfigParser) -> dict[str, Any]:
         "discriminator_widths": tuple(dict.fromkeys(conv.out_channels for conv in convs))[:-1] or None,
         "scales": sum(conv.in_channels == channels for conv in convs) or None,
         "export": "network" if export is network else "average",
+        "averages": decays(parser),
         "saves": "last" if parser.get_parsed_content("save_last") else "best",
         "batch_size": sampler.batch_size,
         "epochs": parser.get_parsed_content("epochs"),
@@ -390,8 +420,19 @@ def training_values(parser: ConfigParser) -> dict[str, Any]:
         "start_required": parser.get_parsed_content("start_required") or None,
     }
     for name in ("segment_absence", "detach_masks", "reduction", "adversarial"):
-        values[name] = getattr(objective, name, None)
+        key = f"objective#{name}"
+        values[name] = parser.get_parsed_content(key) if key in parser else None
     return values
+
+
+def decays(parser: ConfigParser) -> dict[str, float] | None:
+    """How much of each average one more update leaves."""
+    found = {}
+    for name in parser.get_parsed_content("averages") or ():
+        average, update = torch.ones(1, device="cpu"), torch.zeros(1, device="cpu")
+        parser.get_parsed_content("networks")[name].multi_avg_fn([average], [update], 1)
+        found[name] = float(average)
+    return found or None
 
 
 def inference_values(parser: ConfigParser) -> dict[str, Any]:
@@ -404,6 +445,8 @@ def inference_values(parser: ConfigParser) -> dict[str, Any]:
         "reads": {item["case"] for item in parser.get_parsed_content("datalist")},
         "loads": [str(part.path.relative_to(root)) for part in handlers if isinstance(part, WeightsLoader)],
         "writes": {kind for kind, key in kinds.items() if parser.get_parsed_content(key)},
+        "output": str(Path(parser.get_parsed_content("output_dir")).relative_to(root)),
+        "scores": set(parser.config["evaluator"].get("key_val_metric", ())) or None,
     }
 
 
@@ -416,11 +459,13 @@ def same(found: Mapping[str, Any], expected: Mapping[str, Any]) -> None:
 
 
 def check_networks(parser: ConfigParser) -> None:
-    """Every network of a training run is trained by a player, or the average of one that is."""
+    """Every network of a training run is trained by a player, or the average of one that is, and fits the images."""
     players, networks, averages = map(parser.get_parsed_content, ("players", "networks", "averages"))
     trained = {id(parameter) for player in players for parameter in player.parameters}
     idle = {name for name, part in networks.items() if not trained & {id(value) for value in part.parameters()}}
     assert idle == set(averages or ())
+    convs = [part for network in networks.values() for part in network.modules() if isinstance(part, _ConvNd)]
+    assert {conv.weight.dim() - 2 for conv in convs} == {len(parser.get_parsed_content("image_size"))}
 
 
 @pytest.mark.parametrize("case", TRAINING, ids=lambda case: case.name)
@@ -433,14 +478,14 @@ def test_training(case, data):
         check_networks(parser)
 
 
-@pytest.mark.parametrize("evaluated", [False, True], ids=["inference", "evaluation"])
-@pytest.mark.parametrize("case", INFERENCE, ids=lambda case: case.name)
-def test_inference(case, evaluated, data, tmp_path):
-    expected = {key: case.expected[key] for key in ("width", "image", "reads", "loads", "writes")}
+@pytest.mark.parametrize("case", [*INFERENCE, *EVALUATION], ids=lambda case: case.name)
+def test_inference(case, data, tmp_path):
     for order in case.orders:
-        folder = data(case.bundle, *expected["image"])
+        folder = data(case.bundle, *case.expected["image"])
         recipe = json.loads((folder / "datalist.json").read_text())["recipe"]
-        settings = {"dataset_dir": str(folder), "device": META, "recipe": recipe, "output_dir": str(tmp_path)}
+        settings = {"dataset_dir": str(folder), "device": META, "recipe": recipe}
         parser = parser_of(case.bundle, "inference.json", *order, **settings)
+        values = inference_values(parser)
+        same(values, {key: value for key, value in case.expected.items() if key in values})
+        parser["output_dir"] = str(tmp_path)
         parser.get_parsed_content("initialize")
-        same(inference_values(parser), expected)

@@ -76,8 +76,9 @@ def _fault(key: str, value: Any) -> str | None:
 def _dotted(node: ast.expr) -> str | None:
     if isinstance(node, ast.Name):
         return node.id
-    inner = _dotted(node.value) if isinstance(node, ast.Attribute) else None
-    return inner and f"{inner}.{node.attr}"
+    if isinstance(node, ast.Attribute) and (inner := _dotted(node.value)):
+        return f"{inner}.{node.attr}"
+    return None
 
 
 def _unknown(name: str, shown: str) -> str | None:

@@ -8,7 +8,7 @@ import pydoc
 from collections.abc import Iterable, Iterator, Mapping
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from monai.bundle import ComponentLocator, ConfigComponent, ConfigParser, ReferenceResolver
 
@@ -47,6 +47,11 @@ def running_parser() -> ConfigParser:
     raise RuntimeError("not called while a config is evaluated")
 
 
+def content(parser: ConfigParser) -> dict[str, Any]:
+    """The config that a parser holds; MONAI types it as anything that a config can be made of."""
+    return cast(dict[str, Any], parser.config)
+
+
 def check_config() -> None:
     """Refuse a run whose config cannot be meant: the first entry of `initialize` in every bundle.
 
@@ -59,7 +64,7 @@ def check_config() -> None:
     error_hook.install()
     parser = running_parser()
     root = Path(parser.get_parsed_content("bundle_root"))
-    faults = key_faults(parser, root) + value_faults(parser.config, root) + argument_faults(parser)
+    faults = key_faults(parser, root) + value_faults(content(parser), root) + argument_faults(parser)
     if faults:
         raise ConfigError("; ".join(faults))
 
@@ -97,9 +102,9 @@ def known_keys(bundle: Path) -> set[str]:
 
 def key_faults(parser: ConfigParser, bundle: Path) -> list[str]:
     """Top-level keys that no config of the bundle has and to which nothing refers, such as `--epoch 3`."""
-    used = {reference.split("::")[0] for reference in references(parser.config)}
+    used = {reference.split("::")[0] for reference in references(content(parser))}
     known = known_keys(bundle) | used | RUN_OPTIONS
-    unknown = [key for key in parser.config if key not in known]
+    unknown = [key for key in content(parser) if key not in known]
     return [f"--{key}: no such key{nearest(key, known - RUN_OPTIONS)}" for key in unknown]
 
 
@@ -147,7 +152,7 @@ def _range_fault(value: Any, key: str) -> str:
 def argument_faults(parser: ConfigParser) -> list[str]:
     """Arguments that the components of a config do not take."""
     faults = []
-    for key, value in walk(parser.config):
+    for key, value in walk(content(parser)):
         if not ConfigComponent.is_instantiable(value) or value["_target_"][:1] in "@$%":
             continue
         takes = _parameters(pydoc.locate(ConfigComponent(value, locator=LOCATOR).resolve_module_name()))
@@ -162,7 +167,8 @@ def _parameters(target: Any) -> set[str] | None:
     if target is None:
         return None  # MONAI's own message on instantiation is clear
     found: set[str] = set()
-    callables = [c.__init__ for c in target.__mro__ if "__init__" in vars(c)] if inspect.isclass(target) else [target]
+    bases = target.__mro__ if inspect.isclass(target) else ()
+    callables = [vars(base)["__init__"] for base in bases if "__init__" in vars(base)] or [target]
     for function in callables:
         takes = inspect.signature(function).parameters
         found |= takes.keys()
@@ -174,7 +180,7 @@ def _parameters(target: Any) -> set[str] | None:
 def settings() -> dict[str, Any]:
     """What a tracker logs of the config that is being run: its literal top-level values, and the recipe of the data."""
     parser = running_parser()
-    literal = {key: value for key, value in parser.config.items() if _is_setting(value)}
+    literal = {key: value for key, value in content(parser).items() if _is_setting(value)}
     recipe = parser.get_parsed_content("recipe") if "recipe" in parser else {}
     return dict(sorted({**literal, **recipe}.items()))
 

@@ -19,6 +19,7 @@ from monai.bundle import ConfigParser
 from monai.bundle.utils import merge_kv
 
 from transeg import methods
+from transeg.bundle.config import content
 from transeg.errors import ConfigError
 from transeg.files import atomic
 from transeg.method import find_method, method_names
@@ -100,12 +101,12 @@ def filled(template: Mapping[str, Any], section: Mapping[str, Any], where: str) 
         if key not in template and (name[0] == "<" or not (name in config or parent in parser)):
             raise ConfigError(f"{where}: the template has no {name}; put what is new into one of its <places>")
         if key.startswith("-"):
-            del parser.config[name]
+            del content(parser)[name]
         elif name in config:  # overlays have "#" in the names of their own keys
-            parser.config[name] = copy.deepcopy(value)
+            content(parser)[name] = copy.deepcopy(value)
         elif name[0] != "<":
             merge_kv(parser, name, copy.deepcopy(value))
-    return parser.config
+    return content(parser)
 
 
 def _describe_channels(metadata: dict[str, Any], recipe: Mapping[str, Any]) -> None:

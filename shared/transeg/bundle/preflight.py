@@ -21,6 +21,7 @@ from transeg.bundle.config import (
     RUN_OPTIONS,
     argument_faults,
     config_files,
+    content,
     key_faults,
     known_keys,
     nearest,
@@ -193,8 +194,8 @@ def _overlay(path: Path, base: Sequence[Path]) -> list[str] | None:
             merged, under = _read([*base, path]), _read(base)
     except (KeyError, ValueError, IndexError):
         return None
-    known = under.config.keys() | {key for name in BASES for key in _read(base[0].with_name(name)).config}
-    used = {reference.split("::")[0] for reference in references(merged.config)}
+    known = content(under).keys() | {key for name in BASES for key in content(_read(base[0].with_name(name)))}
+    used = {reference.split("::")[0] for reference in references(content(merged))}
     faults = argument_faults(merged)
     for key, value in ConfigParser.load_config_file(path).items():
         to_run = isinstance(value, list) and all(str(item).startswith("$") for item in value)
@@ -217,9 +218,9 @@ def _settings(bundle: Path, overrides: Mapping[str, Any]) -> list[str]:
     faults: list[str] = []
     named = overrides.get("config_file")
     configs = [_read(named)] if named else [_read(bundle / "configs" / base) for base in BASES]
-    known = {key for config in configs for key, _ in walk(config.config)} | known_keys(bundle)
+    known = {key for config in configs for key, _ in walk(content(config))} | known_keys(bundle)
     for key, value in overrides.items():
-        config = next((config for config in configs if key.split("#")[0] in config.config), configs[0])
+        config = next((config for config in configs if key.split("#")[0] in content(config)), configs[0])
         if key in RUN_OPTIONS:
             continue
         if "#" in key and key not in known:
@@ -227,7 +228,7 @@ def _settings(bundle: Path, overrides: Mapping[str, Any]) -> list[str]:
         else:
             config.update({key: value})
     for config in configs:
-        faults += key_faults(config, bundle) + value_faults(config.config, bundle)
+        faults += key_faults(config, bundle) + value_faults(content(config), bundle)
     return faults + (argument_faults(configs[0]) if named else [])
 
 

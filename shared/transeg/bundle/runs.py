@@ -26,9 +26,9 @@ from monai.engines import Evaluator
 from torch import nn
 
 from transeg.bundle.card import run_card
-from transeg.bundle.config import references, running_parser
+from transeg.bundle.config import content, references, running_parser
 from transeg.engines.trainer import AlternatingTrainer
-from transeg.engines.weights import load_weights
+from transeg.engines.weights import SCORING, load_weights
 from transeg.errors import RunError
 from transeg.files import atomic
 
@@ -73,7 +73,7 @@ def check_run(bundle_root: PathLike, start: PathLike | None = None, resume: bool
             `start` has no weights, or those of another method.
     """
     method = method_of(bundle_root)
-    given = running_parser().config.get("run_dir")
+    given = content(running_parser()).get("run_dir")
     if start is not None:
         _check_start(Path(start), method)
     if not isinstance(given, str) or given.startswith(("$", "@")):
@@ -118,7 +118,7 @@ def _check_folder(folder: Path, method: str, resume: bool) -> None:
             raise RunError(f"resume: {folder} has lost its configs; start a new run with --start {folder}")
         if method_of(folder) != method:
             raise RunError(f"resume: {folder} is a run of the method {method_of(folder)}, not of {method}")
-    elif folder.is_dir() and any(folder.iterdir()):
+    elif folder.is_dir() and any(path.name != "logs" for path in folder.iterdir()):  # MONAI's tracking begins earlier
         raise RunError(f"run_dir: {folder} is not empty; name a new folder, or go on with its run by --resume True")
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -178,14 +178,14 @@ class RunFolder:
         if promote and (validator is None or validator.state.key_metric_name is None):
             raise ValueError("promote: needs a validator with a key metric")
         parser = running_parser()
-        self.config = {key: value for key, value in parser.config.items() if key != "_meta_"}
+        self.config = {key: value for key, value in content(parser).items() if key != "_meta_"}
         self.facts = {key: self._fact(parser, key) for key in shared_facts(self.config)}
         self._started_at: float | None = None
         self._before: float | None = None
 
     @staticmethod
     def _fact(parser: ConfigParser, key: str) -> Any:
-        value = copy.deepcopy(parser.config[key])
+        value = copy.deepcopy(content(parser)[key])
         return parser.get_parsed_content(key) if isinstance(value, str) and value[:1] in "$@" else value
 
     def attach(self, engine: AlternatingTrainer) -> None:
@@ -227,11 +227,11 @@ class RunFolder:
         validator, kept = self.validator, copy.deepcopy(self.network.state_dict())
         best = validator.state.best_metric, validator.state.best_metric_epoch
         load_weights(self.network, weights)
-        validator.scoring = True  # BestModelSaver then saves nothing
+        setattr(validator, SCORING, True)
         try:
             validator.run()
         finally:
-            validator.scoring = False
+            setattr(validator, SCORING, False)
             self.network.load_state_dict(kept)
         score = float(validator.state.metrics[validator.state.key_metric_name])
         validator.state.best_metric, validator.state.best_metric_epoch = best
@@ -325,7 +325,7 @@ def lasting_config(config: Mapping[str, Any], defaults: Mapping[str, Any]) -> di
         config: that of the run.
         defaults: `train.json` of the bundle.
     """
-    lasting = copy.deepcopy(dict(config)) | NEW_RUN
+    lasting: dict[str, Any] = {**copy.deepcopy(dict(config)), **NEW_RUN}
     if not isinstance(lasting["device"], str):
         lasting["device"] = defaults["device"]
     for phase in ("train", "validate"):

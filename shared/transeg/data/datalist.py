@@ -107,22 +107,18 @@ def write_datalist(
 ) -> Path:
     """Write a datalist with the usual Decathlon fields, atomically.
 
-        Args:
-            path: JSON file; its folder is created if needed.
-            lists: items by name of the list.
-            name: name of the dataset.
-            description: one sentence.
-    <<<<<<< HEAD
-            recipe: what training and inference must know about the preparation: "channels" (names in order), "labels"
-                (names by value, background first), and the method with its grid and rules, see `transeg.data.recipe`.
-    =======
-            recipe: what training and inference need to know of the preparation, see `transeg.data.recipe`.
-    >>>>>>> main
-            preparation: options, seed and counts of the preparation.
-            dimensions: spatial dimensions of an item's image, 2 or 3.
+    Args:
+        path: JSON file; its folder is created if needed.
+        lists: items by name of the list.
+        name: name of the dataset.
+        description: one sentence.
+        recipe: what training and inference must know about the preparation: "channels" (names in order), "labels"
+            (names by value, background first), and the method with its grid and rules, see `transeg.data.recipe`.
+        preparation: options, seed and counts of the preparation.
+        dimensions: spatial dimensions of an item's image, 2 or 3.
 
-        Returns:
-            Path of the datalist.
+    Returns:
+        Path of the datalist.
     """
     path = Path(path)
     counts: Counter[str] = Counter()

@@ -20,6 +20,8 @@ from transeg.networks.spectral import plain_state_dict
 
 logger = logging.getLogger(__name__)
 
+SCORING = "transeg_scoring"  # attribute of an evaluator that only scores weights: `BestModelSaver` saves nothing
+
 
 def save_atomically(value: Any, path: Path) -> None:
     """`torch.save` that leaves either the old file or the complete new one, even if the process dies.
@@ -62,8 +64,7 @@ class BestModelSaver:
             engine.add_event_handler(Events.EPOCH_COMPLETED, self._save_best)
 
     def _save_best(self, engine: Evaluator) -> None:
-        scoring = getattr(engine, "scoring", False)  # weights that are only looked at, see `RunFolder`
-        if not scoring and engine.state.best_metric_epoch == engine.state.epoch:
+        if not getattr(engine, SCORING, False) and engine.state.best_metric_epoch == engine.state.epoch:
             self._save(engine)
 
     def _save(self, engine: Engine) -> None:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 import torch
 from monai.data import MetaTensor
 from monai.utils import ensure_tuple
@@ -17,7 +20,7 @@ class ModalityInferer(TiledInferer):
     (B, classes, *S). Called with a method of the network, it behaves like `TiledInferer`.
     """
 
-    def __call__(self, inputs: torch.Tensor, network, *args, **kwargs):
+    def __call__(self, inputs: torch.Tensor, network: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
         """Run the segmenter of the modality, or the given method.
 
         Raises:
