@@ -203,7 +203,8 @@ class RunFolder:
                 self._write_configs()
                 self._write_card(engine, scores={})
         if self.start is not None and not self.resume:
-            load_weights(self.network, self.start / WEIGHTS)
+            for network in dict.fromkeys((engine.network, self.network)):  # an average of it begins there too
+                load_weights(network, self.start / WEIGHTS)
             if self.validator is not None and self.validator.state.key_metric_name is not None:
                 self._keep_start(engine)
         if self.promote and (self.root / WEIGHTS).is_file():
