@@ -16,16 +16,16 @@ from types import TracebackType
 
 from transeg.errors import UserError, root_cause
 
-_COMMAND = ("monai", "bundle", "__main__.py")
+_COMMANDS = (("monai", "bundle", "__main__.py"), ("interfaces", "utils", "app.py"))  # MONAI's, MONAI Label's
 
 
 def install() -> None:
-    """Set an excepthook that ends `python -m monai.bundle` with the reason; elsewhere do nothing.
+    """Set an excepthook that ends `python -m monai.bundle` and MONAI Label's training with the reason.
 
     A `UserError` is printed as ``error: <message>``, and log records of it lose their traceback. Any other error keeps
     its traceback; its root cause follows.
     """
-    if Path(*sys.argv[:1]).parts[-3:] == _COMMAND and sys.excepthook is sys.__excepthook__:
+    if Path(*sys.argv[:1]).parts[-3:] in _COMMANDS and sys.excepthook is sys.__excepthook__:
         sys.excepthook = _hook
         make = logging.getLogRecordFactory()
         logging.setLogRecordFactory(lambda *args, **kwargs: _without_traceback(make(*args, **kwargs)))

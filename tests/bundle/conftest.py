@@ -37,10 +37,7 @@ def recipe_of(bundle):
 
 def prepare(folder, bundle):
     """Small prepared data for a bundle."""
-    recipe = recipe_of(bundle)
-    size = list(recipe["image_size"])
-    size[0] //= 2 if recipe.get("halves") else 1
-    write_prepared(folder, len(recipe["channels"]), tuple(size))
+    write_prepared(folder, recipe_of(bundle))
     return folder
 
 

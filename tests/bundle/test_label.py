@@ -1,13 +1,22 @@
 """What stops `transeg label` before a server is there; tests/label has the server itself."""
 
+import copy
+import json
 import shutil
 import socket
 from importlib.util import find_spec
 
 import pytest
-from transeg.bundle.label import INSTALL
+import torch
+from monai.bundle import ConfigParser
+from transeg.bundle.config import argument_faults, key_faults, value_faults
+from transeg.bundle.label import INSTALL, TRAIN, for_label
+from transeg.bundle.package import bundle_files
+from transeg.bundle.runs import lasting_config
 from transeg.cli import app
 from typer.testing import CliRunner
+
+from .conftest import ROOT, TRAINED
 
 
 @pytest.fixture
@@ -51,7 +60,7 @@ def test_a_folder_without_studies(studies, bundle, tmp_path):
 def test_a_bundle_that_is_not_there(studies, tmp_path, monkeypatch):
     assert "bundles/nothing not found" in refusal("--studies", studies, "--bundle", "nothing")
     monkeypatch.chdir(tmp_path)
-    assert "no bundles/*_segmentation here" in refusal("--studies", studies)
+    assert "no bundles/*/configs/metadata.json here" in refusal("--studies", studies)
 
 
 def test_without_weights_or_monai_label(studies, bundle, tmp_path):
@@ -60,3 +69,64 @@ def test_without_weights_or_monai_label(studies, bundle, tmp_path):
     assert "models/model.pt: no such file; train first" in refusal(*options, bare)
     if find_spec("monailabel") is None:
         assert INSTALL in refusal(*options, bundle)
+
+
+def test_two_models_of_the_same_name(studies, run_folder):
+    refused = refusal("--studies", studies, "--bundle", ROOT / "bundles" / TRAINED, "--bundle", run_folder)
+    assert f"{run_folder} are both of the model {TRAINED}; give one of them, or start a second server" in refused
+
+
+def label_config(bundle):
+    files = for_label(bundle_files(bundle))
+    return json.loads(files[TRAIN])
+
+
+def test_training_runs_lie_beside_the_weights_and_replace_them_only_by_better_ones(bundle):
+    train = label_config(bundle)
+    assert train["promote"] is True
+    assert train["run_dir"] == {
+        "_target_": "transeg.bundle.runs.new_run_dir",
+        "bundle_root": "@bundle_root",
+        "runs": "$@bundle_root + '/runs'",
+    }
+
+
+STUDY = {"image": "/studies/p0.nii.gz", "label": "/studies/labels/final/p0.nii.gz"}
+LOADER = {"_target_": "CheckpointLoader", "load_path": "/app/model.pt", "load_dict": {"model": "$@network"}}
+
+
+def set_by_monai_label(config):
+    """Values that MONAI Label sets in a config (monailabel/tasks/train/bundle.py)."""
+    parser = ConfigParser(copy.deepcopy(config))
+    loader = LOADER | {"strict": False}
+    parser.update(
+        {
+            "bundle_root": "/app/monaibundle/model/name",
+            "device": torch.device("cpu"),
+            "train#trainer#max_epochs": 50,
+            "train#dataset#data": [STUDY],
+            "validate#dataset#data": [],
+            "train#handlers": [loader, *parser["train#handlers"]],
+            "tracking": "mlflow",
+            "tracking_uri": "",
+            "experiment_name": "name",
+            "run_name": "run",
+        }
+    )
+    return parser
+
+
+def test_what_monai_label_sets_in_a_config_is_accepted(bundle):
+    parser = set_by_monai_label(label_config(bundle))
+    assert key_faults(parser, bundle) + value_faults(parser.config, bundle) + argument_faults(parser) == []
+
+
+def test_what_monai_label_sets_does_not_last(bundle):
+    train = label_config(bundle)
+    lasting = lasting_config(set_by_monai_label(train).config, train)
+    assert lasting["train"]["dataset"] == train["train"]["dataset"]
+    assert lasting["validate"]["dataset"] == train["validate"]["dataset"]
+    assert lasting["train"]["handlers"] == train["train"]["handlers"]
+    assert lasting["device"] == train["device"]
+    assert not lasting["promote"]
+    assert "runs" not in lasting["run_dir"]

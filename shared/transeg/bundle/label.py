@@ -42,7 +42,7 @@ def label(
     """Serve bundles with MONAI Label: infer, label and train from 3D Slicer, OHIF or any of its clients."""
     folders = _by_name([_folder(name) for name in bundle] if bundle else find_bundles(Path("bundles")))
     count = _check(studies, folders, port)
-    bundles = {name: _for_label(bundle_files(folder, name)) for name, folder in folders.items()}
+    bundles = {name: for_label(bundle_files(folder, name)) for name, folder in folders.items()}
     root = _add_app(app)
     for name, files in bundles.items():
         _add(files, root / "model" / name)
@@ -72,7 +72,7 @@ def _by_name(folders: Sequence[Path]) -> dict[str, Path]:
     return named
 
 
-def _for_label(files: Mapping[str, bytes]) -> dict[str, bytes]:
+def for_label(files: Mapping[str, bytes]) -> dict[str, bytes]:
     """A bundle whose training runs lie beside its weights, which they replace only by better ones, see `RunFolder`."""
     train = json.loads(files[TRAIN])
     train |= {"promote": True, "run_dir": train["run_dir"] | {"runs": "$@bundle_root + '/runs'"}}
