@@ -16,23 +16,19 @@ from transeg.demo.steps import read_scores
 from transeg.methods.genseg.demo import NAME, brain_demo
 
 from benchmarks.results import ROOT, write_result
-from benchmarks.run import install_weights, run_bundle
+from benchmarks.run import install_weights, run_bundle, train
 
 CONFIGS = ROOT / "bundles" / NAME / "configs"
 
 
 def segmentation_only(out: Path, epochs: int, seed: int) -> list[float]:
     """Dice of each test patient for the baseline, trained on the labelled slices for as many updates."""
-    folder, overlay = out / "segmentation_only", CONFIGS / "baselines" / "segmentation_only.json"
-    shared = ["--dataset_dir", out / "data", "--output_dir", folder]
-    length = ["--epochs", epochs, "--batches_per_epoch", 50, "--seed", seed, "--ckpt_dir", folder]
-    files = [CONFIGS / "train.json", overlay, CONFIGS / "averaged.json"]
-    absence = "$transeg.data.datalist.read_datalist(@datalist, 'training_absence')"
-    same = ["--objective#segment_absence", True, "--absence", absence]
-    run_bundle("training", files, *shared, *length, *same)
-    files = [CONFIGS / "inference.json", CONFIGS / "evaluate.json", overlay]
-    run_bundle("evaluating", files, *shared, "--handlers#0#path", folder / "model.pt")
-    return read_scores(folder / "val_mean_dice_raw.csv")
+    run_dir, data = out / "segmentation_only", ["--dataset_dir", out / "data"]
+    length = ["--epochs", epochs, "--batches_per_epoch", 50, "--seed", seed]
+    train(CONFIGS, ["train.json", "baselines/segmentation_only.json", "averaged.json"], run_dir, *data, *length)
+    test = run_dir / "test"
+    run_bundle("evaluating", run_dir / "configs", ["inference.json", "evaluate.json"], *data, "--output_dir", test)
+    return read_scores(test / "val_mean_dice_raw.csv")
 
 
 def main(
@@ -60,7 +56,7 @@ def main(
     figures = {"dice": scores, "note": note, "minutes": summary["minutes"], "preparation": prepared["preparation"]}
     print(write_result("brain_phantoms", f"{cases} brain phantoms", [seed], figures))
     if install:
-        install_weights(out / "models" / "model.pt", bundle_folder(NAME))
+        install_weights(out / "run", bundle_folder(NAME))
         shutil.copy(out / "demo.png", bundle_folder(NAME) / "docs" / "demo.png")
 
 

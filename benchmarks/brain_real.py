@@ -21,11 +21,10 @@ from transeg.demo.tumours import draw
 from transeg.methods.genseg.demo import NAME, threshold_dice
 
 from benchmarks.results import ROOT, write_result
-from benchmarks.run import run_bundle
+from benchmarks.run import run_bundle, train
 
 CONFIGS = ROOT / "bundles" / NAME / "configs"
-CHANNELS = "['FLAIR','T1c']"
-ABSENCE = "$transeg.data.datalist.read_datalist(@datalist, 'training_absence')"
+OVERLAYS = {"segmentation only": ["baselines/segmentation_only.json"], "GenSeg": []}
 
 
 def main(
@@ -35,25 +34,20 @@ def main(
     seed: Annotated[int, typer.Option(help="Random seed.")] = 0,
 ) -> None:
     """Train the proposed method and segmentation only, score both on the fourth patient and save an image of it."""
-    train, infer, evaluate = (CONFIGS / f"{name}.json" for name in ("train", "inference", "evaluate"))
-    last = CONFIGS / "no_validation.json"
-    average = CONFIGS / "averaged.json"
     dices = {"threshold on FLAIR": threshold_dice(data)[0]}
-    for name, overlay in (("segmentation only", CONFIGS / "baselines" / "segmentation_only.json"), ("GenSeg", None)):
-        folder = out / name.replace(" ", "_")
-        extra = [] if overlay is None else [overlay]
-        shared = ["--dataset_dir", data, "--output_dir", folder, "--channels", CHANNELS]
-        length = ["--epochs", epochs, "--batches_per_epoch", 50, "--seed", seed, "--ckpt_dir", folder]
-        same = [] if overlay is None else ["--objective#segment_absence", True, "--absence", ABSENCE]
-        saved = ["--train#handlers#0#network", "$@average.module"]
-        files = [train, last, *extra, average]
-        run_bundle("training", files, *shared, *length, *same, *saved)
-        whole = [*shared, "--preprocessing#mask_key", "mask", "--handlers#0#path", folder / "model.pt"]
-        run_bundle("evaluating", [infer, evaluate, *extra], *whole)
-        dices[name] = read_scores(folder / "val_mean_dice_raw.csv")[0]
-    run_bundle("inferring", [infer], *whole, "--save_probability", True, "--save_translation", True)
+    for name, overlays in OVERLAYS.items():
+        run_dir = out / name.replace(" ", "_")
+        length = ["--epochs", epochs, "--batches_per_epoch", 50, "--seed", seed]
+        files = ["train.json", "no_validation.json", *overlays, "averaged.json"]
+        train(CONFIGS, files, run_dir, "--dataset_dir", data, *length)
+        configs, test = run_dir / "configs", run_dir / "test"
+        whole = ["--dataset_dir", data, "--output_dir", test, "--preprocessing#mask_key", "mask"]
+        run_bundle("evaluating", configs, ["inference.json", "evaluate.json"], *whole)
+        dices[name] = read_scores(test / "val_mean_dice_raw.csv")[0]
+    saved = ["--save_probability", True, "--save_translation", True]
+    run_bundle("inferring", configs, ["inference.json"], *whole, *saved)  # of GenSeg, the last one
     items = read_datalist(data / "datalist.json", "test_volumes")
-    Image.fromarray(draw(items, folder)).save(out / "brain_real.png")
+    Image.fromarray(draw(items, test)).save(out / "brain_real.png")
     docs = CONFIGS.parent / "docs"
     shutil.copy(out / "brain_real.png", docs / "brain_real.png")
     prepared = json.loads((data / "datalist.json").read_text())["preparation"]

@@ -26,11 +26,13 @@ from typing import Annotated, Any, NamedTuple
 
 import typer
 from monai.bundle import ConfigParser
+from transeg.bundle.runs import STATE
 from transeg.data.datalist import read_datalist
+from transeg.data.recipe import bundle_recipe
 from transeg.methods.cardiac.preprocessing import HEART_CLASSES
 
 from benchmarks.results import ROOT, write_result
-from benchmarks.run import install_weights, run_bundle
+from benchmarks.run import install_weights, log_of, run_bundle, train
 from data_prep.mmwhs import prepare
 
 BUNDLE = ROOT / "bundles" / "cardiac_ct_mr_segmentation"
@@ -78,52 +80,50 @@ class Runs:
     def __init__(self, data: Path, work: Path, seed: int, schedule: Schedule) -> None:
         self.data, self.work, self.seed, self.schedule = data, work, seed, schedule
 
-    def weights(self, method: str) -> Path:
-        """Train a method, and first its pre-training, unless finished; its weights."""
+    def folder(self, method: str) -> Path:
+        """Train a method, and first its pre-training, unless finished; its run folder."""
         if method == "ADA":
-            start = ["--start", self.weights("without shape consistency")]
+            start = ["--start", self.folder("without shape consistency")]
             return self._train(method, None, [0, 0, self.schedule.rest], *start)
         if method == "real only":
             return self._train(method, self._pretrained(1), [self.schedule.segmenters, 0, self.schedule.rest])
         return self._train(method, self._pretrained(2), self.schedule)
 
     def _pretrained(self, phases: int) -> Path:
-        """Folder of the pre-training shared by several runs, the first phase or both; they resume from it."""
+        """Run folder of the pre-training shared by several runs, the first phase or both; they resume from it."""
         begin = self._pretrained(1) if phases == 2 else None
         until = ["--train#trainer#max_epochs", sum(self.schedule[:phases])]
-        return self._train(f"pretrained {phases}", begin, self.schedule, *until).parent
+        return self._train(f"pretrained {phases}", begin, self.schedule, *until)
 
     def _train(self, name: str, begin: Path | None, epochs: Sequence[int], *more: object) -> Path:
         folder = self.work / f"{self.data.name}_{name.replace(' ', '_')}_{self.seed}"
-        if begin is not None and not folder.is_dir():
-            folder.mkdir()
-            for file in ("model.pt", "train_state.pt"):
-                shutil.copy(begin / file, folder)
+        if begin is not None and not (folder / STATE).is_file():
+            shutil.copytree(begin, folder, ignore=shutil.ignore_patterns("done", "logs"), dirs_exist_ok=True)
         if not (folder / "done").is_file():
-            files = [CONFIGS / file for file in ("train.json", *OVERLAYS.get(name, []))]
-            places = ["--dataset_dir", self.data, "--output_dir", folder, "--ckpt_dir", folder, "--resume", True]
+            files = ["train.json", *OVERLAYS.get(name, [])]
             length = ["--epochs", sum(epochs), "--segmenter_epochs", epochs[0], "--translation_epochs", epochs[1]]
-            run_bundle("training", files, *places, *length, "--seed", self.seed, *more, log=folder / "log.txt")
+            options = ["--dataset_dir", self.data, *length, "--seed", self.seed, *more]
+            train(CONFIGS, files, folder, *options, log=log_of(folder))
             (folder / "done").touch()
-        return folder / "model.pt"
+        return folder
 
     def dice(self, method: str, modality: str) -> Scores:
         """Dice of a method's segmenter of a modality on the test volumes."""
         return self._evaluate(method, modality, "dice", [])
 
     def s_score(self, method: str, modality: str, scorer: Path) -> Scores:
-        """Dice of the scorer's segmenter on translations to a modality, of test volumes of the other one."""
+        """Dice of a run's segmenter on translations to a modality, of test volumes of the other one."""
         source = MODALITIES[1 - MODALITIES.index(modality)]
-        return self._evaluate(method, source, "s_score", [CONFIGS / "s_score.json"], "--scorer_path", scorer)
+        return self._evaluate(method, source, "s_score", ["s_score.json"], "--scorer_run", scorer)
 
-    def _evaluate(self, method: str, modality: str, name: str, overlays: list[Path], *more: object) -> Scores:
-        weights = self.weights(method)
-        test = weights.parent / f"{name}_{modality}"
+    def _evaluate(self, method: str, modality: str, name: str, overlays: list[str], *more: object) -> Scores:
+        folder = self.folder(method)
+        test = folder / f"{name}_{modality}"
         path = test / "val_mean_dice_raw.csv"
         if not path.is_file():
-            files = [CONFIGS / "inference.json", CONFIGS / "evaluate.json", *overlays]
-            places = ["--dataset_dir", self.data, "--output_dir", test, "--handlers#0#path", weights]
-            run_bundle("evaluating", files, *places, "--modality", modality, *more, log=weights.parent / "log.txt")
+            files = ["inference.json", "evaluate.json", *overlays]
+            options = ["--dataset_dir", self.data, "--output_dir", test, "--modality", modality, *more]
+            run_bundle("evaluating", folder / "configs", files, *options, log=log_of(folder))
         return read_scores(path)
 
 
@@ -137,7 +137,7 @@ def read_scores(path: Path) -> Scores:
 def score_seed(data: dict[str, Path], work: Path, seed: int, schedule: Schedule) -> dict[str, Any]:
     """Both tables of one seed; modality to method to `Scores`."""
     full = Runs(data["full"], work, seed, schedule)
-    scorer = full.weights("real only")
+    scorer = full.folder("real only")
     found: dict[str, Any] = {
         "s_score": {m: {method: full.s_score(method, m, scorer) for method in TRANSLATORS} for m in MODALITIES},
         "all_real": {m: {method: full.dice(method, m) for method in ("real only", "ours")} for m in MODALITIES},
@@ -167,9 +167,9 @@ def gap_closed(table: dict[str, Any], modality: str) -> float:
 
 
 def volume_grid() -> dict[str, Any]:
-    """Voxel size and size of the volumes in the default configs."""
-    config = json.loads((CONFIGS / "inference.json").read_text())
-    return {"pixdim": config["pixdim"], "size": tuple(config["image_size"])}
+    """Voxel size and size of the volumes in the bundle's recipe."""
+    recipe = bundle_recipe(BUNDLE)
+    return {"pixdim": recipe["pixdim"], "size": tuple(recipe["image_size"])}
 
 
 def make_data(raw: Path, work: Path, share: float, validation: int, test: int) -> dict[str, Path]:
@@ -199,7 +199,7 @@ def main(
 ) -> None:
     """Train and score all methods with every seed and write the result."""
     data = make_data(raw, work, share, validation, test)
-    train = json.loads((CONFIGS / "train.json").read_text())
+    settings = json.loads((CONFIGS / "train.json").read_text()) | bundle_recipe(BUNDLE)
     schedule = Schedule.of(epochs)
     with ThreadPoolExecutor(jobs) as pool:
         found = list(pool.map(lambda seed: score_seed(data, work, seed, schedule), range(seeds)))
@@ -214,13 +214,13 @@ def main(
         "training_volumes": counts,
         "test_volumes": test,
         "epochs": schedule._asdict(),
-        "updates_per_epoch": train["batches_per_epoch"],
-        "size": {key: train[key] for key in ("image_size", "pixdim", "width", "batch_size")},
+        "updates_per_epoch": settings["batches_per_epoch"],
+        "size": {key: settings[key] for key in ("image_size", "pixdim", "width", "batch_size")},
     }
     print(json.dumps(table, indent=1))
     print(write_result("cardiac_phantoms", "heart phantoms", list(range(seeds)), figures))
     if install:
-        install_weights(Runs(data["full"], work, 0, schedule).weights("ours"), BUNDLE)
+        install_weights(Runs(data["full"], work, 0, schedule).folder("ours"), BUNDLE)
 
 
 if __name__ == "__main__":

@@ -35,7 +35,7 @@ from benchmarks.run import run_bundle
 
 BUNDLE = ROOT / "bundles" / "cardiac_ct_mr_segmentation"
 CONFIGS = BUNDLE / "configs"
-PAPER_GRID: list[object] = ["--pixdim", 1.5, "--image_size", "[112,112,86]"]
+PAPER_GRID: list[object] = ["--recipe#pixdim", 1.5, "--recipe#image_size", "[112,112,86]"]
 SETTINGS: dict[str, list[object]] = {
     "shipped grid, around the heart": [],
     "shipped grid, whole": ["--full_volume", True],
@@ -49,7 +49,7 @@ def infer(items: Sequence[Mapping[str, object]], modality: str, out: Path, optio
     """Write masks and translations of scans; seconds, including the start of Python."""
     start = time.perf_counter()
     places = ["--output_dir", out, "--modality", modality, "--datalist", json.dumps(items), "--save_mask", True]
-    run_bundle("inferring", [CONFIGS / "inference.json", CONFIGS / "translate.json"], *places, *options)
+    run_bundle("inferring", CONFIGS, ["inference.json", "translate.json"], *places, *options)
     return time.perf_counter() - start
 
 

@@ -16,7 +16,7 @@ from typing import Annotated
 import typer
 
 from benchmarks.results import ROOT, write_result
-from benchmarks.run import run_bundle
+from benchmarks.run import log_of, run_bundle, train
 
 CONFIGS = ROOT / "bundles" / "brain_mri_genseg_segmentation" / "configs"
 METHODS = {
@@ -31,16 +31,28 @@ def train_and_score(
     name: str, overlays: list[str], seed: int, data: Path, work: Path, epochs: int, width: int
 ) -> float:
     """Train one method with one seed and score the weights that are best in validation on the test images."""
-    folder = work / f"{name.replace(' ', '_')}_{seed}"
-    files = [CONFIGS / f for f in ("train.json", "data_cluttered_mnist.json", *overlays)]
-    options = ["--dataset_dir", data, "--ckpt_dir", folder, "--seed", seed, "--width", width]
-    length = ["--epochs", epochs, "--val_interval", 2, "--resume", "True"]
-    log = folder / "log.txt"
-    run_bundle("training", files, *options, *length, "--output_dir", folder, log=log)
-    files.append(CONFIGS / "evaluate_slices.json")
-    options += ["--lists", "['test']"]  # the paper scores images with a digit
-    run_bundle("evaluating", files, *options, "--output_dir", folder / "test", log=log)
-    with (folder / "test" / "metrics.csv").open() as file:
+    run_dir = work / f"{name.replace(' ', '_')}_{seed}"
+    test, log = run_dir / "test", log_of(run_dir)
+    options = ["--seed", seed, "--width", width, "--epochs", epochs, "--val_interval", 2]
+    train(
+        CONFIGS,
+        ["train.json", "data_cluttered_mnist.json", *overlays],
+        run_dir,
+        "--dataset_dir",
+        data,
+        *options,
+        log=log,
+    )
+    options = [
+        "--dataset_dir",
+        data,
+        "--output_dir",
+        test,
+        "--lists",
+        "['test']",
+    ]  # the paper scores images with a digit
+    run_bundle("evaluating", run_dir / "configs", ["train.json", "evaluate_slices.json"], *options, log=log)
+    with (test / "metrics.csv").open() as file:
         scores = {row[0]: float(row[1]) for row in csv.reader(file)}
     return scores["val_global_dice"]
 

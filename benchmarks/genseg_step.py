@@ -255,8 +255,7 @@ def trainer_of(task: Task, folder: Path, iterations: int) -> AlternatingTrainer:
     settings = {
         "bundle_root": str(CONFIGS.parent),
         "dataset_dir": str(folder),
-        "ckpt_dir": str(folder),
-        "output_dir": str(folder),
+        "run_dir": str(folder),
         "width": task["width"],
         "discriminator_widths": list(task["discriminator_widths"]),
         "image_size": list(size),

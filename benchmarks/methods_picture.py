@@ -52,7 +52,7 @@ def segment(method: str, folder: Path, out: Path) -> tuple[np.ndarray, np.ndarra
     configs = ROOT / "bundles" / BUNDLES[method] / "configs"
     options = ["--dataset_dir", folder / place, "--output_dir", out / method, "--save_translation", True]
     options += ["--modality", "ct"] if translation == "_mr" else []
-    run_bundle("inferring", [configs / "inference.json"], *options)
+    run_bundle("inferring", configs, ["inference.json"], *options)
     [label] = (folder / place).glob(f"*{reference}.nii.gz")
     scan = label.with_name(label.name.replace(reference, channel))
     written = [next((out / method).rglob(f"*{end}.nii.gz")) for end in (translation, "_seg")]

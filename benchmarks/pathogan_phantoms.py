@@ -24,36 +24,44 @@ import numpy as np
 import torch
 import typer
 from PIL import Image
+from transeg.bundle.runs import WEIGHTS
 from transeg.data.datalist import read_datalist
+from transeg.data.recipe import load_recipe
 from transeg.demo.tumours import draw
-from transeg.methods.pathogan.demo import _widest, tumour_slices
+from transeg.methods.pathogan.demo import tumour_slices, widest_tumour_slice
 from transeg.metrics.threshold import best_threshold
 
 from benchmarks.results import ROOT, write_result
-from benchmarks.run import install_weights, run_bundle
+from benchmarks.run import install_weights, log_of, run_bundle, train
 
 BUNDLE = ROOT / "bundles" / "brain_mri_pathogan_segmentation"
 CONFIGS = BUNDLE / "configs"
-METHODS = {"PathoGAN": [], "supervised": [CONFIGS / "baselines" / "supervised.json"]}
+METHODS = {"PathoGAN": [], "supervised": ["baselines/supervised.json"]}
 SPREADS = ("patient_dice", "slice_dice", "slice_hd95", "slice_avd")
 Summary = dict[str, Any]
 Stacks = tuple[list[np.ndarray], list[np.ndarray]]  # images and masks
 
 
-def train(data: Path, folder: Path, overlays: Sequence[Path], *options: object) -> None:
-    """Train a method, or resume its training; weights and log are in the folder."""
-    if not (folder / "model.pt").is_file():
-        places = ["--dataset_dir", data, "--output_dir", folder, "--ckpt_dir", folder, "--resume", True]
-        run_bundle("training", [CONFIGS / "train.json", *overlays], *places, *options, log=folder / "log.txt")
+def train_method(data: Path, run_dir: Path, overlays: Sequence[str], *options: object) -> None:
+    """Train a method into a run folder, or resume its training run, unless finished."""
+    if not (run_dir / WEIGHTS).is_file():
+        train(CONFIGS, ["train.json", *overlays], run_dir, "--dataset_dir", data, *options, log=log_of(run_dir))
 
 
-def evaluate(data: Path, folder: Path, overlays: Sequence[Path], *options: object) -> Summary:
-    """`slices_summary.json` of a folder's weights on the test volumes, with the Dice of each patient as "dices"."""
-    test = folder / "test"
+def evaluate(data: Path, run_dir: Path, *options: object, configs: Path | None = None) -> Summary:
+    """`slices_summary.json` of a run on the test volumes, with the Dice of each patient as "dices".
+
+    Args:
+        data: prepared slices.
+        run_dir: run folder.
+        options: of the evaluation.
+        configs: folder of the configs; default those of the run.
+    """
+    test = run_dir / "test"
     if not (test / "slices_summary.json").is_file():
-        files = [CONFIGS / "inference.json", CONFIGS / "evaluate.json", *overlays]
-        places = ["--dataset_dir", data, "--output_dir", test, "--handlers#0#path", folder / "model.pt"]
-        run_bundle("evaluating", files, *places, *options, log=folder / "log.txt")
+        places = ["--dataset_dir", data, "--output_dir", test]
+        files = ["inference.json", "evaluate.json"]
+        run_bundle("evaluating", configs or run_dir / "configs", files, *places, *options, log=log_of(run_dir))
     with (test / "patients.csv").open() as file:
         dices = {row["case"]: float(row["dice"]) for row in csv.DictReader(file) if row["dice"]}
     return json.loads((test / "slices_summary.json").read_text()) | {"dices": dices}
@@ -65,27 +73,33 @@ def flair_stacks(data: Path, key: str) -> Stacks:
     return list(images), list(labels)
 
 
-def evaluate_threshold(data: Path, folder: Path, stacks: Stacks, channels: int, *options: object) -> Summary:
+def evaluate_threshold(data: Path, folder: Path, stacks: Stacks, *options: object) -> Summary:
     """As `evaluate`, for the best threshold on FLAIR of these slices, as a network with one 1x1 convolution."""
     level = best_threshold(*stacks, candidates=1000)  # many fall into the background, which is not 0
+    recipe = load_recipe(data / "datalist.json", BUNDLE)
+    channels = len(recipe["channels"])
     weight = torch.zeros(1, channels, 1, 1)
     weight[0, 0] = 1
+    path = folder / "model.pt"
     folder.mkdir(parents=True, exist_ok=True)
-    torch.save({"weight": weight, "bias": torch.tensor([-level])}, folder / "model.pt")
+    torch.save({"weight": weight, "bias": torch.tensor([-level])}, path)
     definition = {"_target_": "torch.nn.Conv2d", "in_channels": channels, "out_channels": 1, "kernel_size": 1}
-    return evaluate(data, folder, [], *options, "--network_def", definition) | {"threshold": level}
+    network = ["--network_def", definition, "--recipe", recipe, "--handlers#0#path", path]
+    return evaluate(data, folder, *network, *options, configs=CONFIGS) | {"threshold": level}
 
 
-def picture(data: Path, folder: Path, path: Path, *options: object) -> None:
+def picture(data: Path, run_dir: Path, path: Path, *options: object) -> None:
     """Panel of test patients: scan, healthy translation, residual, probability, mask and reference."""
-    places = ["--dataset_dir", data, "--output_dir", folder / "masks", "--handlers#0#path", folder / "model.pt"]
+    masks = run_dir / "masks"
+    places = ["--dataset_dir", data, "--output_dir", masks]
     wanted = ["--save_probability", True, "--save_translation", True, "--save_reports", False]
-    run_bundle("inferring", [CONFIGS / "inference.json"], *places, *wanted, *options, log=folder / "log.txt")
+    configs, log = run_dir / "configs", log_of(run_dir)
+    run_bundle("inferring", configs, ["inference.json"], *places, *wanted, *options, log=log)
     path.parent.mkdir(parents=True, exist_ok=True)
     content = json.loads((data / "datalist.json").read_text())["preparation"]["options"]
     items = read_datalist(data / "datalist.json", "test_volumes")
-    choose_slice = partial(_widest, heights=(content["first"], content["last"]))
-    Image.fromarray(draw(items, folder / "masks", choose_slice=choose_slice)).save(path)
+    choose_slice = partial(widest_tumour_slice, heights=(content["first"], content["last"]))
+    Image.fromarray(draw(items, masks, choose_slice=choose_slice)).save(path)
 
 
 def _cases(data: Path, key: str) -> list[str]:
@@ -129,16 +143,16 @@ def main(
 
     def score(task: tuple[str, int]) -> Summary:
         method, seed = task
-        folder = work / f"{method}_{seed}_{epochs}x{batches}"
+        run_dir = work / f"{method}_{seed}_{epochs}x{batches}"
         length = ["--seed", seed, "--epochs", epochs, "--batches_per_epoch", batches]
-        train(folders[method], folder, METHODS[method], *length)
-        summary = evaluate(folders[method], folder, METHODS[method])
+        train_method(folders[method], run_dir, METHODS[method], *length)
+        summary = evaluate(folders[method], run_dir)
         print(method, seed, f"Dice PP {summary['patient_dice']['mean']:.3f}", flush=True)
         return summary
 
     prepared = json.loads((data / "datalist.json").read_text())
     stacks = flair_stacks(data, "validation")
-    threshold = evaluate_threshold(data, work / "threshold", stacks, len(prepared["modality"]))
+    threshold = evaluate_threshold(data, work / "threshold", stacks)
     print(f"FLAIR above {threshold['threshold']:.3f}: Dice PP {threshold['patient_dice']['mean']:.3f}", flush=True)
     tasks = [(method, seed) for seed in range(seeds) for method in METHODS]
     with ThreadPoolExecutor(jobs) as pool:
@@ -156,7 +170,7 @@ def main(
     print(write_result("pathogan_phantoms", "brain phantoms", list(range(seeds)), figures))
     if install:
         first = work / f"PathoGAN_0_{epochs}x{batches}"
-        install_weights(first / "model.pt", BUNDLE)
+        install_weights(first, BUNDLE)
         picture(data, first, BUNDLE / "docs" / "phantoms.png")
 
 

@@ -17,11 +17,10 @@ from typing import Annotated
 
 import typer
 
-from benchmarks.pathogan_phantoms import Summary, evaluate, evaluate_threshold, flair_stacks, picture, train
+from benchmarks.pathogan_phantoms import Summary, evaluate, evaluate_threshold, flair_stacks, picture, train_method
 from benchmarks.results import write_result
 
 PATTERNS = {"flair": "Flair*", "t1c": "T1c*", "label": "OTMulti*", "mask": "brainmask*"}
-CHANNELS = ["--channels", ["FLAIR", "T1c"]]
 MASKED = ["--preprocessing#mask_key", "mask"]  # the background is not 0
 
 
@@ -55,21 +54,20 @@ def main(
     for case, out in slices.items():
         prepare(data, out, case, first, last)
     stacks = {case: flair_stacks(out, "test") for case, out in slices.items()}
-    same = [*CHANNELS, *MASKED, "--first", first, "--last", last]
     patients: dict[str, dict[str, Summary]] = {}
     for case, out in slices.items():
         images, labels = ([volume for other in cases if other != case for volume in stacks[other][i]] for i in (0, 1))
-        folder = work / f"{case}_{seed}_{epochs}x{batches}"
+        run_dir = work / f"{case}_{seed}_{epochs}x{batches}"
         length = ["--seed", seed, "--epochs", epochs, "--batches_per_epoch", batches, "--val_interval", epochs + 1]
-        train(out, folder, [], *CHANNELS, *length)
+        train_method(out, run_dir, [], *length)
         patients[case] = {
-            "threshold on FLAIR": evaluate_threshold(out, work / f"{case}_threshold", (images, labels), 2, *same),
-            "PathoGAN": evaluate(out, folder, [], *same),
+            "threshold on FLAIR": evaluate_threshold(out, work / f"{case}_threshold", (images, labels), *MASKED),
+            "PathoGAN": evaluate(out, run_dir, *MASKED),
         }
         dices = {name: f"{found['patient_dice']['mean']:.3f}" for name, found in patients[case].items()}
         print(case, dices, flush=True)
         if picture_path is not None and case == (picture_of or cases[0]):
-            picture(out, folder, picture_path, *CHANNELS, *MASKED)
+            picture(out, run_dir, picture_path, *MASKED)
     prepared = {case: json.loads((out / "datalist.json").read_text())["preparation"] for case, out in slices.items()}
     figures = {
         "patients": patients,

@@ -53,7 +53,7 @@ def training(variant: str, small: bool) -> Training:
     torch.manual_seed(0)
     networks, objective, players = (parser.get_parsed_content(key) for key in ("networks", "objective", "players"))
     generator = torch.Generator().manual_seed(0)
-    shape = [parser["batch_size"], len(parser["channels"]), *parser["image_size"]]
+    shape = [parser["batch_size"], len(parser.get_parsed_content("channels")), *parser["image_size"]]
     batch = {key: torch.rand(shape, generator=generator) * 2 - 1 for key in ("image", "absence")}
     return Training(networks, objective, {player.name: player for player in players}, batch)
 

@@ -9,16 +9,19 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import torch
-from transeg.demo.steps import bundle_arguments
+from transeg.bundle.runs import WEIGHTS
+from transeg.demo.steps import bundle_arguments, run_dir_arguments
 
 
-def run_bundle(run: str, files: Sequence[Path], *arguments: object, log: Path | None = None) -> None:
-    """`python -m monai.bundle run RUN` with a list of configs; with a log file, on one thread and with output to it.
+def run_bundle(run: str, configs: Path, files: Sequence[str], *arguments: object, log: Path | None = None) -> None:
+    """`python -m monai.bundle run RUN` with files of a bundle's or a run folder's configs.
+
+    With a log file, on one thread and with output to it.
 
     Raises:
         subprocess.CalledProcessError: the run failed.
     """
-    command = [sys.executable, *bundle_arguments(run, files, *arguments)]
+    command = [sys.executable, *bundle_arguments(run, [configs / file for file in files], *arguments)]
     if log is None:
         subprocess.run(command, check=True)
         return
@@ -28,9 +31,19 @@ def run_bundle(run: str, files: Sequence[Path], *arguments: object, log: Path | 
         subprocess.run(command, check=True, stdout=file, stderr=subprocess.STDOUT, env=environment)
 
 
-def install_weights(path: Path, bundle: Path) -> None:
-    """Copy a state dict into a bundle, in half precision."""
-    state = torch.load(path, map_location="cpu", weights_only=True)
+def train(configs: Path, files: Sequence[str], run_dir: Path, *arguments: object, log: Path | None = None) -> None:
+    """`run_bundle` for a training run into a run folder; an interrupted one is resumed."""
+    run_bundle("training", configs, files, *run_dir_arguments(run_dir), *arguments, log=log)
+
+
+def log_of(run_dir: Path) -> Path:
+    """The output of a run's commands; a new run folder may hold nothing but logs."""
+    return run_dir / "logs" / "output.txt"
+
+
+def install_weights(run_dir: Path, bundle: Path) -> None:
+    """Copy the weights of a run folder into a bundle, in half precision."""
+    state = torch.load(run_dir / WEIGHTS, map_location="cpu", weights_only=True)
     half = {key: value.half() if value.is_floating_point() else value for key, value in state.items()}
-    (bundle / "models").mkdir(exist_ok=True)
-    torch.save(half, bundle / "models" / "model.pt")
+    (bundle / WEIGHTS).parent.mkdir(exist_ok=True)
+    torch.save(half, bundle / WEIGHTS)

@@ -92,7 +92,7 @@ def measure(processes: int, batch: int, steps: int, folder: Path) -> dict[str, f
     overlay.write_text(json.dumps({"train#handlers": [handler]}))
     files = "[" + ",".join(f"'{file}'" for file in (*CONFIGS, overlay)) + "]"
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc_per_node={processes}", "-m"]
-    command += ["monai.bundle", "run", "training", "--config_file", files, "--bundle_root", str(folder)]
+    command += ["monai.bundle", "run", "training", "--config_file", files, "--run_dir", str(folder / "run")]
     command += ["--dataset_dir", str(folder), "--epochs", "1", "--batches_per_epoch", str(steps)]
     threads = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
     environment = {**os.environ, **threads, "CUDA_VISIBLE_DEVICES": ""}

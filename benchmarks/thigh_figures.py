@@ -12,6 +12,7 @@ from typing import Annotated
 
 import typer
 from PIL import Image
+from transeg.bundle.runs import WEIGHTS
 from transeg.data.datalist import read_datalist
 from transeg.methods.thigh.classical.mixture import segment_mixture
 from transeg.metrics.overlap import dice
@@ -70,7 +71,7 @@ def phantoms(data: Path, weights: Path, path: Path, rows: int = 3) -> None:
 
 def main(data: Annotated[Path, typer.Option(help="Prepared phantoms, as for benchmarks.thigh_phantoms.")]) -> None:
     """Save both images."""
-    phantoms(data, BUNDLE / "models" / "model.pt", DOCS / "phantoms.png")
+    phantoms(data, BUNDLE / WEIGHTS, DOCS / "phantoms.png")
     box_plot(DOCS / "thigh_phantoms.png")
 
 

@@ -21,6 +21,7 @@ import numpy as np
 import torch
 import typer
 from monai.bundle import ConfigParser
+from transeg.bundle.runs import WEIGHTS
 from transeg.data.datalist import read_datalist
 from transeg.engines.weights import load_weights
 from transeg.methods.thigh.classical.mixture import fit_mixture, segment_mixture
@@ -30,7 +31,7 @@ from transeg.methods.thigh.transforms import scan_legs
 from transeg.metrics.overlap import dice
 
 from benchmarks.results import ROOT, write_result
-from benchmarks.run import install_weights, run_bundle
+from benchmarks.run import install_weights, train
 
 BUNDLE = ROOT / "bundles" / "thigh_mri_muscle_segmentation"
 SETTINGS = {"G 0,0": (0, 0), "G 0,1": (0, 1), "G .5,1": (0.5, 1), "G 1,1": (1, 1), "G 2,1": (2, 1)}
@@ -39,15 +40,14 @@ Volumes = dict[str, np.ndarray]
 Scores = dict[str, dict[str, float]]
 
 
-def train(data: Path, out: Path, setting: str, seed: int, epochs: int) -> Path:
-    """Weights of one setting and seed."""
-    folder = out / f"{setting.replace(' ', '_')}_{seed}"
-    if not (folder / "model.pt").is_file():
+def train_setting(data: Path, out: Path, setting: str, seed: int, epochs: int) -> Path:
+    """Run folder of one setting and seed, trained unless finished."""
+    run_dir = out / f"{setting.replace(' ', '_')}_{seed}"
+    if not (run_dir / WEIGHTS).is_file():
         w_r, w_i = SETTINGS[setting]
-        places = ["--dataset_dir", data, "--output_dir", folder, "--ckpt_dir", folder]
         options = ["--w_r", w_r, "--w_i", w_i, "--seed", seed, "--epochs", epochs, "--val_interval", epochs]
-        run_bundle("training", [BUNDLE / "configs" / "train.json"], *places, *options)
-    return folder / "model.pt"
+        train(BUNDLE / "configs", ["train.json"], run_dir, "--dataset_dir", data, *options)
+    return run_dir
 
 
 def part_of_bundle(key: str) -> Any:
@@ -131,16 +131,16 @@ def main(
     for setting in SETTINGS:
         table[setting] = []
         for seed in range(seeds):
-            weights = train(data, out, setting, seed, epochs)
-            compute = partial(score_translations, images, weights, masks, shapes, spacing)
-            scores = kept(weights.parent, compute)
+            run_dir = train_setting(data, out, setting, seed, epochs)
+            compute = partial(score_translations, images, run_dir / WEIGHTS, masks, shapes, spacing)
+            scores = kept(run_dir, compute)
             table[setting].append(scores)
             print(setting, seed, {name: f"{np.median([*by_case.values()]):.3f}" for name, by_case in scores.items()})
     prepared = json.loads((data / "datalist.json").read_text())
     figures = {"dice": table, "updates": 150 * epochs, "preparation": prepared["preparation"]}
     print(write_result("thigh_phantoms", "thigh phantoms", list(range(seeds)), figures))
     if install:
-        install_weights(out / f"{RELEASED.replace(' ', '_')}_0" / "model.pt", BUNDLE)
+        install_weights(out / f"{RELEASED.replace(' ', '_')}_0", BUNDLE)
 
 
 if __name__ == "__main__":

@@ -7,7 +7,6 @@ if [ ! -f "$SCRATCH/brain/datalist.json" ]; then
   python3 -m data_prep.phantoms brain --out "$SCRATCH/raw" --cases 60 --seed 0 --shape 240,240,155 --spacing 1
   python3 -m data_prep.brats --data "$SCRATCH/raw" --out "$SCRATCH/brain" --pixdim 1 --size 240 240 --labelled-fraction 0.05 --min-brain 0.02 --workers 8
 fi
-python3 -m monai.bundle run training --config_file "['$B/train.json','$B/paper.json','$B/averaged.json']" --dataset_dir "$SCRATCH/brain" \
-  --ckpt_dir "$OUT" --output_dir "$OUT" --precision bf16 --epochs "${EPOCHS:-20}" --labelled_per_batch 2 --objective#segment_absence True --resume True
-python3 -m monai.bundle run evaluating --config_file "['$B/inference.json','$B/evaluate.json']" --dataset_dir "$SCRATCH/brain" \
-  --width 16 --pixdim 1 --slice_size '[240,240]' --handlers#0#path "$OUT/model.pt" --output_dir "$OUT/test"
+train "'$B/train.json','$B/paper.json','$B/averaged.json'" --dataset_dir "$SCRATCH/brain" --precision bf16 \
+  --epochs "${EPOCHS:-20}" --labelled_per_batch 2 --segment_absence True
+evaluate inference.json evaluate.json --dataset_dir "$SCRATCH/brain" --output_dir "$OUT/test"

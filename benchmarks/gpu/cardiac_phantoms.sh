@@ -9,10 +9,9 @@ if [ ! -f "$SCRATCH/hearts/datalist.json" ]; then
   python3 -m data_prep.mmwhs --data "$SCRATCH/hearts_raw" --out "$SCRATCH/hearts" --workers 8
 fi
 nvidia-smi --query-gpu=memory.total --format=csv > "$OUT/gpu.csv"
-python3 -m monai.bundle run training --config_file "['$B/train.json','$B/paper.json']" --dataset_dir "$SCRATCH/hearts" --seed "$seed" \
-  --ckpt_dir "$OUT" --output_dir "$OUT" --precision bf16 --num_workers 8 --augment_device cpu --epochs "${EPOCHS:-40}" \
-  --segmenter_epochs "${SEGMENTER_EPOCHS:-10}" --translation_epochs "${TRANSLATION_EPOCHS:-10}" --resume True
+train "'$B/train.json','$B/paper.json'" --dataset_dir "$SCRATCH/hearts" --seed "$seed" --precision bf16 --num_workers 8 \
+  --augment_device cpu --epochs "${EPOCHS:-40}" --segmenter_epochs "${SEGMENTER_EPOCHS:-10}" \
+  --translation_epochs "${TRANSLATION_EPOCHS:-10}"
 for modality in ct mr; do
-  python3 -m monai.bundle run evaluating --config_file "['$B/inference.json','$B/paper.json','$B/evaluate.json']" \
-    --dataset_dir "$SCRATCH/hearts" --handlers#0#path "$OUT/model.pt" --output_dir "$OUT/test_$modality" --modality "$modality"
+  evaluate inference.json evaluate.json --dataset_dir "$SCRATCH/hearts" --output_dir "$OUT/test_$modality" --modality "$modality"
 done

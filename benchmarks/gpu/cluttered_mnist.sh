@@ -7,6 +7,5 @@ overlay="${2:-}"; seed="${3:-0}"
 B=bundles/brain_mri_genseg_segmentation/configs
 [ -f "$SCRATCH/mnist48/datalist.json" ] || python3 -m data_prep.cluttered_mnist --data mnist --out "$SCRATCH/mnist48"
 files="'$B/train.json','$B/data_cluttered_mnist.json'${overlay:+,'$B/$overlay'}"
-common=(--dataset_dir "$SCRATCH/mnist48" --ckpt_dir "$OUT" --width 32 --seed "$seed")
-python3 -m monai.bundle run training --config_file "[$files]" "${common[@]}" --output_dir "$OUT" --precision bf16 --epochs "${EPOCHS:-40}" --resume True
-python3 -m monai.bundle run evaluating --config_file "[$files,'$B/evaluate_slices.json']" "${common[@]}" --output_dir "$OUT/test"
+train "$files" --dataset_dir "$SCRATCH/mnist48" --width 32 --seed "$seed" --precision bf16 --epochs "${EPOCHS:-40}"
+evaluate train.json evaluate_slices.json --dataset_dir "$SCRATCH/mnist48" --output_dir "$OUT/test"

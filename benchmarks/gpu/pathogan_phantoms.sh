@@ -8,8 +8,6 @@ if [ ! -f "$SCRATCH/pathogan/datalist.json" ]; then
   python3 -m data_prep.phantoms brain --out "$SCRATCH/pathogan_raw" --cases 60 --seed 0 --shape 240,240,155 --spacing 1
   python3 -m data_prep.brats_slices --data "$SCRATCH/pathogan_raw" --out "$SCRATCH/pathogan" --pixdim 1 --size 240 240 --test 12 --validation 6 --workers 8
 fi
-python3 -m monai.bundle run training --config_file "['$B/train.json','$B/paper.json']" --dataset_dir "$SCRATCH/pathogan" --seed "$seed" \
-  --ckpt_dir "$OUT" --output_dir "$OUT" --precision bf16 --num_workers 8 --augment_device cpu --batches_per_epoch 100 --val_interval 5 \
-  --epochs "${EPOCHS:-20}" --resume True
-python3 -m monai.bundle run evaluating --config_file "['$B/inference.json','$B/paper.json','$B/evaluate.json']" --dataset_dir "$SCRATCH/pathogan" \
-  --handlers#0#path "$OUT/model.pt" --output_dir "$OUT/test"
+train "'$B/train.json','$B/paper.json'" --dataset_dir "$SCRATCH/pathogan" --seed "$seed" --precision bf16 --num_workers 8 \
+  --augment_device cpu --batches_per_epoch 100 --val_interval 5 --epochs "${EPOCHS:-20}"
+evaluate inference.json evaluate.json --dataset_dir "$SCRATCH/pathogan" --output_dir "$OUT/test"

@@ -8,9 +8,7 @@ if [ ! -f "$SCRATCH/thigh/datalist.json" ]; then
   python3 -m data_prep.phantoms thigh --out "$SCRATCH/thigh_raw" --cases 64 --shape 384,192,20 --spacing 1,1,7
   python3 -m data_prep.thigh --data "$SCRATCH/thigh_raw" --out "$SCRATCH/thigh" --pixdim 1 --size 384 192 --test 8 --validation 2 --workers 8
 fi
-size=(--pixdim 1 --image_size '[384,192]')
-python3 -m monai.bundle run training --config_file "['$B/train.json','$B/paper.json']" --dataset_dir "$SCRATCH/thigh" "${size[@]}" \
-  --crop_size '[192,192]' --batch_size 8 --batches_per_epoch 100 --num_workers 8 --augment_device cpu --w_r "$w_r" --w_i "$w_i" --seed "$seed" \
-  --ckpt_dir "$OUT" --output_dir "$OUT" --precision bf16 --epochs "${EPOCHS:-20}" --resume True
-python3 -m monai.bundle run evaluating --config_file "['$B/inference.json','$B/evaluate.json']" --dataset_dir "$SCRATCH/thigh" "${size[@]}" \
-  --width 64 --blocks 9 --upsampling transposed --handlers#0#path "$OUT/model.pt" --output_dir "$OUT/test"
+train "'$B/train.json','$B/paper.json'" --dataset_dir "$SCRATCH/thigh" --image_size '[384,192]' --crop_size '[192,192]' \
+  --batch_size 8 --batches_per_epoch 100 --num_workers 8 --augment_device cpu --w_r "$w_r" --w_i "$w_i" --seed "$seed" \
+  --precision bf16 --epochs "${EPOCHS:-20}"
+evaluate inference.json evaluate.json --dataset_dir "$SCRATCH/thigh" --output_dir "$OUT/test"

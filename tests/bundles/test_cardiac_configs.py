@@ -5,18 +5,19 @@ import numpy as np
 import pytest
 import torch
 from ignite.engine import Events
-from transeg.errors import RunError
+from transeg.errors import root_cause
 
 from data_prep.mmwhs import prepare
 from data_prep.phantoms.heart import heart_phantom, write_heart
 
-from .conftest import BUNDLES, parser_of
+from .conftest import BUNDLES, parser_of, read_config
 from .test_workflows import workflow
 
 BUNDLE = BUNDLES / "cardiac_ct_mr_segmentation"
 CONFIGS = BUNDLE / "configs"
 BASELINES = sorted(path.relative_to(CONFIGS).as_posix() for path in CONFIGS.glob("baselines/*.json"))
-SMALL = {"image_size": [24, 24, 16], "pixdim": 8.0, "width": 2, "segmenter_width": 2, "discriminator_width": 2}
+RECIPE = read_config(BUNDLE, "inference.json")["recipe"] | {"image_size": [24, 24, 16], "pixdim": 8.0}
+SMALL = {"recipe": RECIPE, "width": 2, "segmenter_width": 2}
 
 
 @pytest.fixture(scope="module")
@@ -27,7 +28,7 @@ def hearts(tmp_path_factory):
     for modality in ("ct", "mr"):
         for k in range(3):
             write_heart(heart_phantom((0, k), modality, (40, 40, 32), 6.0), folder / "raw", k)
-    options = {"pixdim": SMALL["pixdim"], "size": SMALL["image_size"]}
+    options = {"pixdim": RECIPE["pixdim"], "size": RECIPE["image_size"]}
     prepare(folder / "raw", folder / "data", validation=1, test=1, **options)
     return folder / "data"
 
@@ -35,7 +36,7 @@ def hearts(tmp_path_factory):
 def trained(data, folder, *overlays, epochs=4, **options):
     """Trainer at the end of a training of an iteration an epoch, and who played in each epoch on which terms."""
     places = {"dataset_dir": str(data), "run_dir": str(folder)}
-    small = {**SMALL, "epochs": epochs, "batches_per_epoch": 1}
+    small = {"width": 2, "segmenter_width": 2, "discriminator_width": 2, "epochs": epochs, "batches_per_epoch": 1}
     parser = parser_of(BUNDLE, "train.json", *overlays, **small, **places, **options)
     parser.get_parsed_content("initialize")
     trainer, terms = parser.get_parsed_content("train#trainer"), []
@@ -68,8 +69,9 @@ def test_baselines(hearts, tmp_path):
     _, terms, _ = trained(hearts, tmp_path / "none", "baselines/no_shape.json", segmenter_epochs=1)
     assert terms == [REAL, TRANSLATION, TRANSLATION, TRANSLATION]
 
-    with pytest.raises(RunError, match="--start"):
+    with pytest.raises(RuntimeError) as error:
         trained(hearts, tmp_path / "alone", "baselines/ada.json", epochs=1)
+    assert "name its run folder by --start" in str(root_cause(error.value))
     start = tmp_path / "none"
     _, terms, _ = trained(hearts, tmp_path / "ada", "baselines/ada.json", epochs=1, start=str(start))
     assert terms == [{term for term in ALL if "segmenters" in term}]

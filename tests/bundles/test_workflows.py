@@ -43,15 +43,18 @@ def slices(bundle, prepared):
 
 @pytest.fixture
 def volumes(bundle, tmp_path):
+    """Scans that the bundle takes."""
+    return write_volumes(tmp_path / "volumes", len(read_config(bundle, "inference.json")["recipe"]["channels"]))
+
+
+def write_volumes(folder, channels):
     """One scan for each grid, channels last, noise in an ellipsoid with a lesion of four parts, under a data list."""
     rng = np.random.default_rng(0)
-    channels = len(read_config(bundle, "inference.json")["recipe"]["channels"])
     axes = np.stack(np.meshgrid(*[np.linspace(-1, 1, n) for n in SHAPE], indexing="ij"), axis=-1)
     body, lesion = (((axes - centre) ** 2).sum(axis=-1) < radius for centre, radius in ((0, 0.7), (0.2, 0.17)))
-    regions = lesion * (
-        1 + np.arange(SHAPE[0])[:, None, None] % 4
-    )  # a fresh network of many classes meets some of them
-    folder, items = tmp_path / "volumes", []
+    # a fresh network of many classes meets some of them
+    regions = lesion * (1 + np.arange(SHAPE[0])[:, None, None] % 4)
+    items = []
     folder.mkdir()
     for name, affine in GRIDS.items():
         image = (body * (300 + 90 * lesion))[..., None] + body[..., None] * rng.normal(0, 30, (*SHAPE, channels))

@@ -203,7 +203,8 @@ class RunFolder:
                 self._write_configs()
                 self._write_card(engine, scores={})
         if self.start is not None and not self.resume:
-            load_weights(self.network, self.start / WEIGHTS)
+            for network in dict.fromkeys((engine.network, self.network)):  # an average of it begins there too
+                load_weights(network, self.start / WEIGHTS)
             if self.validator is not None and self.validator.state.key_metric_name is not None:
                 self._keep_start(engine)
         if self.promote and (self.root / WEIGHTS).is_file():
@@ -274,16 +275,19 @@ class RunFolder:
         (self.path / "models").mkdir(parents=True, exist_ok=True)
         if (self.root / "LICENSE").is_file():
             shutil.copyfile(self.root / "LICENSE", self.path / "LICENSE")
-        inference = json.loads((source / "inference.json").read_text())
+        inference, defaults = (json.loads((source / f"{name}.json").read_text()) for name in ("inference", "train"))
+        # an overlay may set what inference alone reads, as a baseline that has no translation to save
+        inference |= {key: self.config[key] for key in self.config.keys() & inference.keys() - defaults.keys()}
         inference |= {key: value for key, value in self.facts.items() if self.config[key] != inference.get(key)}
         inference |= {"recipe": self.recipe, "bundle_root": self._root_of("inference")}
         _write(target / "inference.json", inference)
-        train = lasting_config(self.config, json.loads((source / "train.json").read_text()))
+        train = lasting_config(self.config, defaults)
         _write(target / "train.json", train | {"bundle_root": self._root_of("train")})
         _write(target / "metadata.json", run_metadata(_metadata(self.root), self.recipe, bundle_name(self.root)))
 
     def _root_of(self, config: str) -> str:
-        return root_expression([".", self.path.as_posix(), self.path.resolve().as_posix()], config)
+        # "." comes last: it may be the folder of another bundle
+        return root_expression([self.path.as_posix(), self.path.resolve().as_posix(), "."], config)
 
     def _write_card(self, engine: AlternatingTrainer, scores: Mapping[str, float]) -> None:
         began = self._started_at or time.time()

@@ -11,7 +11,7 @@ import typer
 from transeg.method import Method, find_method, method_names, resolve
 
 METHODS: dict[str, Method] = {name: method for name in method_names() if (method := find_method(name)).demo}
-Name = StrEnum("Name", {name.upper(): name for name in METHODS})
+Name = StrEnum("Name", {name.upper(): name for name in METHODS})  # type: ignore[misc]  # names are found, not listed
 
 
 def _listed(attribute: str) -> str:

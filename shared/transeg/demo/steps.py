@@ -17,6 +17,7 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
+from transeg.bundle.runs import STATE
 from transeg.errors import UserError
 
 console = Console()
@@ -48,10 +49,15 @@ def run_bundle(name: str, configs: Path, files: Sequence[str], *options: object)
 
 def train(configs: Path, files: Sequence[str], run_dir: Path, *options: object) -> None:
     """`python -m monai.bundle run training` into a run folder; an interrupted one is resumed."""
-    resume = (run_dir / "train_state.pt").is_file()
-    if not resume:  # what ended before its first epoch leaves nothing to go on with
-        shutil.rmtree(run_dir, ignore_errors=True)
-    run_bundle("training", configs, files, "--run_dir", run_dir, *options, *(["--resume", True] if resume else []))
+    run_bundle("training", configs, files, *run_dir_arguments(run_dir), *options)
+
+
+def run_dir_arguments(run_dir: Path) -> list[object]:
+    """Options of a training run into a folder, which go on with an interrupted run there."""
+    if (run_dir / STATE).is_file():
+        return ["--run_dir", run_dir, "--resume", True]
+    shutil.rmtree(run_dir, ignore_errors=True)  # what ended before its first epoch leaves nothing to go on with
+    return ["--run_dir", run_dir]
 
 
 def read_scores(path: Path) -> list[float]:

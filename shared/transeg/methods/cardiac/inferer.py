@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 import torch
 from monai.data import MetaTensor
@@ -11,6 +11,7 @@ from monai.utils import ensure_tuple
 
 from transeg.inferers.tiled import TiledInferer
 from transeg.methods.cardiac.modality import MODALITY
+from transeg.methods.cardiac.networks import CardiacNet
 
 
 class ModalityInferer(TiledInferer):
@@ -30,5 +31,5 @@ class ModalityInferer(TiledInferer):
             noted = ensure_tuple(inputs.meta.get(MODALITY, ())) if isinstance(inputs, MetaTensor) else ()
             if len(set(noted)) != 1:
                 raise ValueError(f"expected volumes of one modality, got {sorted(set(noted))} in their meta data")
-            network, args = network.segment, (noted[0], *args)
+            return super().__call__(inputs, cast(CardiacNet, network).segment, noted[0], *args, **kwargs)
         return super().__call__(inputs, network, *args, **kwargs)

@@ -48,7 +48,7 @@ def pathogan_demo(out: Path, cases: int, epochs: int, seed: int) -> None:
     found = {"untrained": found["untrained"], "threshold on FLAIR": thresholded, METHOD: found[METHOD]}
 
     options = json.loads((data / "datalist.json").read_text())["preparation"]["options"]
-    segment_and_draw(data, out, partial(_widest, heights=(options["first"], options["last"])))
+    segment_and_draw(data, out, partial(widest_tumour_slice, heights=(options["first"], options["last"])))
     dices = {name: [by_case[case] for case in thresholded] for name, by_case in found.items()}
     conclude(out, dices, {"epochs": epochs, "cases": cases, "seed": seed}, start, METHOD)
 
@@ -84,7 +84,7 @@ def tumour_slices(datalist: Path, key: str) -> dict[str, tuple[np.ndarray, np.nd
     return stacks
 
 
-def _widest(label: np.ndarray, path: str, heights: tuple[float, float]) -> int:
+def widest_tumour_slice(label: np.ndarray, path: str, heights: tuple[float, float]) -> int:
     """Slice with most of the tumour of those between two heights in mm."""
     thickness = float(nib.as_closest_canonical(nib.load(path)).header.get_zooms()[2])
     looked_at = slices_between(label.shape[2], thickness, *heights)

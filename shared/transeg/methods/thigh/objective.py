@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -21,6 +21,7 @@ from transeg.losses.adversarial import (
 )
 from transeg.losses.reconstruction import absolute_error
 from transeg.methods.thigh.losses import brightening, darkening
+from transeg.methods.thigh.networks import ThighNet
 from transeg.objectives.history_pool import HistoryPool
 
 _ADVERSARIAL = {
@@ -69,7 +70,8 @@ class ThighObjective:
 
     def forward(self, nets: Mapping[str, nn.Module], batch: Mapping[str, Tensor]) -> ThighTranslation:
         """Translate there and back; calls of the same generator go together in one batch."""
-        f, g = nets["generator"].hard_to_easy, nets["generator"].easy_to_hard
+        net = cast(ThighNet, nets["generator"])
+        f, g = net.hard_to_easy, net.easy_to_hard
         h, e = batch["image"], batch["absence"]
         if not self.identity:
             f_h, g_e = f(h), g(e)
@@ -86,7 +88,7 @@ class ThighObjective:
         }
         if self.domain:
             terms["domain"] = brightening(t.f_h, t.h) + darkening(t.g_e, t.e)  # eq. 3
-        if self.identity:
+        if t.f_e is not None and t.g_h is not None:
             terms["identity"] = absolute_error(t.f_e, t.e) + absolute_error(t.g_h, t.h)  # eq. 4
         return terms
 

@@ -1,0 +1,158 @@
+"""The commands that the benchmarks run, against the configs of the bundles: keys, types, values and arguments."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from pathlib import Path
+
+import numpy as np
+import pytest
+from monai.bundle import ConfigParser
+from transeg.bundle.config import argument_faults, key_faults, value_faults
+from transeg.bundle.preflight import read_overrides
+from transeg.bundle.runs import WEIGHTS
+from transeg.errors import DatalistError
+
+from benchmarks import (
+    brain_phantoms,
+    brain_real,
+    cardiac_phantoms,
+    cardiac_real,
+    cluttered_mnist,
+    methods_picture,
+    pathogan_phantoms,
+    pathogan_real,
+    scaling,
+    thigh_phantoms,
+)
+from benchmarks.results import ROOT
+
+GPU_SCRIPTS = [*sorted(ROOT.glob("benchmarks/gpu/*_phantoms.sh")), ROOT / "benchmarks/gpu/cluttered_mnist.sh"]
+
+
+class Commands:
+    """Stands in for `subprocess.run`: checks what is run, and leaves what a training run does: configs, weights."""
+
+    def __init__(self) -> None:
+        self.names: list[str] = []
+
+    def __call__(self, command: Sequence[str], **_: object) -> None:
+        arguments = [*map(str, command)]
+        if "monai.bundle" not in arguments:  # preparation of data
+            return
+        name, *options = arguments[arguments.index("run", arguments.index("monai.bundle")) + 1 :]
+        overrides = read_overrides(options)
+        files = [Path(file) for file in overrides.pop("config_file")]
+        parser = ConfigParser()
+        parser.read_config([*map(str, files)])
+        parser.update(overrides)
+        bundle = next(parent.parent for parent in files[0].parents if parent.name == "configs")
+        faults = key_faults(parser, bundle) + value_faults(parser.config, bundle) + argument_faults(parser)
+        assert not faults, (name, faults)
+        assert name in parser.config
+        if name == "training":
+            self._leave_run(bundle, Path(overrides["run_dir"]))
+        self.names.append(name)
+
+    @staticmethod
+    def _leave_run(bundle: Path, run_dir: Path) -> None:
+        shutil.copytree(bundle / "configs", run_dir / "configs", dirs_exist_ok=True)
+        (run_dir / WEIGHTS).parent.mkdir(exist_ok=True)
+        (run_dir / WEIGHTS).touch()
+        (run_dir / "train_state.pt").touch()
+
+
+@pytest.fixture
+def commands(monkeypatch: pytest.MonkeyPatch) -> Commands:
+    found = Commands()
+    monkeypatch.setattr(subprocess, "run", found)
+    return found
+
+
+def cardiac(folder: Path) -> None:
+    runs = cardiac_phantoms.Runs(folder / "data", folder, 0, cardiac_phantoms.Schedule(2, 1, 1))
+    scorer = runs.folder("real only")
+    for score in (lambda: runs.dice("ADA", "ct"), lambda: runs.s_score("ours", "mr", scorer)):
+        with suppress(FileNotFoundError):
+            score()
+
+
+def pathogan(folder: Path) -> None:
+    for method, overlays in pathogan_phantoms.METHODS.items():
+        pathogan_phantoms.train_method(folder, folder / method, overlays, "--seed", 0, "--epochs", 2)
+    stacks = [np.array([[[0.0, 1.0]]])], [np.array([[[0, 1]]])]
+    masked = pathogan_real.MASKED
+    for evaluate in (
+        lambda: pathogan_phantoms.evaluate(folder, folder / "supervised", *masked),
+        lambda: pathogan_phantoms.evaluate_threshold(folder, folder / "threshold", stacks, *masked),
+        lambda: pathogan_phantoms.picture(folder, folder / "PathoGAN", folder / "picture.png", *masked),
+    ):
+        with suppress(FileNotFoundError):
+            evaluate()
+
+
+def real_brains(folder: Path) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(brain_real, "threshold_dice", lambda data: [0.5])
+        patch.setattr(brain_real, "read_scores", lambda path: [0.5])
+        brain_real.main(folder / "data", folder, 2, 0)
+
+
+def mnist(folder: Path) -> None:
+    for method, overlays in cluttered_mnist.METHODS.items():
+        with suppress(FileNotFoundError):
+            cluttered_mnist.train_and_score(method, overlays, 0, folder, folder, 2, 4)
+
+
+def pictures(folder: Path) -> None:
+    for method in methods_picture.BUNDLES:
+        with suppress(ValueError):
+            methods_picture.segment(method, folder, folder)
+
+
+def real_heart(folder: Path) -> None:
+    for options in cardiac_real.SETTINGS.values():
+        cardiac_real.infer([{"image": "ct.nii.gz", "case": "ct", "centre": [0.0, 1.0, 2.0]}], "ct", folder, options)
+
+
+RUNS: dict[str, tuple[Callable[[Path], object], list[str]]] = {
+    "brain_phantoms": (lambda folder: brain_phantoms.segmentation_only(folder, 2, 0), ["training", "evaluating"]),
+    "brain_real": (real_brains, ["training", "evaluating"] * 2 + ["inferring"]),
+    "cardiac_phantoms": (cardiac, ["training"] * 5 + ["evaluating"] + ["training"] + ["evaluating"]),
+    "cardiac_real": (real_heart, ["inferring"] * 4),
+    "cluttered_mnist": (mnist, ["training", "evaluating"] * 4),
+    "methods_picture": (pictures, ["inferring"] * 4),
+    "pathogan": (pathogan, ["training"] * 2 + ["evaluating"] * 2 + ["inferring"]),
+    "scaling": (lambda folder: scaling.measure(2, 16, 3, folder), ["training"]),
+    "thigh_phantoms": (lambda folder: thigh_phantoms.train_setting(folder, folder, "G .5,1", 0, 2), ["training"]),
+}
+
+
+@pytest.mark.parametrize("name", RUNS)
+def test_bundles_take_the_options(name, commands, tmp_path):
+    run, expected = RUNS[name]
+    with suppress(FileNotFoundError, DatalistError):  # of what the commands would read and write
+        run(tmp_path)
+    assert commands.names == expected
+
+
+@pytest.mark.parametrize("script", GPU_SCRIPTS, ids=lambda path: path.stem)
+def test_bundles_take_the_options_of_the_gpu_scripts(script, tmp_path):
+    written = tmp_path / "commands.txt"
+    for tool in ("python3", "nvidia-smi"):
+        (tmp_path / tool).write_text(
+            f"#!{shutil.which('python3')}\nimport json, sys\nprint(json.dumps(sys.argv), file=open('{written}', 'a'))\n"
+        )
+        (tmp_path / tool).chmod(0o755)
+    environment = {**os.environ, "PATH": f"{tmp_path}:{os.environ['PATH']}", "SCRATCH": str(tmp_path / "scratch")}
+    subprocess.run(["bash", script, tmp_path / "out"], check=True, cwd=ROOT, env=environment)
+    commands = Commands()
+    for line in written.read_text().splitlines():
+        commands(json.loads(line))
+    assert commands.names[0] == "training"
+    assert set(commands.names[1:]) == {"evaluating"}

@@ -1,0 +1,92 @@
+"""A run on data of another kind than the released weights makes a bundle that does all that the released one does."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from .conftest import BUNDLES, parser_of, read_config
+from .test_workflows import GRIDS, copy, workflow, write_volumes  # noqa: F401 (fixture)
+
+SMALLEST = {"width": 2, "segmenter_width": 2, "discriminator_width": 2, "blocks": 1, "code": 8}  # of what a bundle has
+SHORT = {"epochs": 1, "batches_per_epoch": 1, "batch_size": 1, "labelled_per_batch": 1}
+
+
+def digests(root: Path) -> dict[str, str]:
+    """Hash of every file below a folder."""
+    files = [path for path in sorted(root.rglob("*")) if path.is_file()]
+    return {path.relative_to(root).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
+
+
+def other_recipe(recipe: dict[str, Any]) -> dict[str, Any]:
+    """Channels, grid and label names that differ from a recipe's where the method leaves them free."""
+    channels = [f"channel {c}" for c in range(2)] if len(recipe["channels"]) > 1 else ["other"]
+    size = [16 * max(1, n // 24) for n in recipe["image_size"]]
+    labels = ["nothing", *(f"part {k}" for k in range(1, len(recipe["labels"])))]
+    return {"channels": channels, "image_size": size, "pixdim": 1.5 * recipe["pixdim"], "labels": labels}
+
+
+@pytest.fixture
+def other(bundle, prepared):
+    """Prepared data of another recipe."""
+    return prepared(bundle, **other_recipe(read_config(bundle, "inference.json")["recipe"]))
+
+
+def trained(root: Path, data: Path, run: Path, **options: Any) -> Any:
+    """Trainer at the end of a run of one update per epoch."""
+    config = read_config(root, "train.json")
+    small = {key: value for key, value in {**SMALLEST, **SHORT}.items() if key in config}
+    small |= {"labelled_per_batch": 0} if not config["labelled_per_batch"] else {}
+    parser = parser_of(root, "train.json", **{**small, "dataset_dir": str(data), "run_dir": str(run), **options})
+    parser.get_parsed_content("initialize")
+    parser.get_parsed_content("run")
+    return parser.get_parsed_content("train#trainer")
+
+
+def test_a_run_on_other_data_is_a_bundle(copy, other, tmp_path):  # noqa: F811
+    before, released = digests(copy), digests(BUNDLES / copy.name)
+    run, recipe = tmp_path / "run", json.loads((other / "datalist.json").read_text())["recipe"]
+    trained(copy, other, run)
+    assert {"configs", "models", "docs", "logs", "train_state.pt"} <= {path.name for path in run.iterdir()}
+    inference = read_config(run, "inference.json")
+    assert inference["recipe"].items() >= recipe.items()
+    assert inference["width"] == 2
+    formats = read_config(run, "metadata.json")["network_data_format"]
+    assert [*formats["inputs"]["image"]["channel_def"].values()] == recipe["channels"]
+    assert [*formats["outputs"]["pred"]["channel_def"].values()] == recipe["labels"]
+    card = (run / "docs/README.md").read_text()
+    assert all(str(value) in card for value in recipe.values())
+
+    scans = write_volumes(tmp_path / "scans", len(recipe["channels"]))
+    out = {"output_dir": str(tmp_path / "out")}
+    workflow(run, "infer", ["inference.json"], scans, run_id="inferring", **out).run()
+    assert {path.name for path in (tmp_path / "out").glob("*_seg.nii.gz")} == {f"{name}_seg.nii.gz" for name in GRIDS}
+    evaluation = workflow(run, "infer", ["inference.json", "evaluate.json"], scans, run_id="evaluating", **out)
+    evaluation.run()
+    assert 0 <= evaluation.evaluator.state.metrics["val_mean_dice"] <= 1
+
+    first = torch.load(run / "models/model.pt", weights_only=True)
+    onward = trained(run, other, tmp_path / "onward", start=str(run), epochs=1)
+    assert onward.state.epoch == 1
+    assert read_config(tmp_path / "onward", "inference.json")["recipe"].items() >= recipe.items()
+    assert torch.load(tmp_path / "onward/models/model.pt", weights_only=True).keys() == first.keys()
+
+    resumed = trained(copy, other, run, resume=True, epochs=2)
+    assert resumed.state.epoch == 2
+    assert [json.loads(row)["epoch"] for row in (run / "logs/terms.jsonl").read_text().splitlines()] == [1, 2]
+    assert (digests(copy), digests(BUNDLES / copy.name)) == (before, released)
+
+
+def test_a_run_begins_from_the_weights_it_is_given(copy, other, tmp_path):  # noqa: F811
+    run = tmp_path / "run"
+    trained(copy, other, run)
+    first = torch.load(run / "models/model.pt", weights_only=True)
+    trained(run, other, tmp_path / "onward", start=str(run), learning_rate=1e-12, seed=1)
+    last = torch.load(tmp_path / "onward/models/model.pt", weights_only=True)
+    for key, value in first.items():  # spectral norm is known only roughly at first, so the scale may differ
+        assert torch.norm(last[key] - value) <= 0.1 * torch.norm(value) + 1e-4, key
