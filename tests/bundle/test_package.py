@@ -9,12 +9,15 @@ import shutil
 import zipfile
 
 import pytest
+from monai.bundle import verify_metadata
 from transeg.bundle.package import PACKAGE, build, bundle_files, bundle_folder, flatten, needed_modules
 from transeg.bundle.runs import bundle_name
 from transeg.errors import ReleaseError
 from typer.testing import CliRunner
 
 from .conftest import BUNDLES, ROOT, change, recipe_of
+
+SCHEMA = ROOT / "tests" / "bundles" / "meta_schema_20240725.json"
 
 
 def metadata(bundle, **changes):
@@ -108,6 +111,12 @@ def test_a_release_has_the_name_that_is_asked_for(bundle, tmp_path):
     assert [path.name for path in tmp_path.glob("*.zip")] == [f"my_organ_v{version(bundle)}.zip"]
     result = CliRunner().invoke(app, ["package", str(bundle), str(bundle), "--name", "a", "--out", str(tmp_path)])
     assert result.exit_code == 1
+
+
+def test_the_metadata_satisfy_the_schema_of_monai(released, tmp_path):
+    path = tmp_path / "metadata.json"
+    path.write_bytes(members(released.zip)["configs/metadata.json"])
+    verify_metadata(meta_file=str(path), filepath=str(SCHEMA))
 
 
 def test_index_and_checksum_are_those_of_the_zip(released):
