@@ -73,7 +73,7 @@ def test_without_weights_or_monai_label(studies, bundle, tmp_path):
 
 def test_two_models_of_the_same_name(studies, run_folder):
     refused = refusal("--studies", studies, "--bundle", ROOT / "bundles" / TRAINED, "--bundle", run_folder)
-    assert f"{run_folder} are both of the model {TRAINED}; give one of them, or start a second server" in refused
+    assert f"{run_folder} would both be the model {TRAINED}; give one, or start another server" in refused
 
 
 def label_config(bundle):

@@ -179,7 +179,7 @@ def test_modules_are_followed_through_their_imports():
         for path in needed_modules(["transeg.methods.genseg.objective.GenSegObjective"])
     }
     assert {"__init__.py", "methods/genseg/objective.py", "losses/adversarial.py"} <= found
-    assert not [path for path in found if path.startswith(("networks/", "data/", "methods/thigh"))]
+    assert not [path for path in found if path.startswith(("engines/", "data/", "methods/thigh"))]
 
 
 def test_bundles_are_found_by_name():

@@ -42,7 +42,7 @@ def label(
     """Serve bundles with MONAI Label: infer, label and train from 3D Slicer, OHIF or any of its clients."""
     folders = _by_name([_folder(name) for name in bundle] if bundle else find_bundles(Path("bundles")))
     count = _check(studies, folders, port)
-    bundles = {name: for_label(bundle_files(folder, name)) for name, folder in folders.items()}
+    bundles = {name: for_label(bundle_files(folder)) for name, folder in folders.items()}
     root = _add_app(app)
     for name, files in bundles.items():
         _add(files, root / "model" / name)
@@ -65,7 +65,7 @@ def _by_name(folders: Sequence[Path]) -> dict[str, Path]:
         name = bundle_name(folder)
         if name in named:
             raise LabelError(
-                f"{named[name]} and {folder} are both of the model {name}; give one of them, or start a second server "
+                f"{named[name]} and {folder} would both be the model {name}; give one, or start another server "
                 "with another --app and --port"
             )
         named[name] = folder.resolve()

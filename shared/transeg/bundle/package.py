@@ -75,8 +75,8 @@ def build(bundle: Path, out: Path, url: str = "", name: str | None = None) -> Pa
         ReleaseError: a file is missing, a path is one of this machine, or name or version cannot be released.
     """
     bundle = bundle.resolve()
-    files = bundle_files(bundle, name)
     name = name or bundle_name(bundle)
+    files = {path: _portable(path, content, name) for path, content in bundle_files(bundle).items()}
     release = f"{name}_v{_version(bundle, name)}"
     configs = b"\n".join(content for path, content in files.items() if path.startswith("configs/")).decode()
     modules = needed_modules(re.findall(r"\btranseg(?:\.\w+)*", configs), PACKAGE)
@@ -113,25 +113,20 @@ def bundle_folder(name: str) -> Path:
     raise ReleaseError(f"bundles/{name} not found; run this in a checkout of TranSeg")
 
 
-def bundle_files(bundle: Path, name: str | None = None) -> dict[str, bytes]:
-    """Contents of a bundle by their path in it: macros into other files resolved, no path of this machine.
-
-    Args:
-        bundle: bundle or run folder.
-        name: of the release, see `build`.
+def bundle_files(bundle: Path) -> dict[str, bytes]:
+    """Contents of a bundle or run folder by their path in it, with macros into other files resolved.
 
     Raises:
-        ReleaseError: a file that every bundle has is missing, or a setting is a path of this machine.
+        ReleaseError: a file that every bundle has is missing.
     """
     for required in ("configs/metadata.json", "LICENSE", "docs/README.md", WEIGHTS.as_posix()):
         if not (bundle / required).is_file():
             hint = "train first" if required.endswith(".pt") else "every bundle has one"
             raise ReleaseError(f"{bundle / required}: no such file; {hint}")
-    name = name or bundle_name(bundle)
     found = {path for pattern in CONTENTS for path in bundle.glob(pattern) if path.is_file()}
     inside = sorted(path.relative_to(bundle) for path in found)
     shown = [path for path in inside if not any(part.startswith((".", "__")) for part in path.parts)]
-    return {path.as_posix(): _content(bundle, path, name) for path in shown}
+    return {path.as_posix(): _content(bundle / path, bundle) for path in shown}
 
 
 def needed_modules(names: Iterable[str], package: Path = PACKAGE) -> list[Path]:
@@ -166,27 +161,38 @@ def _imported(file: Path) -> list[str]:
     return names
 
 
-def _content(bundle: Path, path: Path, name: str) -> bytes:
-    content = (bundle / path).read_bytes()
-    if path.suffix == ".md":
-        text = content.decode()
-        return DIRECTORIES.sub("", text).encode()
+def _content(path: Path, bundle: Path) -> bytes:
+    content = path.read_bytes()
     if path.suffix != ".json":
         return content
     config = json.loads(content)
-    released = flatten(config, bundle)
-    if path.name == "metadata.json":  # transeg lies in the archive, not on PyPI
-        released.get("required_packages_version", {}).pop("transeg", None)
-        released |= {"bundle": name} if "bundle" in released else {}
-    elif path.as_posix() in {f"configs/{base}" for base in BASES}:
-        released |= {"bundle_root": root_expression([".", f"bundles/{name}"], path.stem)}
-        released |= {"dataset_dir": DATA_DIR} if _is_local(released.get("dataset_dir")) else {}
-    for key, value in walk(released):
+    flat = flatten(config, bundle)
+    return content if flat == config else json_bytes(flat)
+
+
+def _portable(path: str, content: bytes, name: str) -> bytes:
+    """Content of a file in the archive: without paths of this machine, as part of a bundle of this name.
+
+    Raises:
+        ReleaseError: a setting that is a path of this machine.
+    """
+    if path.endswith(".md"):
+        return DIRECTORIES.sub("", content.decode()).encode()
+    if not path.endswith(".json"):
+        return content
+    config = json.loads(content)
+    made = dict(config)
+    if path == "configs/metadata.json":
+        packages = config.get("required_packages_version", {})  # transeg lies in the archive, not on PyPI
+        made["required_packages_version"] = {key: value for key, value in packages.items() if key != "transeg"}
+        made |= {"bundle": name} if "bundle" in config else {}
+    elif path in {f"configs/{base}" for base in BASES}:
+        made["bundle_root"] = root_expression([".", f"bundles/{name}"], Path(path).stem)
+        made |= {"dataset_dir": DATA_DIR} if _is_local(config.get("dataset_dir")) else {}
+    for key, value in walk(made):
         if _is_local(value):
-            raise ReleaseError(
-                f"{bundle / path}: {key}: {value} is a path of this machine; make it relative to @bundle_root"
-            )
-    return content if released == config else json_bytes(released)
+            raise ReleaseError(f"{path}: {key}: {value} is a path of this machine; make it relative to @bundle_root")
+    return content if made == config else json_bytes(made)
 
 
 def _is_local(value: Any) -> bool:
