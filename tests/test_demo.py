@@ -32,7 +32,7 @@ def test_demo_scores_and_draws_held_out_patients(options, patients, names, tmp_p
     picture = np.asarray(Image.open(out / "demo.png"))
     assert picture.shape[2] == 3
     assert picture.std() > 10
-    assert (out / "models" / "model.pt").is_file()
+    assert (out / "run" / "models" / "model.pt").is_file()
 
 
 def test_scores_are_read_from_what_monai_writes(tmp_path):

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import nibabel as nib
 import numpy as np
 import pytest
 from monai.bundle import ConfigParser
@@ -60,6 +61,13 @@ def parser_of(root: Path, *files: str, **settings) -> ConfigParser:
     return parser
 
 
+def load_nifti(path: Path) -> nib.Nifti1Image:
+    """A NIfTI file, nothing else that nibabel reads."""
+    image = nib.load(path)
+    assert isinstance(image, nib.Nifti1Image)
+    return image
+
+
 def write_prepared(folder: Path, recipe: Mapping[str, Any], slices: int = 6, labelled: int = 2) -> Path:
     """Bright squares on noise, prepared by a recipe; `labelled` presence slices keep their label.
 
@@ -78,8 +86,8 @@ def write_prepared(folder: Path, recipe: Mapping[str, Any], slices: int = 6, lab
             if domain != "_absence":
                 for k in range(slices):
                     corner = rng.integers(0, np.array(size) - 12)
-                    square = tuple(slice(start, start + 10) for start in corner)
-                    labels[(k, *square)] = 1 + k % (len(recipe["labels"]) - 1)
+                    square = tuple(slice(start, start + 10) for start in corner.tolist())
+                    labels[k][square] = 1 + k % (len(recipe["labels"]) - 1)
                 images += (labels > 0)[:, None] * np.float16(0.6)
             write_stack(folder / "images" / f"{name}.npy", [images], images.shape, np.float16)
             write_stack(folder / "labels" / f"{name}.npy", [labels], labels.shape, np.uint8)

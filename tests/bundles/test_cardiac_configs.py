@@ -1,6 +1,5 @@
 """Every overlay of the cardiac bundle is trained or run, and stays what it claims to be."""
 
-import nibabel as nib
 import numpy as np
 import pytest
 import torch
@@ -10,7 +9,7 @@ from transeg.errors import root_cause
 from data_prep.mmwhs import prepare
 from data_prep.phantoms.heart import heart_phantom, write_heart
 
-from .conftest import BUNDLES, parser_of, read_config
+from .conftest import BUNDLES, load_nifti, parser_of, read_config
 from .test_workflows import workflow
 
 BUNDLE = BUNDLES / "cardiac_ct_mr_segmentation"
@@ -112,8 +111,8 @@ def test_translation_in_units_of_the_other_modality(modality, to, hearts, tmp_pa
     options["handlers#0#path"] = path
     workflow(BUNDLE, "infer", ["inference.json", "translate.json"], hearts, **options).run()
     [file] = tmp_path.glob(f"*_{to}.nii.gz")
-    found = nib.load(file)
-    source = nib.load(next(hearts.parent.rglob(file.name.replace(f"_{to}", "_image"))))
+    found = load_nifti(file)
+    source = load_nifti(next(hearts.parent.rglob(file.name.replace(f"_{to}", "_image"))))
     assert found.shape == source.shape
     np.testing.assert_allclose(found.affine, source.affine, atol=1e-5)
     values, inside = np.unique(found.get_fdata()), (-100, 800) if to == "ct" else (0, 1000)
@@ -131,7 +130,9 @@ def test_the_modality_of_each_scan_is_told(hearts, tmp_path):
         options = {**SMALL, "output_dir": str(tmp_path / modality), "run_id": "inferring", "modality": modality}
         options["handlers#0#path"] = str(tmp_path / "m.pt")
         workflow(BUNDLE, "infer", ["inference.json"], hearts, **options).run()
-        masks[modality] = {path.name: nib.load(path).get_fdata() for path in (tmp_path / modality).glob("*_seg.nii.gz")}
+        masks[modality] = {
+            path.name: load_nifti(path).get_fdata() for path in (tmp_path / modality).glob("*_seg.nii.gz")
+        }
     assert sorted(name[:2] for name in masks["auto"]) == ["ct", "mr"]
     for name, mask in masks["auto"].items():
         np.testing.assert_array_equal(mask, masks[name[:2]][name])

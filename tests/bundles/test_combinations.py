@@ -446,7 +446,7 @@ def inference_values(parser: ConfigParser) -> dict[str, Any]:
         "loads": [str(part.path.relative_to(root)) for part in handlers if isinstance(part, WeightsLoader)],
         "writes": {kind for kind, key in kinds.items() if parser.get_parsed_content(key)},
         "output": str(Path(parser.get_parsed_content("output_dir")).relative_to(root)),
-        "scores": set(parser.config["evaluator"].get("key_val_metric", ())) or None,
+        "scores": set(parser.get("evaluator#key_val_metric", {})) or None,
     }
 
 

@@ -5,7 +5,7 @@ import pytest
 import torch
 from monai.bundle import ConfigParser, ckpt_export, onnx_export, verify_net_in_out
 
-TOLERANCE = {"rtol": 1e-4, "atol": 1e-4}
+TOLERANCE = 1e-4
 
 
 @pytest.fixture(scope="module")
@@ -54,7 +54,7 @@ def test_torchscript(exported):
     for x in (image, larger):
         expected = network(x)
         assert expected.std() > 0.01
-        torch.testing.assert_close(script(x), expected, **TOLERANCE)
+        torch.testing.assert_close(script(x), expected, rtol=TOLERANCE, atol=TOLERANCE)
 
 
 @torch.no_grad()
@@ -63,4 +63,4 @@ def test_onnx(exported):
     onnx_export(**arguments, filepath=str(folder / "model.onnx"), input_shape=list(image.shape))
     session = onnxruntime.InferenceSession(folder / "model.onnx", providers=["CPUExecutionProvider"])
     (output,) = session.run(None, {session.get_inputs()[0].name: image.numpy()})
-    torch.testing.assert_close(torch.from_numpy(output), network(image), **TOLERANCE)
+    torch.testing.assert_close(torch.from_numpy(output), network(image), rtol=TOLERANCE, atol=TOLERANCE)

@@ -80,7 +80,8 @@ def fault(parser):
     """Run what `python -m monai.bundle run` would; the messages of the error and its causes."""
     with pytest.raises(Exception) as error:  # noqa: PT011 (the messages are checked by the caller)
         parser.get_parsed_content("run")
-    messages, cause = "", error.value
+    messages = ""
+    cause: BaseException | None = error.value
     while cause is not None:
         messages, cause = f"{messages}\n{cause}", cause.__cause__
     return messages

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -17,7 +17,7 @@ from monai.bundle import ConfigParser
 from monai.transforms import SaveImaged
 from transeg.errors import root_cause
 
-from .conftest import BUNDLES, read_config
+from .conftest import BUNDLES, load_nifti, read_config
 from .test_workflows import copy, workflow, write_test_volumes  # noqa: F401 (fixture)
 
 AFFINE = np.array([[-2.5, 0.2, 0, 40], [0.2, 2.5, 0.1, -60], [0, -0.1, 4, 9], [0, 0, 0, 1]])  # flipped, oblique
@@ -50,8 +50,8 @@ class Scans:
         images = [self.body * (300 + 100 * c + 90 * self.lesion + part) for c, part in enumerate(noise)]
         self.images = [image.astype(np.float32) for image in images]
 
-    def write(self, case: str, affine: np.ndarray = AFFINE, **changes: Change) -> dict[str, Any]:
-        """Write a case; `changes` edit the arrays of channels and of the label."""
+    def write(self, case: str, affine: np.ndarray = AFFINE, changes: Mapping[str, Change] = {}) -> dict[str, Any]:
+        """Write a case; `changes` edit the arrays of channels and of the label, by name."""
         place = self.folder / case
         place.mkdir(parents=True)
         files = {}
@@ -81,7 +81,7 @@ def faults(scans: Scans, values_of_labels: bool) -> Iterator[Fault]:
     first, last = scans.channels[0], scans.channels[-1]
 
     def changed(case: str, name: str, change: Change, message: str) -> Fault:
-        item = scans.write(case, **{name: change})
+        item = scans.write(case, changes={name: change})
         return Fault(
             item, dict(zip((*scans.channels, "seg"), (*item["image"], item["label"]), strict=True))[name], message
         )
@@ -117,8 +117,8 @@ def scans(bundle, tmp_path) -> Scans:
     return Scans(tmp_path / "data", read_config(bundle, "inference.json")["recipe"]["channels"])
 
 
-def run(*options: object, cwd: Path = BUNDLES.parent, **settings: object) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-W", "ignore", "-m", "monai.bundle", "run", "inferring", *map(str, options)]
+def run(cwd: Path, settings: Mapping[str, object]) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-W", "ignore", "-m", "monai.bundle", "run", "inferring"]
     for key, value in settings.items():
         command += [f"--{key}", str(value)]
     env = {**os.environ, "OMP_NUM_THREADS": "1"}
@@ -136,15 +136,16 @@ def test_a_batch_with_bad_cases(copy, scans, tmp_path):  # noqa: F811
     write_test_volumes(scans.folder, [good[0], *(fault.item for fault in bad), good[1]])
 
     out = tmp_path / "out"
-    wanted = {key: True for key in ("save_probability", "save_translation") if key in config}
+    wanted: dict[str, object] = {key: True for key in ("save_probability", "save_translation") if key in config}
     wanted |= {"modality": "ct"} if "modality" in config else {}
     settings = {
+        "config_file": copy / "configs/inference.json",
         "bundle_root": copy,
         "dataset_dir": scans.folder,
         "output_dir": out,
         "preprocessing#label_keys": "label",
     }
-    done = run(config_file=copy / "configs/inference.json", **settings, **wanted)
+    done = run(BUNDLES.parent, settings | wanted)
 
     assert done.returncode == 1, done.stderr
     head = f"{len(bad)} of {len(bad) + 2} cases failed"
@@ -155,9 +156,9 @@ def test_a_batch_with_bad_cases(copy, scans, tmp_path):  # noqa: F811
         assert fault.file in line
         assert fault.message in line
 
-    source = nib.load(good[0]["image"][0])
+    source = load_nifti(good[0]["image"][0])
     written = {
-        case: {path.name.removeprefix(case): nib.load(path) for path in out.glob(f"{case}_*.nii.gz")}
+        case: {path.name.removeprefix(case): load_nifti(path) for path in out.glob(f"{case}_*.nii.gz")}
         for case in ("good1", "good2")
     }
     assert len(list(out.glob("*.nii.gz"))) == sum(map(len, written.values()))
@@ -177,7 +178,7 @@ def test_an_unwritable_output_folder(bundle, scans, tmp_path):
     scans.write("good")
     (tmp_path / "taken").write_text("a file")
     options = {"dataset_dir": scans.folder, "output_dir": tmp_path / "taken"}
-    done = run(cwd=bundle, config_file="configs/inference.json", **options)
+    done = run(bundle, {"config_file": "configs/inference.json", **options})
     assert done.returncode != 0
     assert f"{tmp_path / 'taken'}: cannot write to the output folder" in done.stderr
     assert "set output_dir" in done.stderr
@@ -219,7 +220,8 @@ def test_the_parts_work_by_themselves(copy, scans, tmp_path):  # noqa: F811
     file = scans.stack("scan", len(scans.channels))
     parser = ConfigParser()
     parser.read_config(str(copy / "configs/inference.json"))
-    parser.config.update({"bundle_root": str(copy), "output_dir": str(tmp_path / "never"), "save_reports": False})
+    for key, value in {"bundle_root": str(copy), "output_dir": str(tmp_path / "never"), "save_reports": False}.items():
+        parser[key] = value
     item = parser.get_parsed_content("preprocessing")({"image": file})
     network = parser.get_parsed_content("network_def").eval()
     network.load_state_dict(torch.load(copy / "models/model.pt", weights_only=True))

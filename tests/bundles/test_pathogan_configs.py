@@ -2,7 +2,6 @@
 
 import json
 
-import nibabel as nib
 import numpy as np
 import pytest
 import torch
@@ -12,7 +11,7 @@ from data_prep import brats_volumes
 from data_prep.brats_slices import prepare
 from data_prep.phantoms.brain import brain_phantom, write_brain
 
-from .conftest import BUNDLES, parser_of
+from .conftest import BUNDLES, load_nifti, parser_of
 from .test_workflows import GRIDS, SHAPE, volumes, workflow  # noqa: F401 (fixture)
 
 BUNDLE = BUNDLES / "brain_mri_pathogan_segmentation"
@@ -137,7 +136,7 @@ def test_no_label_reaches_the_training_process(tmp_path):
     assert all("label" in item for item in parser.get_parsed_content("validation"))
 
 
-TINY = {"image_size": [32, 32, 32], "pixdim": 7.5, "width": 2, "blocks": 1, "code": 8}
+TINY = {"width": 2, "blocks": 1, "code": 8}
 
 
 def test_volumes_train_without_labels_and_segment_scans(volumes, tmp_path):  # noqa: F811
@@ -145,8 +144,8 @@ def test_volumes_train_without_labels_and_segment_scans(volumes, tmp_path):  # n
     for k in range(4):
         phantom = brain_phantom((0, k), shape=(48, 48, 31), spacing=5.0, grade=("HGG", "healthy")[k % 2])
         write_brain(phantom, tmp_path / "raw", k)
-    data, options = tmp_path / "data", {"size": TINY["image_size"], "pixdim": TINY["pixdim"]}
-    path = brats_volumes.prepare(tmp_path / "raw", data, **options, validation_cases="Phantom_002", test=0)
+    data, raw = tmp_path / "data", tmp_path / "raw"
+    path = brats_volumes.prepare(raw, data, size=(32, 32, 32), pixdim=7.5, validation_cases="Phantom_002", test=0)
     lists = json.loads(path.read_text())
     assert [[item["case"] for item in lists["training" + kind]] for kind in ("", "_absence")] == [
         ["Phantom_000"],
@@ -167,7 +166,7 @@ def test_volumes_train_without_labels_and_segment_scans(volumes, tmp_path):  # n
     assert 0 <= evaluation.evaluator.state.metrics["val_mean_dice"] <= 1
     workflow(run, "infer", configs[:1], volumes, run_id="inferring", **options).run()
     for name, affine in GRIDS.items():
-        mask = nib.load(out / f"{name}_seg.nii.gz")
+        mask = load_nifti(out / f"{name}_seg.nii.gz")
         assert mask.shape == SHAPE
         np.testing.assert_allclose(mask.affine, affine, atol=1e-6)
 
@@ -182,7 +181,7 @@ def test_all_that_inference_writes(volumes, tmp_path):  # noqa: F811
     assert {path.name for path in out.iterdir() if path.name[0] != "."} == {*names, "trust.csv"}
     name = next(iter(GRIDS))
     prob, healthy, inpainting = (
-        nib.load(out / f"{name}_{part}.nii.gz").get_fdata() for part in ("prob", "translation", "inpainting")
+        load_nifti(out / f"{name}_{part}.nii.gz").get_fdata() for part in ("prob", "translation", "inpainting")
     )
     assert healthy.shape == inpainting.shape == (*prob.shape, 4)
     assert np.abs(healthy - inpainting).max() > 0

@@ -2,12 +2,11 @@
 
 import re
 
-import nibabel as nib
 import numpy as np
 import pytest
 from transeg.errors import root_cause
 
-from .conftest import BUNDLES
+from .conftest import BUNDLES, load_nifti
 from .test_workflows import GRIDS, SHAPE, copy, volumes, workflow  # noqa: F401 (fixtures)
 
 CONFIGS = ["inference.json", "synthesise.json"]
@@ -28,9 +27,9 @@ def test_samples_of_every_scan_that_reaches_the_slices(copy, volumes, tmp_path):
     names = {f"{name}_{part}.nii.gz" for name in ("anisotropic", "oblique") for part in parts}
     assert {path.name for path in (tmp_path / "out").glob("*.nii.gz")} == names
     for name in ("anisotropic", "oblique"):
-        scan = nib.load(volumes / f"{name}.nii.gz").get_fdata()
+        scan = load_nifti(volumes / f"{name}.nii.gz").get_fdata()
         for part in parts:
-            file = nib.load(tmp_path / f"out/{name}_{part}.nii.gz")
+            file = load_nifti(tmp_path / f"out/{name}_{part}.nii.gz")
             np.testing.assert_allclose(file.affine, GRIDS[name], atol=1e-6)
             assert file.shape == (scan.shape if part.endswith("image") else SHAPE)
         changed = np.flatnonzero((file_of(tmp_path, name, "sample1_image") != scan).any(axis=(0, 1, 3)))
@@ -38,4 +37,4 @@ def test_samples_of_every_scan_that_reaches_the_slices(copy, volumes, tmp_path):
 
 
 def file_of(folder, name, part):
-    return nib.load(folder / f"out/{name}_{part}.nii.gz").get_fdata()
+    return load_nifti(folder / f"out/{name}_{part}.nii.gz").get_fdata()

@@ -33,8 +33,9 @@ def torchrun(run, root, configs, data, **options):
     for key, value in {"bundle_root": root, "dataset_dir": data, **options}.items():
         command += [f"--{key}", str(value)]
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
-    places = {"cwd": BUNDLES.parent, "env": environment}
-    return subprocess.run(command, capture_output=True, text=True, timeout=180, **places)
+    return subprocess.run(
+        command, capture_output=True, text=True, timeout=180, cwd=BUNDLES.parent, env=environment, check=False
+    )
 
 
 def test_a_training_that_loses_a_process_goes_on_with_any_number(copy, slices, tmp_path):  # noqa: F811

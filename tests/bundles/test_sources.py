@@ -68,16 +68,21 @@ def compare(first: str, second: str, config: str) -> Comparison:
     folders = [BUNDLES / find_method(method).bundle / "configs" for method in (first, second)]
     texts = [(folder / f"{config}.json").read_text() for folder in folders]
     rows = [[f"{key} = {json.dumps(value)}" for key, value in leaves(json.loads(text))] for text in texts]
-    changes = [row for row in difflib.unified_diff(*rows, n=0, lineterm="") if row[:3] not in ("---", "+++", "@@ ")]
+    changes = changed(*rows)
     keys = own_keys(first, config) | own_keys(second, config)
     removed, added = (sum(row[0] == sign for row in changes) for sign in "-+")
-    lines = [line for line in difflib.unified_diff(*(text.splitlines() for text in texts), n=0) if line[0] in "-+"]
     return Comparison(
         shared=len(rows[0]) - removed,
         own=(removed, added),
-        lines=len(lines) - 2,
+        lines=len(changed(*(text.splitlines() for text in texts))),
         unexplained=[row for row in changes if not is_below(row[1:].partition(" = ")[0], keys)],
     )
+
+
+def changed(first: list[str], second: list[str]) -> list[str]:
+    """Lines of a unified diff that are in one text alone, with their sign."""
+    _, _, *lines = [*difflib.unified_diff(first, second, n=0, lineterm="")] or ["", ""]
+    return [line for line in lines if not line.startswith("@@ ")]
 
 
 def is_below(key: str, keys: set[str]) -> bool:

@@ -12,7 +12,7 @@ from monai.fl.client import MonaiAlgo
 from monai.fl.utils.constants import ExtraItems, FlStatistics, ModelType, WeightType
 from monai.fl.utils.exchange_object import ExchangeObject
 
-from .conftest import CPU, read_config
+from .conftest import CPU, load_nifti, read_config
 
 SHAPE = (44, 52, 6)
 GRIDS = {
@@ -97,7 +97,7 @@ def test_masks_lie_on_the_grids_of_the_scans(copy, volumes, tmp_path):
     workflow(copy, "infer", ["inference.json"], volumes, output_dir=str(out), run_id="inferring").run()
     assert {path.name for path in out.glob("*.nii.gz")} == {f"{name}_seg.nii.gz" for name in GRIDS}
     for name, affine in GRIDS.items():
-        mask = nib.load(out / f"{name}_seg.nii.gz")
+        mask = load_nifti(out / f"{name}_seg.nii.gz")
         assert mask.shape == SHAPE
         np.testing.assert_allclose(mask.affine, affine, atol=1e-6)
 
@@ -133,6 +133,8 @@ def test_federated_rounds(copy, slices, tmp_path):
         best_model_filepath=str(run / "models/model.pt"),
     )
     algo.initialize({ExtraItems.CLIENT_NAME: "hospital"})
+    assert algo.trainer is not None
+    assert algo.evaluator is not None
     assert algo.trainer.state.max_epochs == 1
     parts = [weights(algo)]
     for done in (1, 2):

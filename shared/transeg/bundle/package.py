@@ -17,7 +17,7 @@ import transeg
 from transeg.bundle.archive import CONTENTS, MANIFEST, json_bytes, manifest, zip_bytes
 from transeg.bundle.config import BASES, walk
 from transeg.bundle.runs import WEIGHTS, bundle_name, root_expression
-from transeg.errors import ReleaseError
+from transeg.errors import ReleaseError, UserError
 from transeg.files import atomic, write_text
 
 PACKAGE = Path(transeg.__file__).parent
@@ -45,8 +45,14 @@ def package(
         raise ReleaseError("no bundles/*/configs/metadata.json here; name a bundle or run folder")
     if name and len(bundles) > 1:
         raise ReleaseError(f"--name {name}: name a single bundle or run folder")
+    failed = []
     for bundle in bundles:
-        typer.echo(build(bundle, out, url, name))
+        try:
+            typer.echo(build(bundle, out, url, name))
+        except UserError as error:
+            failed.append(str(error))
+    if failed:
+        raise ReleaseError("\n".join(failed))
 
 
 def build(bundle: Path, out: Path, url: str = "", name: str | None = None) -> Path:
