@@ -70,14 +70,16 @@ def test_discriminators_at_three_scales(prepared, tmp_path):
     assert [[logits.shape[-1] for logits in scales] for scales in maps] == [[10, 5, 2]] * 2
 
 
-def test_supervised_reference_is_scored(prepared, volumes, tmp_path):  # noqa: F811
+def test_the_run_folder_of_the_supervised_reference_segments_and_scores(prepared, volumes, tmp_path):  # noqa: F811
     trained(prepared(BUNDLE), tmp_path, SUPERVISED)
-    options = {"output_dir": str(tmp_path / "out"), "handlers#0#path": str(tmp_path / "run/models/model.pt")}
-    configs = ["inference.json", "evaluate.json", SUPERVISED]
-    evaluation = workflow(BUNDLE, "infer", configs, volumes, run_id="evaluating", width=4, **options)
+    run, out = tmp_path / "run", tmp_path / "out"
+    options = {"output_dir": str(out)}
+    workflow(run, "infer", ["inference.json"], volumes, run_id="inferring", **options).run()
+    assert {path.name for path in out.iterdir()} == {f"{name}_seg.nii.gz" for name in GRIDS}
+    evaluation = workflow(run, "infer", ["inference.json", "evaluate.json"], volumes, run_id="evaluating", **options)
     evaluation.run()
     assert 0 <= evaluation.evaluator.state.metrics["val_mean_dice"] <= 1
-    assert len((tmp_path / "out" / "patients.csv").read_text().splitlines()) == 1 + len(GRIDS)
+    assert len((out / "patients.csv").read_text().splitlines()) == 1 + len(GRIDS)
 
 
 def test_paper_has_the_published_sizes_weights_and_schedule():

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import difflib
 import json
-import re
 from collections.abc import Iterator
 from itertools import combinations
 from pathlib import Path
@@ -13,11 +12,8 @@ from typing import Any, NamedTuple
 import pytest
 from monai.bundle import ConfigParser
 from transeg import methods
-from transeg.bundle.make import TEMPLATES, bundle_configs, bundle_texts, filled
-from transeg.cli import app
-from transeg.errors import ConfigError
+from transeg.bundle.make import TEMPLATES, bundle_configs, bundle_texts
 from transeg.method import find_method, method_names
-from typer.testing import CliRunner
 
 from .conftest import BUNDLES
 
@@ -149,32 +145,3 @@ def test_a_difference_that_no_method_sets_is_found(tmp_path, monkeypatch):
         (folder / "train.json").write_text(json.dumps(config))
     monkeypatch.setattr(f"{__name__}.BUNDLES", tmp_path)
     assert compare(first, second, "train").unexplained == ["-seed = 1", "+seed = 0"]
-
-
-def test_make_writes_what_check_reports(tmp_path):
-    method = method_names()[0]
-    folder = tmp_path / find_method(method).bundle
-    assert CliRunner().invoke(app, ["make", method, "--bundles", str(tmp_path)]).exit_code == 0
-    assert {path.relative_to(folder).as_posix() for path in folder.rglob("*.*")} >= set(bundle_texts(method))
-    assert CliRunner().invoke(app, ["make", method, "--check", "--bundles", str(tmp_path)]).exit_code == 0
-    train = folder / "configs" / "train.json"
-    train.write_text(train.read_text().replace('"seed": 0', '"seed": 1'))
-    done = CliRunner().invoke(app, ["make", method, "--check", "--bundles", str(tmp_path)])
-    assert done.exit_code == 1
-    assert done.output.splitlines() == [f"{train}: differs from its source; run `transeg make`"]
-    assert '"seed": 1' in train.read_text()
-    assert CliRunner().invoke(app, ["make", method, "--bundles", str(tmp_path)]).exit_code == 0
-    assert train.read_text() == bundle_texts(method)["configs/train.json"]
-
-
-def test_a_section_fills_and_changes_a_template():
-    template = {"a": 1, "<more>": None, "b": {"c": [1]}}
-    section = {"a": 2, "<more>": {"d": 3}, "b#c": [2], "-b": "not needed"}
-    assert filled(template, section, "here") == {"a": 2, "d": 3}
-    assert filled(template, {"+b#c": [2]}, "here") == {"a": 1, "b": {"c": [1, 2]}}
-
-
-@pytest.mark.parametrize("key", ["e", "<less>", "f#c", "-e", "+e", "+f#c"])
-def test_a_key_that_the_template_lacks_is_refused(key):
-    with pytest.raises(ConfigError, match=re.escape(f"here: the template has no {key.removeprefix('-')};")):
-        filled({"a": 1, "<more>": None, "b": {"c": [1]}}, {key: {}}, "here")
