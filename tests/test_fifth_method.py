@@ -29,9 +29,9 @@ def digests(folder: Path) -> dict[str, str]:
 def checkout(tmp_path_factory) -> Path:
     """A copy of the project with the toy method in it."""
     root = tmp_path_factory.mktemp("checkout")
-    ignored = shutil.ignore_patterns("__pycache__", "data", "eval")
     for name in ("shared", "bundles", "tests", "data_prep"):
-        shutil.copytree(ROOT / name, root / name, ignore=ignored)
+        left = ("data", "eval") if name == "bundles" else ()  # transeg.data is a package
+        shutil.copytree(ROOT / name, root / name, ignore=shutil.ignore_patterns("__pycache__", *left))
     shutil.copy(ROOT / "pyproject.toml", root)
     shutil.copytree(TOY / "method", root / "shared/transeg/methods/toy")
     return root
