@@ -54,12 +54,10 @@ def run_folder(tmp_path_factory):
     options = {"dataset_dir": prepare(root / "data", bundle), "run_dir": root / "2026-01-01_00-00-00"}
     options |= {"epochs": 1, "batches_per_epoch": 1, "batch_size": 2, "val_batch_size": 4}
     command = [sys.executable, "-m", "monai.bundle", "run", "training"]
-    command += ["--config_file", bundle / "configs" / "train.json"]
-    command += [part for key, value in options.items() for part in (f"--{key}", value)]
+    command += ["--config_file", str(bundle / "configs" / "train.json")]
+    command += [part for key, value in options.items() for part in (f"--{key}", str(value))]
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
-    done = subprocess.run(
-        [str(part) for part in command], cwd=ROOT, env=environment, capture_output=True, text=True, check=False
-    )
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr[-3000:]
     return options["run_dir"]
 

@@ -77,7 +77,7 @@ def test_a_download_runs_without_the_checkout(released, bundle, python, address,
     options = ["--dataset_dir", scans, "--output_dir", tmp_path / "masks"]
     python("-m", "monai.bundle", "run", "--config_file", "configs/inference.json", *options, cwd=folder)
 
-    mask = nib.load(tmp_path / "masks" / "patient_seg.nii.gz")
+    mask = nib.Nifti1Image.from_filename(tmp_path / "masks" / "patient_seg.nii.gz")
     assert mask.shape == scan.shape[:3]
     assert np.allclose(mask.affine, affine, atol=1e-5)
     classes = json.loads((folder / "configs" / "metadata.json").read_text())["network_data_format"]["outputs"]["pred"]

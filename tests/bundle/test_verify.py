@@ -59,7 +59,7 @@ def test_each_changed_byte_of_a_zip_is_found(released, tmp_path, region):
     with zipfile.ZipFile(released.zip) as archive:
         directory, first = archive.start_dir, archive.infolist()[0]
     assert first.header_offset == 0
-    places = range(len(data))
+    places = list(range(len(data)))
     if region == "headers":  # that of the first file, the central directory and the end record
         places = [*range(30 + len(first.filename)), *range(directory, len(data))]
     rng = random.Random(0)

@@ -38,7 +38,9 @@ DRAW = {"brain": small_brain, "thigh": small_thigh, "heart": small_heart}
 
 def write_phantoms(folder, bundle, affines=(None,)):
     """Studies for the method of a bundle: p0 to p3, of which p0 and p1 have a label."""
-    write_studies(folder, ALL, LABELLED, affines, draw=DRAW[find_method(method_of(bundle)).phantoms])
+    kind = find_method(method_of(bundle)).phantoms
+    assert kind is not None
+    write_studies(folder, ALL, LABELLED, affines, draw=DRAW[kind])
     return folder
 
 
@@ -68,12 +70,12 @@ def model_folder(app, bundle):
 def read(answer, path):
     assert answer.status == 200, answer.content
     path.write_bytes(answer.content)
-    return nib.load(path)
+    return nib.Nifti1Image.from_filename(path)
 
 
 def check_mask(mask, study, values=(1,)):
     """The mask lies on the grid of the study and has no other values."""
-    image = nib.load(study)
+    image = nib.Nifti1Image.from_filename(study)
     assert mask.shape == image.shape[:3]
     np.testing.assert_allclose(mask.affine, image.affine, atol=1e-3)
     assert set(np.unique(mask.dataobj)) <= {0, *values}

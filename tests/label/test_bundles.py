@@ -4,7 +4,6 @@ import json
 import re
 from pathlib import Path
 
-import nibabel as nib
 import numpy as np
 import pytest
 from transeg.bundle.preflight import preflight_problems
@@ -42,7 +41,7 @@ def masks(server, bundle, studies, folder):
     for name in ("p2", "p3"):
         mask = read(server.infer(bundle_name(bundle), name), folder / f"{name}.nii.gz")
         check_mask(mask, studies / f"{name}.nii.gz", labels_of(bundle).values())
-        found[name] = np.asarray(nib.load(folder / f"{name}.nii.gz").dataobj)
+        found[name] = np.asarray(mask.dataobj)
     return found
 
 
@@ -93,8 +92,10 @@ def check_promotion(log, weights, first, run):
     """Weights are replaced by better ones only, and the log has both scores; whether they were."""
     kept = re.search(r"The weights are kept: the new ones score ([\d.]+), those of \S+ ([\d.]+)\.", log)
     new = re.search(r"New weights in \S+: score ([\d.]+) \(before ([\d.]+)\)", log)
-    assert bool(kept) != bool(new), log[-3000:]
-    after, before = map(float, (kept or new).groups())
+    told = kept or new
+    assert told, log[-3000:]
+    assert not (kept and new)
+    after, before = map(float, told.groups())
     previous = list((weights.parent / "previous").glob("*.pt"))
     if kept:
         assert after <= before

@@ -66,7 +66,7 @@ def test_masks_lie_on_the_grids_of_the_studies_also_two_at_once(server, place, t
 
 def test_a_bad_study_is_an_answer_and_the_server_lives_on(server, place, tmp_path):
     good = place / "studies" / "p0.nii.gz"
-    image = nib.load(good)
+    image = nib.Nifti1Image.from_filename(good)
     bare = nib.Nifti1Image(np.asarray(image.dataobj), None)
     bare.header["qform_code"] = bare.header["sform_code"] = 0
     nib.save(bare, tmp_path / "bare.nii.gz")
