@@ -54,7 +54,7 @@ def split_patients(
             splits |= dict.fromkeys(order[:count], split)
             order = order[count:]
     if not order:
-        raise UserError(f"{len(splits)} patient(s) in total and none left for training; reduce validation and test")
+        raise UserError(f"{len(splits)} patient(s) to split and none left for training; reduce --validation and --test")
     return {name: splits.get(patient, "training") for name, patient in patients.items()}
 
 

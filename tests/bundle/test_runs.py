@@ -42,10 +42,18 @@ def finished(tmp_path) -> Path:
     return folder
 
 
-def test_a_new_folder_is_made_ready(tmp_path):
+def test_a_folder_that_can_be_made_is_not_made_yet(tmp_path):
     check(str(tmp_path / "new"))
-    assert (tmp_path / "new").is_dir()
-    assert not list((tmp_path / "new").iterdir())
+    assert not (tmp_path / "new").exists()
+    (tmp_path / "empty").mkdir()
+    check(str(tmp_path / "empty"))
+    assert not list((tmp_path / "empty").iterdir())
+
+
+def test_what_ended_before_its_first_epoch_is_not_offered_to_be_resumed(finished):
+    (finished / "train_state.pt").unlink()
+    with pytest.raises(RunError, match="is not empty; name a new folder or delete it"):
+        check(str(finished))
 
 
 def test_what_cannot_begin_is_refused(tmp_path, finished, monkeypatch):
@@ -53,7 +61,7 @@ def test_what_cannot_begin_is_refused(tmp_path, finished, monkeypatch):
     (tmp_path / "file").write_text("")
     before = sorted(path.name for path in finished.rglob("*"))
     for options, message in (
-        ({"run_dir": str(finished)}, "is not empty; name a new folder, or go on with its run by --resume True"),
+        ({"run_dir": str(finished)}, "is not empty; name a new folder, or resume its run by --resume True"),
         ({"run_dir": str(tmp_path / "file")}, "is a file; name a new folder"),
         ({"run_dir": str(tmp_path / "empty"), "resume": True}, "train_state.pt: no such file"),
         ({"run_dir": str(finished), "resume": True, "root": THIGH}, "is a run of the method genseg, not of thigh"),
@@ -172,6 +180,14 @@ def test_weights_are_promoted_only_if_they_are_better(value, replaced, tmp_path,
     assert len(kept) == replaced
     assert ("New weights" if replaced else "The weights are kept") in caplog.text
     assert torch.equal(network.weight, before)  # scoring leaves the network as it was
+
+
+def test_without_validation_data_nothing_is_replaced(tmp_path, caplog):
+    made, _ = folder(tmp_path, {"run": 2.0}, promote=True)
+    made.validator.data_loader = []
+    made._promote()
+    assert "no validation data to score" in caplog.text
+    assert float(torch.load(tmp_path / "bundle" / "models" / "model.pt", weights_only=True)["weight"]) == 1.0
 
 
 def test_a_run_that_needs_weights_to_begin_from(tmp_path):

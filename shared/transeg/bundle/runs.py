@@ -23,6 +23,7 @@ from ignite.engine import Events
 from monai.bundle import ConfigParser
 from monai.config import PathLike
 from monai.engines import Evaluator
+from monai.handlers import ValidationHandler
 from torch import nn
 
 from transeg.bundle.card import run_card
@@ -113,18 +114,21 @@ def _check_folder(folder: Path, method: str, resume: bool) -> None:
         raise RunError(f"run_dir: {folder} is a file; name a new folder")
     if resume:
         if not (folder / STATE).is_file():
-            raise RunError(f"resume: {folder / STATE}: no such file, so no run can go on there; leave out --resume")
+            raise RunError(f"resume: {folder / STATE}: no such file, so there is no run to resume; name another folder")
         if not (folder / "configs" / "inference.json").is_file():
             raise RunError(f"resume: {folder} has lost its configs; start a new run with --start {folder}")
         if method_of(folder) != method:
             raise RunError(f"resume: {folder} is a run of the method {method_of(folder)}, not of {method}")
     elif folder.is_dir() and any(path.name != "logs" for path in folder.iterdir()):  # MONAI's tracking begins earlier
-        raise RunError(f"run_dir: {folder} is not empty; name a new folder, or go on with its run by --resume True")
+        resumable = ", or resume its run by --resume True" if (folder / STATE).is_file() else " or delete it"
+        raise RunError(f"run_dir: {folder} is not empty; name a new folder{resumable}")
+    new = not folder.is_dir()
     try:
-        folder.mkdir(parents=True, exist_ok=True)
         with atomic(folder / ".writable") as probe:
             probe.write_text("")
         (folder / ".writable").unlink()
+        if new:  # a run that is refused for another reason leaves no folder behind
+            folder.rmdir()
     except OSError as error:
         raise RunError(f"run_dir: cannot write to {folder} ({error.strerror}); name another folder") from error
 
@@ -205,10 +209,14 @@ class RunFolder:
         if self.start is not None and not self.resume:
             for network in dict.fromkeys((engine.network, self.network)):  # an average of it begins there too
                 load_weights(network, self.start / WEIGHTS)
-            if self.validator is not None and self.validator.state.key_metric_name is not None:
+            if self._can_score() and any(isinstance(handler, ValidationHandler) for handler in engine.train_handlers):
                 self._keep_start(engine)
-        if self.promote and (self.root / WEIGHTS).is_file():
+        if self._can_score() and self.promote and (self.root / WEIGHTS).is_file():
             self._before = self._score(self.root / WEIGHTS)
+
+    def _can_score(self) -> bool:
+        validator = self.validator
+        return validator is not None and validator.state.key_metric_name is not None and len(validator.data_loader) > 0
 
     def _keep_start(self, engine: AlternatingTrainer) -> None:
         """The starting weights are the best ones until others score better."""
@@ -247,6 +255,9 @@ class RunFolder:
             logger.info("Run folder: %s", self.path)
 
     def _promote(self) -> None:
+        if not self._can_score():
+            logger.warning("The weights are kept: no validation data to score the new ones in %s.", self.path / WEIGHTS)
+            return
         after = self._score(self.path / WEIGHTS)
         target = self.root / WEIGHTS
         if idist.get_rank() > 0:

@@ -6,6 +6,7 @@ METHOD = Method(
     bundle="brain_mri_pathogan_segmentation",
     summary="tumours from slice-level labels",
     lists={"training": "validation", "training_absence": None},
+    optional=frozenset({"validation"}),  # the last weights are kept
     panel="transeg.methods.pathogan.panel.PathoGANPanel",
     phantoms="brain",
     prepare=("data_prep.brats_slices",),

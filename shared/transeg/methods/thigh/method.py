@@ -6,6 +6,7 @@ METHOD = Method(
     bundle="thigh_mri_muscle_segmentation",
     summary="muscle without masks",
     lists={"training": "validation", "training_absence": None},
+    optional=frozenset({"validation"}),  # the last weights are kept
     panel="transeg.methods.thigh.panel.ThighPanel",
     phantoms="thigh",
     prepare=("data_prep.thigh",),
