@@ -95,6 +95,7 @@ def check_promotion(log, weights, first, run):
     told = kept or new
     assert told, log[-3000:]
     assert not (kept and new)
+    print(told.group())
     after, before = map(float, told.groups())
     previous = list((weights.parent / "previous").glob("*.pt"))
     if kept:
