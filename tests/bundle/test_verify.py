@@ -161,6 +161,12 @@ def test_weights_of_another_network_are_found(bundle, files, tmp_path, monkeypat
     assert "weights of another network" in check()[0]
 
 
+def test_a_release_of_another_version_is_told(files, rebuilt):
+    files["transeg/__init__.py"] = b'__version__ = "0.1.0"\n'
+    [fault] = problems(rebuilt())
+    assert fault.startswith("made with transeg 0.1.0, this is ")
+
+
 def test_names_are_looked_up_in_the_package_of_the_zip(files, rebuilt):
     del files["transeg/data/samplers.py"]  # an installed transeg has it
     faults = problems(rebuilt())

@@ -12,6 +12,7 @@ from typing import Any, cast
 
 from monai.bundle import ComponentLocator, ConfigComponent, ConfigParser, ReferenceResolver
 
+import transeg
 from transeg import error_hook
 from transeg.errors import ConfigError
 
@@ -112,6 +113,16 @@ def references(config: Any) -> set[str]:
     """Keys that the strings of a config refer to (`@key`), with "::" between levels."""
     texts = [value for _, value in walk(config) if isinstance(value, str)]
     return {reference for text in texts for reference in ReferenceResolver.match_refs_pattern(text)}
+
+
+def version_faults(made: str) -> list[str]:
+    """Whether a bundle was made with another minor version; while there is no 1.0, these may be incompatible."""
+    if made.split(".")[:2] == transeg.__version__.split(".")[:2]:
+        return []
+    return [
+        f"made with transeg {made}, this is {transeg.__version__}; install transeg {made}, or take the bundle of "
+        f"{transeg.__version__}"
+    ]
 
 
 def value_faults(config: Mapping[str, Any], bundle: Path) -> list[str]:

@@ -14,7 +14,6 @@ import typer
 from fire.parser import DefaultParseValue
 from monai.bundle import ConfigParser, ReferenceResolver
 
-import transeg
 from transeg.bundle.check import config_problems
 from transeg.bundle.config import (
     BASES,
@@ -27,6 +26,7 @@ from transeg.bundle.config import (
     nearest,
     references,
     value_faults,
+    version_faults,
     walk,
 )
 from transeg.bundle.memory import training_memory
@@ -90,7 +90,7 @@ def preflight_problems(
     if missing:
         return [f"configs/{name}: no such file; give a bundle (bundles/NAME) or a run folder" for name in missing]
     metadata = json.loads((bundle / "configs" / "metadata.json").read_text())
-    faults = _packages(metadata) + _version(metadata) + config_problems(bundle)
+    faults = _packages(metadata) + config_problems(bundle)
     if faults:  # the rest needs configs that can be read
         return faults
     try:
@@ -132,18 +132,9 @@ def _packages(metadata: Mapping[str, Any]) -> list[str]:
             distribution(name)
         except PackageNotFoundError:
             faults.append(f"package {name} not found; install it (the bundle was made with {version})")
+        if name == "transeg":
+            faults += version_faults(version)
     return faults
-
-
-def _version(metadata: Mapping[str, Any]) -> list[str]:
-    """A bundle of another minor version; while there is no 1.0, these may be incompatible."""
-    made = metadata.get("required_packages_version", {}).get("transeg", transeg.__version__)
-    if made.split(".")[:2] == transeg.__version__.split(".")[:2]:
-        return []
-    return [
-        f"made with transeg {made}, this is {transeg.__version__}; install transeg {made}, or take the bundle of "
-        f"{transeg.__version__}"
-    ]
 
 
 def _bases(bundle: Path) -> list[str]:

@@ -6,6 +6,7 @@ import hashlib
 import io
 import json
 import pickle
+import re
 import subprocess
 import sys
 import tempfile
@@ -17,7 +18,9 @@ from typing import Annotated
 import torch
 import typer
 
+import transeg
 from transeg.bundle.archive import MANIFEST, escapes, manifest, read_folder, read_zip
+from transeg.bundle.config import version_faults
 
 WEIGHTS = "models/model.pt"
 
@@ -115,7 +118,17 @@ def _pickle_problems(weights: bytes) -> list[str]:
     return []
 
 
+def _version(folder: Path) -> str:
+    """Version of the transeg in the bundle."""
+    init = folder / "transeg" / "__init__.py"
+    found = re.search(r'__version__ = "(.+)"', init.read_text()) if init.is_file() else None
+    return found[1] if found else transeg.__version__
+
+
 def _coherence_problems(folder: Path) -> list[str]:
+    faults = version_faults(_version(folder))
+    if faults:
+        return faults
     script = Path(__file__).with_name("check.py").resolve()
     command = [sys.executable, "-c", f"import runpy; runpy.run_path({str(script)!r}, run_name='__main__')"]
     done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
