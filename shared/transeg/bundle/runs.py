@@ -12,10 +12,10 @@ import logging
 import os
 import shutil
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sized
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import ignite.distributed as idist
 import torch
@@ -215,8 +215,9 @@ class RunFolder:
             self._before = self._score(self.root / WEIGHTS)
 
     def _can_score(self) -> bool:
-        validator = self.validator
-        return validator is not None and validator.state.key_metric_name is not None and len(validator.data_loader) > 0
+        if self.validator is None or self.validator.state.key_metric_name is None:
+            return False
+        return len(cast(Sized, self.validator.data_loader)) > 0
 
     def _keep_start(self, engine: AlternatingTrainer) -> None:
         """The starting weights are the best ones until others score better."""
