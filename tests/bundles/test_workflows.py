@@ -129,7 +129,7 @@ def test_federated_rounds(copy, slices, tmp_path):
         send_weight_diff=False,
         train_kwargs={**settings, **small},
         config_evaluate_filename="configs/train.json",
-        eval_kwargs=dict(settings),
+        eval_kwargs={**settings, "run_dir": str(tmp_path / "scored")},
         best_model_filepath=str(run / "models/model.pt"),
     )
     algo.initialize({ExtraItems.CLIENT_NAME: "hospital"})
