@@ -20,6 +20,7 @@ from monai.bundle.utils import merge_kv
 
 from transeg import methods
 from transeg.bundle.config import content
+from transeg.bundle.runs import describe_channels
 from transeg.errors import ConfigError
 from transeg.files import atomic
 from transeg.method import find_method, method_names
@@ -80,7 +81,7 @@ def bundle_configs(method: str) -> dict[str, dict[str, Any]]:
         for word, value in words.items():
             text = text.replace(word, value)
         configs[name] = filled(json.loads(text), section | source.get(name, {}), f"{path}: {name}")
-    _describe_channels(configs["metadata"], source["recipe"])
+    describe_channels(configs["metadata"], source["recipe"])
     return configs
 
 
@@ -107,14 +108,6 @@ def filled(template: Mapping[str, Any], section: Mapping[str, Any], where: str) 
         elif name[0] != "<":
             merge_kv(parser, name, copy.deepcopy(value))
     return content(parser)
-
-
-def _describe_channels(metadata: dict[str, Any], recipe: Mapping[str, Any]) -> None:
-    formats = metadata["network_data_format"]
-    image, pred = formats["inputs"]["image"], formats["outputs"]["pred"]
-    image["num_channels"] = len(recipe["channels"])
-    image["channel_def"] = {str(index): name for index, name in enumerate(recipe["channels"])}
-    pred["channel_def"] = {str(value): name for value, name in enumerate(recipe["labels"])}
 
 
 def format_config(value: Any, indent: int = 0, prefix: int = 0) -> str:

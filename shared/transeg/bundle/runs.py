@@ -372,12 +372,17 @@ def run_metadata(metadata: Mapping[str, Any], recipe: Mapping[str, Any], bundle:
     """Metadata of a bundle for the channels and labels of a recipe."""
     made = copy.deepcopy(dict(metadata)) | {"bundle": bundle, "version": "0.1.0"}
     made["changelog"] = {"0.1.0": f"a training run of {bundle}"}
-    formats = made["network_data_format"]
+    describe_channels(made, recipe)
+    return made
+
+
+def describe_channels(metadata: dict[str, Any], recipe: Mapping[str, Any]) -> None:
+    """Set the channels of the image and the labels of the prediction in metadata, in place."""
+    formats = metadata["network_data_format"]
     image, pred = formats["inputs"]["image"], formats["outputs"]["pred"]
     image["num_channels"] = len(recipe["channels"])
     image["channel_def"] = {str(index): name for index, name in enumerate(recipe["channels"])}
     pred["channel_def"] = {str(value): name for value, name in enumerate(recipe["labels"])}
-    return made
 
 
 def _write(path: Path, config: Mapping[str, Any]) -> None:
