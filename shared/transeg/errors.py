@@ -28,6 +28,10 @@ class DatalistError(DataError):
     """A datalist cannot be used."""
 
 
+class TableError(DataError):
+    """A table of cases cannot be used; the message lists every fault with its row."""
+
+
 class StudiesError(DataError):
     """No study to train on."""
 
