@@ -29,6 +29,7 @@ from transeg.methods.pathogan.slice_scores import (
     summarise_patients,
 )
 from transeg.transforms.intensity import foreground_mask
+from transeg.transforms.preprocessing import AXES
 
 logger = logging.getLogger(__name__)
 
@@ -55,10 +56,10 @@ class SliceScoreSaver:
 
     Args:
         save_dir: folder, created if missing.
-        pred_key: mask (1, X, Y, Z) on the preprocessed grid (RAS); copy it before it is inverted.
+        pred_key: mask (1, X, Y, Z) on the preprocessed grid; copy it before it is inverted.
         label_key: mask of the same shape, with its affine.
         first: height of the lowest scored slice in mm above the bottom slice.
-        last: height of the highest scored slice, likewise.
+        last: height of the highest scored slice, likewise; None for all.
         min_area: label area in mm^2 that a pathological slice must exceed; slices with a smaller label are left out.
     """
 
@@ -68,7 +69,7 @@ class SliceScoreSaver:
         pred_key: str = "pred",
         label_key: str = "label",
         first: float = 60.0,
-        last: float = 100.0,
+        last: float | None = 100.0,
         min_area: float = 20.0,
     ) -> None:
         self.save_dir, self.pred_key, self.label_key = Path(save_dir), pred_key, label_key
@@ -104,10 +105,10 @@ class SliceScoreSaver:
     def _masks(self, case: str, *volumes: MetaTensor) -> list[np.ndarray]:
         prediction, label = volumes
         axes = "".join(aff2axcodes(label.affine.cpu().numpy()))
-        if axes != "RAS" or prediction.shape != label.shape or label.ndim != 4 or len(label) != 1:
+        if axes not in AXES.values() or prediction.shape != label.shape or label.ndim != 4 or len(label) != 1:
             raise ValueError(
                 f"{case}: {self.pred_key} {tuple(prediction.shape)} and {self.label_key} {tuple(label.shape)} ({axes}) "
-                "must be (1, X, Y, Z) on one RAS grid; copy the mask before Invertd and pass the copy as pred_key"
+                "must be (1, X, Y, Z) on one preprocessed grid; copy the mask before Invertd, and pass the copy"
             )
         masks = [volume[0].detach().cpu().numpy() for volume in volumes]
         if any(((mask != 0) & (mask != 1)).any() for mask in masks):
@@ -119,7 +120,7 @@ class SliceScoreSaver:
         shown = foreground_mask(image)[0].any(dim=0).any(dim=0).tolist()
         chosen = [z for z in slices_between(len(shown), thickness, *heights) if shown[z]]
         if not chosen:
-            logger.warning("%s: no slices to score from %g to %g mm", case, *heights)
+            logger.warning("%s: no slices to score from %s to %s mm", case, *heights)
         return chosen
 
     def __call__(self, engine: Engine) -> None:
