@@ -108,8 +108,10 @@ class NormaliseForegroundd(MapTransform):
         item = dict(data)
         for key in self.key_iterator(item):
             image = item[key]
-            inside = nonzero_mask(image) if self.mask_key is None else torch.as_tensor(item[self.mask_key]) > 0.5
-            voxels = image.as_tensor()[:, torch.as_tensor(inside[0])].double()
+            # plain tensors: of several MetaTensors, torch.where would keep the record of operations of the first
+            inside = (image if self.mask_key is None else item[self.mask_key]).as_tensor() != 0
+            inside = inside.any(dim=0, keepdim=True)
+            voxels = image.as_tensor()[:, inside[0]].double()
             mean, scale = voxels.mean(dim=1), self.num_std * voxels.std(dim=1, correction=0)
             constant = torch.nonzero(scale <= 1e-6 * mean.abs()).flatten().tolist()
             if constant:

@@ -94,19 +94,18 @@ def volume_preprocessing(
     volumes = (*images, *labels, *(["presence"] if presence else []), FOREGROUND)
     modes = ("bilinear",) * len(images) + ("nearest",) * (len(volumes) - len(images))
     spacing = tuple(pixdim) if isinstance(pixdim, Sequence) else (pixdim,) * 3
-    mask = [MaskIntensityd(images, mask_key=FOREGROUND)] if masked else []
     return Compose(
         [
             LoadVolumed(images, len(recipe["channels"])),
             *label_loading(recipe, labels, like=images[0]).transforms,
             *([_MarkSlicesd(images[0], axes)] if presence else []),
-            _Foregroundd(images[0], rule),
+            _Foregroundd(images, rule, masked),
             *_scaling(recipe, images),  # over the whole scan
-            *mask,
             Orientationd(volumes, axcodes=axes, labels=None),
             ResampleVolumed(volumes, pixdim=spacing, mode=modes),
             *([_Bodyd(images[0])] if rule == "threshold" else []),
-            *mask,  # again: interpolation blurs the foreground into the voxels around it
+            # again: interpolation blurs the foreground into the voxels around it
+            *([MaskIntensityd(images, mask_key=FOREGROUND)] if masked else []),
             *_cropping(volumes, images[0], recipe),
             _normalisation(recipe, images, clip),
             DeleteItemsd(FOREGROUND),
@@ -187,24 +186,31 @@ def _positive(mask: torch.Tensor) -> torch.Tensor:
 
 
 class _Foregroundd(MapTransform):
-    """Add the foreground of an image, float32 (1, X, Y, Z), under `FOREGROUND`; the item's "mask" file is used up."""
+    """Add the foreground of the first image, float32 (1, X, Y, Z), under `FOREGROUND`; the "mask" file is used up.
 
-    def __init__(self, key: str, rule: str) -> None:
-        super().__init__(key)
-        self.rule, self.load = rule, LoadVolumed("mask", like=key)
+    Args:
+        keys: images (C, X, Y, Z).
+        rule: see above.
+        masked: set voxels outside to 0.
+    """
+
+    def __init__(self, keys: KeysCollection, rule: str, masked: bool) -> None:
+        super().__init__(keys)
+        self.rule, self.masked, self.load = rule, masked, LoadVolumed("mask", like=self.keys[0])
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
         item = dict(data)
         image = item[self.keys[0]]
-        found = foreground(image) if self.rule == "zero" else torch.ones_like(image[:1], dtype=torch.bool)
+        found = foreground(image) if self.rule == "zero" else torch.ones_like(image.as_tensor()[:1], dtype=torch.bool)
         if "mask" in item:
-            found = found & (self.load(item)["mask"] != 0)
+            found = found & (self.load(item)["mask"].as_tensor() != 0)
             del item["mask"]
         elif self.rule == "mask":
-            raise VolumeError(
-                f"{file_name(image)}: no foreground mask; give one, or prepare with another foreground rule"
-            )
-        item[FOREGROUND] = MetaTensor(torch.as_tensor(found).float(), meta=dict(image.meta))
+            raise VolumeError(f"{file_name(image)}: no foreground mask; give one, or choose another foreground rule")
+        item[FOREGROUND] = MetaTensor(found.float(), meta=dict(image.meta))
+        if self.masked:
+            # times a plain tensor: a product of two MetaTensors would share their record of operations
+            item |= {key: item[key] * found for key in self.keys}
         return item
 
 
@@ -212,7 +218,7 @@ class _Bodyd(MapTransform):
     """Restrict the foreground to the body that the first channel of an image (C, X, Y, Z) shows."""
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
-        body = torch.from_numpy(silhouette(torch.as_tensor(data[self.keys[0]])[0].cpu().numpy()))
+        body = torch.from_numpy(silhouette(data[self.keys[0]][0].cpu().numpy()))
         return {**data, FOREGROUND: data[FOREGROUND] * body}
 
 
@@ -264,7 +270,7 @@ def foreground(image: torch.Tensor) -> torch.Tensor:
     The background is the value that most corners of a channel share, otherwise 0: a scan that was shifted, or
     normalised as a whole, has another.
     """
-    channels = torch.as_tensor(image)
+    channels = image.as_tensor() if isinstance(image, MetaTensor) else image
     corners = channels[:, :: channels.shape[1] - 1 or 1, :: channels.shape[2] - 1 or 1, :: channels.shape[3] - 1 or 1]
     values, counts = zip(*(corner.unique(return_counts=True) for corner in corners.flatten(1)), strict=True)
     common = [
