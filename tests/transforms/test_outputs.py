@@ -8,8 +8,9 @@ from monai.data import MetaTensor
 from monai.inferers import SimpleInferer
 from torch import nn
 from transeg.methods.cardiac.preprocessing import cardiac_preprocessing
-from transeg.transforms.brain import brain_preprocessing
 from transeg.transforms.outputs import SaveVolumed, Translated, translation_output, write_nifti
+
+from tests.recipes import brain_preprocessing
 
 AFFINE = np.array([[0.0, -2, 0, 5], [1.5, 0, 0.1, -7], [0, 0.1, 4, 3], [0, 0, 0, 1]])
 
@@ -72,7 +73,7 @@ def test_a_translation_is_written_in_the_units_and_on_the_grid_of_the_input(tmp_
         data = (brain * rng.normal(200 + 300 * number, 20, brain.shape)).astype(np.float32)
         files.append(str(tmp_path / f"{number}.nii.gz"))
         nib.save(nib.Nifti1Image(data, np.diag([-2.0, 2, 2, 1])), files[-1])
-    pre = brain_preprocessing(channels=2, size=(24, 24), clip=False)
+    pre = brain_preprocessing(image_size=(24, 24), clip=False)
     item = pre({"image": files, "case": "c"})
     translation_output(Halved(), SimpleInferer(), pre, tmp_path)(item)
     found = nib.load(tmp_path / "c_translation.nii.gz")

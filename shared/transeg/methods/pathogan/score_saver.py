@@ -120,7 +120,8 @@ class SliceScoreSaver:
         shown = foreground_mask(image)[0].any(dim=0).any(dim=0).tolist()
         chosen = [z for z in slices_between(len(shown), thickness, *heights) if shown[z]]
         if not chosen:
-            logger.warning("%s: no slices to score from %s to %s mm", case, *heights)
+            first, last = (f"{height:g}" if height is not None else "the top" for height in heights)
+            logger.warning("%s: no slices to score from %s to %s mm", case, first, last)
         return chosen
 
     def __call__(self, engine: Engine) -> None:
