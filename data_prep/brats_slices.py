@@ -25,7 +25,7 @@ import typer
 from transeg.errors import UserError
 from transeg.methods.pathogan.slices import BrainSlices
 
-from data_prep.brats import channels_of, extract_case, find_cases, patterns_of
+from data_prep.brats import channels_of, extract_case, find_brains
 from data_prep.cases import prepare_cases, run_command
 from data_prep.options import (
     Channels,
@@ -112,7 +112,7 @@ def prepare(
         raise UserError("--test-cases selects patients, --split slices selects slices; use only one of them")
     names = channels_of(channels)
     extractor = BrainSlices(len(names), pixdim, size, first, last, min_tumour, zero_background)
-    cases = find_cases(data, names, patterns_of(pattern or ()))
+    cases = find_brains(data, names, pattern)
     chosen = names_of(validation_cases), names_of(test_cases)
     splits = split_patients(cases, validation, 0 if by_slice else test, seed, *chosen)
     if by_slice:
@@ -124,7 +124,7 @@ def prepare(
     return prepare_cases(
         cases,
         splits,
-        partial(extract_case, extractor=extractor),
+        partial(extract_case, extractor=extractor, channels=names),
         out,
         labelled_fraction=1.0,
         labelled_count=None if labelled else 0,

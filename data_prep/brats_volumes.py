@@ -18,7 +18,7 @@ from typing import Annotated
 import typer
 from transeg.methods.pathogan.volumes import BrainVolumes
 
-from data_prep.brats import channels_of, extract_case, find_cases, patterns_of
+from data_prep.brats import channels_of, extract_case, find_brains
 from data_prep.cases import prepare_cases, run_command
 from data_prep.options import (
     Channels,
@@ -65,11 +65,11 @@ def prepare(
     options = record_options("brats_volumes", locals())
     names = channels_of(channels)
     extractor = BrainVolumes(len(names), pixdim, size, min_tumour, zero_background)
-    cases = find_cases(data, names, patterns_of(pattern or ()))
+    cases = find_brains(data, names, pattern)
     return prepare_cases(
         cases,
         split_patients(cases, validation, test, seed, names_of(validation_cases), names_of(test_cases)),
-        partial(extract_case, extractor=extractor),
+        partial(extract_case, extractor=extractor, channels=names),
         out,
         labelled_fraction=1.0,
         labelled_count=None if labelled else 0,

@@ -7,11 +7,10 @@ one by one, records failures and continues, keeps labels for whole volumes only,
 from __future__ import annotations
 
 import logging
-import os
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
@@ -22,33 +21,14 @@ import torch
 import typer
 from tqdm import tqdm
 from transeg.data.datalist import write_datalist
+from transeg.data.finder import find_cases
+from transeg.data.references import parse
 from transeg.data.slices import CaseSlices, write_slices
+from transeg.data.table import SPLITS, Case
 from transeg.error_hook import exit_with_reason
 from transeg.errors import CasesFailedError, UserError, reason, root_cause
 
 logger = logging.getLogger(__name__)
-
-SPLITS = ("training", "validation", "test")
-
-
-@dataclass(frozen=True)
-class Case:
-    """The files of one scan. A `problem` found while searching for them fails the case when it is processed."""
-
-    name: str
-    images: tuple[Path, ...] = ()  # one per channel
-    label: Path | None = None
-    mask: Path | None = None
-    patient: str = ""
-    group: str = ""  # stratum of the split, such as the grade
-    problem: str = ""
-
-    def volumes(self, folder: Path, labelled: bool) -> dict[str, Any]:
-        """Datalist item of the whole volumes, paths relative to `folder` where possible."""
-        item: dict[str, Any] = {"image": [_relative(path, folder) for path in self.images], "case": self.name}
-        if self.mask is not None:
-            item["mask"] = _relative(self.mask, folder)
-        return item | ({"label": _relative(self.label, folder)} if labelled and self.label else {})
 
 
 @dataclass
@@ -58,6 +38,24 @@ class Kept:
     presence: list[dict[str, Any]] = field(default_factory=list)
     absence: list[dict[str, Any]] = field(default_factory=list)
     dropped: dict[str, int] = field(default_factory=dict)
+
+
+def scans_below(folder: Path, channels: Sequence[str], patterns: Mapping[str, str] | None = None) -> list[Case]:
+    """Cases below a folder, see `find_cases`; those that lack a channel have a `problem`.
+
+    Raises:
+        DataError: no case, or more than one possibility what is what.
+    """
+    cases = find_cases(folder, patterns, roles=(*channels, "label", "foreground")).cases
+    return [replace(case, problem=_fault(case, channels)) for case in cases]
+
+
+def _fault(case: Case, channels: Sequence[str]) -> str:
+    place = parse(next(iter(case.images.values()))).path
+    if case.is_stack(channels):
+        return f"{place}: which channel is which? list {place.name}#0, {place.name}#1, ... in a table"
+    missing = ", ".join(case.missing(channels))
+    return f"{place.parent}: no file for {missing}; add it or drop the channel" if missing else ""
 
 
 def prepare_cases(
@@ -132,7 +130,7 @@ def prepare_cases(
         if split != "training" and case.name in also_training:
             lists["training"] += slices.presence
             lists["training_absence"] += slices.absence
-        volumes[f"{split}_volumes"].append(case.volumes(out, shows_label))
+        volumes[f"{split}_volumes"].append(case.item(recipe["channels"], out, shows_label))
     if arrange is not None:
         arrange(lists)
     dropped = sum((Counter(slices.dropped) for slices in kept.values()), Counter())
@@ -248,18 +246,6 @@ def _print_summary(
         for kind, suffix in (("presence", ""), ("absence", "_absence")):
             if lists[f"{split}_volumes"] and not lists[split + suffix]:
                 print(f"warning: {split} has no {kind} slice; add volumes or lower the minimum areas")
-
-
-def _relative(path: Path, folder: Path) -> str:
-    path, folder = path.resolve(), folder.resolve()
-    return os.path.relpath(path, folder) if path.anchor == folder.anchor else str(path)
-
-
-def unique_names(names: Iterable[str]) -> None:
-    """Raise ValueError if two cases share a name, as their stacks would overwrite each other."""
-    double = sorted(name for name, count in Counter(names).items() if count > 1)
-    if double:
-        raise UserError(f"several cases are named {', '.join(double)}; rename their folders or prepare them separately")
 
 
 def run_command(prepare: Callable[..., Path]) -> None:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from transeg.errors import UserError
 
 Data = Annotated[Path, typer.Option(help="Folder of the raw data, searched with its subfolders.")]
 Out = Annotated[Path, typer.Option(help="Output folder.")]
@@ -15,7 +16,10 @@ Channels = Annotated[
 ]
 Patterns = Annotated[
     list[str] | None,
-    typer.Option(help="File name pattern of a channel, the label or the mask, e.g. flair='*Flair*' (repeatable)."),
+    typer.Option(
+        help="File name pattern of a channel, the label, the foreground, or of files to skip, e.g. flair='*Flair*' "
+        "(repeatable)."
+    ),
 ]
 Pixdim = Annotated[float, typer.Option(help="Voxel size in mm (of slices: in-plane).")]
 SliceSize = Annotated[tuple[int, int], typer.Option(help="Slice size in voxels: X Y.")]
@@ -44,6 +48,21 @@ Workers = Annotated[int, typer.Option(help="Number of worker processes.")]
 def names_of(text: str) -> list[str]:
     """Split a comma-separated option."""
     return [name.strip() for name in text.split(",") if name.strip()]
+
+
+def patterns_of(texts: Sequence[str], option: str = "--pattern") -> dict[str, str]:
+    """Parse NAME=PATTERN options into patterns by name.
+
+    Raises:
+        UserError: not of this form, or a name twice.
+    """
+    patterns: dict[str, str] = {}
+    for text in texts:
+        name, equals, pattern = (part.strip() for part in text.partition("="))
+        if not (name and equals and pattern) or name in patterns:
+            raise UserError(f"{option} {text}: expected NAME=PATTERN, each NAME once")
+        patterns[name] = pattern
+    return patterns
 
 
 def record_options(command: str, values: Mapping[str, Any]) -> dict[str, Any]:

@@ -9,9 +9,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
+from transeg.data.table import Case
 from transeg.errors import UserError
-
-from data_prep.cases import Case
 
 
 def split_patients(

@@ -33,6 +33,7 @@ from transeg.data.sources import Contents, Volume, looks_like_mask, nifti_header
 from transeg.data.table import Case
 from transeg.errors import DataError, TableError
 
+Key = tuple[Path, str, str]  # of a case, see `Part.key`
 SKIP = "skip"  # name of a pattern for files to leave out
 _MASKS = (LABEL, FOREGROUND)
 _ROLE_TEXTS = {LABEL: "mask"}
@@ -65,7 +66,7 @@ def find_cases(
     patterns: Mapping[str, str] | None = None,
     domains: Mapping[str, str] | None = None,
     groups: Mapping[str, str] | None = None,
-    channels: Iterable[str] | None = None,
+    roles: Iterable[str] | None = None,
 ) -> Findings:
     """Find the cases below a folder, or that of one file.
 
@@ -75,14 +76,14 @@ def find_cases(
             alone. Patterns with a slash are compared with the path below the folder.
         domains: pattern by domain.
         groups: pattern by group.
-        channels: only doubts about these matter, and not those about masks.
+        roles: channels, "label" and "foreground" that matter; doubts about others do not. Default: all.
 
     Raises:
         DataError: no such source, or no scan in it.
         TableError: all that names do not decide.
     """
     findings = survey(source, patterns, domains, groups)
-    wanted = None if channels is None else {canonical(channel) for channel in channels} | {IMAGE}
+    wanted = None if roles is None else {canonical(role) for role in roles} | {IMAGE}
     doubts = [doubt.text for doubt in findings.doubts if wanted is None or wanted & doubt.roles]
     if doubts:
         raise TableError(
@@ -115,7 +116,9 @@ def survey(
     if not path.exists():
         if "*" in path.name and files_of(path):
             name = read_name(path.name[: -len(suffix_of(path))].replace("*", "")).stem or path.parent.resolve().name
-            return Findings(path, [Case(name, {IMAGE: str(path)})], [(file, f"image of {name}") for file in files_of(path)])
+            return Findings(
+                path, [Case(name, {IMAGE: str(path)})], [(file, f"image of {name}") for file in files_of(path)]
+            )
         raise DataError(f"{path}: no such file or folder")
     if path.is_dir():
         contents = read_folder(path)
@@ -268,7 +271,7 @@ class _Search:
             self.parts[volume.path] = self._skip(volume, "mask without a scan")
 
     def _cases(self) -> list[Case]:
-        members: dict[tuple[Path, str, str], list[tuple[Volume, Part]]] = {}
+        members: dict[Key, list[tuple[Volume, Part]]] = {}
         for volume, part in self._all():
             members.setdefault(part.key, []).append((volume, part))
         names = self._names(members)
@@ -290,7 +293,7 @@ class _Search:
         scans = [(volume, part) for volume, part in members if part.role in roles]
         volume, part = scans[0]
         patient = part.patient or (volume.tags.get("patient", "") if by_id else "") or _patient(name, part)
-        path = volume.path.relative_to(self.root.parent) if self.root.parent in volume.path.parents else volume.path
+        path = Path(self.root.resolve().name, volume.path.relative_to(self.root))
         return Case(
             name,
             roles,
@@ -307,11 +310,12 @@ class _Search:
             key
             for key, pattern in patterns.items()
             for volume, _ in scans
-            if self._matches(volume.path, pattern)
-            or fnmatch(volume.path.relative_to(self.root).as_posix().lower(), pattern.lower())
+            if fnmatch(volume.path.relative_to(self.root).as_posix().lower(), pattern.lower())
         }
         if len(found) > 1:
-            self.doubts.append(Doubt(f"{name} matches the patterns of {' and '.join(sorted(found))}", frozenset((IMAGE,))))
+            self.doubts.append(
+                Doubt(f"{name} matches the patterns of {' and '.join(sorted(found))}", frozenset((IMAGE,)))
+            )
         return min(found, default="")
 
     def _check(self, name: str, members: Sequence[tuple[Volume, Part]]) -> None:
@@ -330,37 +334,38 @@ class _Search:
                 text = f"{name}: {len(paths)} candidates for {what}: {', '.join(sorted(paths))}"
                 self.doubts.append(Doubt(text, frozenset((role,))))
 
-    def _names(self, members: Mapping[tuple[Path, str, str], Sequence[tuple[Volume, Part]]]) -> dict[tuple, str]:
-        """Name of each case: its stem or its folder; with more folders above where that is not unique."""
+    def _names(self, members: Mapping[Key, Sequence[tuple[Volume, Part]]]) -> dict[Key, str]:
+        """Name of each case: the first of its choices that no other case has."""
         together = Counter(place for place, *_ in members)
-        names: dict[tuple[Path, str, str], str] = {}
-        pending = list(members)
-        for level in range(1, 20):
-            chosen = {key: self._name(key, [part for _, part in members[key]], together, level) for key in pending}
+        choices = {
+            key: self._choices([part for _, part in parts], alone=together[key[0]] == 1)
+            for key, parts in members.items()
+        }
+        names: dict[Key, str] = {}
+        for level in range(max(map(len, choices.values()), default=0)):
+            chosen = {key: found[min(level, len(found) - 1)] for key, found in choices.items() if key not in names}
             counts = Counter([*chosen.values(), *names.values()])
-            names |= {key: name for key, name in chosen.items() if counts[name] == 1 or level == 19}
-            pending = [key for key in pending if key not in names]
-        double = {name for name, count in Counter(names.values()).items() if count > 1}
-        for name in sorted(double):
-            self.doubts.append(Doubt(f"several cases would be named {name}; rename them", frozenset((IMAGE,))))
+            names |= {key: name for key, name in chosen.items() if counts[name] == 1}
+        for key in members.keys() - names.keys():
+            names[key] = choices[key][-1]
+            self.doubts.append(Doubt(f"several cases would be named {names[key]}; rename them", frozenset((IMAGE,))))
         return names
 
-    def _name(self, key: tuple[Path, str, str], parts: Sequence[Part], together: Counter[Path], level: int) -> str:
-        place, stem, _ = key
-        if place == self.root:
-            above = [self.root.resolve().name]
-        else:
-            above = [self.root.resolve().name, *place.relative_to(self.root).parts]
-        alone = together[place] == 1
-        channels = {part.role for part in parts} - {IMAGE, LABEL, FOREGROUND}
-        own = alone and place != self.root and len(channels) > 1 and place.name.lower() not in GRADES
-        if level == 1 and stem and (parts[0].fixed or not own) and not _is_modality(stem):
-            return stem
-        depth = level if not stem or own or _is_modality(stem) else level - 1
-        if parts[0].fixed and stem or not alone:
-            return "_".join([*above[-depth:], *([stem] if stem else [])])
-        tail = [] if own or not stem or place.name.lower() not in GRADES else [stem]
-        return "_".join([*above[-depth:], *tail])
+    def _choices(self, parts: Sequence[Part], alone: bool) -> list[str]:
+        """Names of a case by preference: its stem, or its folder if that is the patient's; then more folders above.
+
+        Args:
+            parts: of the case.
+            alone: it is the only case of its folder.
+        """
+        place, stem, fixed = parts[0].place, parts[0].stem, parts[0].fixed
+        above = [self.root.resolve().name, *place.relative_to(self.root).parts]
+        own = alone and not fixed and place != self.root and place.name.lower() not in GRADES
+        several = len({part.role for part in parts} - {IMAGE, *_MASKS}) > 1
+        folders = [
+            "_".join([*above[-depth:], *([] if own or not stem else [stem])]) for depth in range(1, len(above) + 1)
+        ]
+        return folders if not stem or stem.lower() in MODALITIES or (own and several) else [stem, *folders]
 
 
 def _role_of(name: str) -> str:
@@ -369,16 +374,12 @@ def _role_of(name: str) -> str:
 
 
 def _may_share_grid(first: Volume, second: Volume) -> bool:
-    shapes = [nifti_header(volume.path).get("shape") for volume in (first, second) if suffix_of(volume.path) in (".nii", ".nii.gz")]
-    return len(shapes) < 2 or None in shapes or shapes[0][:3] == shapes[1][:3]
-
-
-def _is_modality(stem: str) -> bool:
-    return stem.lower() in MODALITIES
+    shapes = [nifti_header(volume.path).get("shape", ())[:3] for volume in (first, second)]
+    return shapes[0] == shapes[1] or () in shapes  # that of other formats and broken files is not known
 
 
 def _patient(name: str, part: Part) -> str:
     if part.domain:  # without the modality where that is all that tells scans of a folder apart
-        return name.removesuffix(part.stem).rstrip("-_. ") if _is_modality(part.stem) else name
+        return name.removesuffix(part.stem).rstrip("-_. ") if part.stem.lower() in MODALITIES else name
     found = PATIENT.match(name)
     return found[0] if found else name

@@ -18,7 +18,14 @@ from transeg.data.sources import Volume
 
 # patient in the name of a case: BraTS 2023 and 2024, BRATS 2013 and 2015, TCGA; else the whole name
 PATIENT = re.compile(r"BraTS-\w+-\d{5}|.*_pat\d+|TCGA[-_]\w\w[-_]\w{4}|.+", re.DOTALL)
-GRADES = {"healthy": "healthy", "minor": "minor", "moderate": "moderate", "severe": "severe", "hgg": "HGG", "lgg": "LGG"}
+GRADES = {
+    "healthy": "healthy",
+    "minor": "minor",
+    "moderate": "moderate",
+    "severe": "severe",
+    "hgg": "HGG",
+    "lgg": "LGG",
+}
 
 
 class Part(NamedTuple):

@@ -31,10 +31,8 @@ SEQUENCES = {
 MODALITIES = {"ct": "ct", "cta": "ct", "mr": "mr", "mri": "mr", "pet": "pet"}
 _CHANNELS = {word: channel for channel, words in SEQUENCES.items() for word in words}
 _CONTRAST = {"c", "ce", "gd", "gad", "gadolinium", "km", "cm", "post", "postcontrast", "contrast"}
-_LABELS = set(
-    "seg segm segmentation segmentations label labels lbl mask masks manual dseg gt groundtruth roi annotation "
-    "annotations ot otmulticlass".split()
-)
+_LABELS = {"seg", "segm", "dseg", "segmentation", "segmentations", "label", "labels", "lbl", "mask", "masks", "manual"}
+_LABELS |= {"gt", "groundtruth", "roi", "annotation", "annotations", "ot", "otmulticlass"}
 _FOREGROUNDS = {"brainmask", "bodymask", "headmask", "foreground"}
 _REGIONS = {"brain", "body", "head"}  # their mask shows where to look, not what to find
 _OUTPUTS = {"prob", "translation", "fatfraction"}

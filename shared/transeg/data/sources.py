@@ -14,7 +14,7 @@ import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO, Any
+from typing import Any, BinaryIO, cast
 
 import numpy as np
 
@@ -173,19 +173,18 @@ def _is_dicom(path: Path) -> bool:
 
 def _add_series(folder: Path, files: Sequence[Path], contents: Contents) -> None:
     """Add the DICOM series of a folder, which the folder stands for."""
-    series: dict[tuple[str, ...], list[Path]] = {}
-    tags: dict[tuple[str, ...], dict[str, str]] = {}
+    series: dict[str, list[Path]] = {}
+    tags: dict[str, dict[str, str]] = {}
     for path, found in _tags(folder, files):
         if not found:
             contents.account[path] = "skipped: DICOM file without an image"
         elif found["modality"] in _NOT_IMAGES:
             contents.account[path] = f"skipped: DICOM {found['modality']}; convert it to NIfTI"
         else:
-            key = (found["uid"],)
-            series.setdefault(key, []).append(path)
-            tags.setdefault(key, found)
+            series.setdefault(found["uid"], []).append(path)
+            tags.setdefault(found["uid"], found)
     if len(series) > 1 and len({_grid(found) for found in tags.values()}) == 1 and _stacked(series, tags):
-        first = next(iter(series))  # exported with a series of its own for each slice
+        first = min(series)  # exported with a series of its own for each slice
         series, tags = {first: [path for paths in series.values() for path in paths]}, {first: tags[first]}
     if len(series) > 1:
         named = ", ".join(sorted(repr(found["description"] or found["uid"]) for found in tags.values()))
@@ -196,21 +195,21 @@ def _add_series(folder: Path, files: Sequence[Path], contents: Contents) -> None
             (path for paths in series.values() for path in paths), "skipped: several DICOM series in one folder"
         )
         return
-    for key, paths in series.items():
-        contents.volumes.append(Volume(folder, tuple(paths), tags[key]["description"], tags[key]))
+    for uid, paths in series.items():
+        contents.volumes.append(Volume(folder, tuple(paths), tags[uid]["description"], tags[uid]))
 
 
 def _tags(folder: Path, files: Sequence[Path]) -> Iterator[tuple[Path, dict[str, str]]]:
     """Tags of each DICOM file, those of a series read once; empty for a file without an image."""
-    import SimpleITK as sitk  # loads slowly, and only DICOM needs it
+    import SimpleITK  # loads slowly, and only DICOM needs it
 
-    shown = sitk.ProcessObject.GetGlobalWarningDisplay()
-    sitk.ProcessObject.SetGlobalWarningDisplay(False)
+    shown = SimpleITK.ProcessObject.GetGlobalWarningDisplay()
+    SimpleITK.ProcessObject.SetGlobalWarningDisplay(False)
     known: dict[Path, dict[str, str]] = {}
-    reader = sitk.ImageFileReader()
+    reader = SimpleITK.ImageFileReader()
     reader.SetImageIO("GDCMImageIO")
-    for uid in sitk.ImageSeriesReader.GetGDCMSeriesIDs(str(folder)):
-        names = [Path(name) for name in sitk.ImageSeriesReader.GetGDCMSeriesFileNames(str(folder), uid)]
+    for uid in SimpleITK.ImageSeriesReader.GetGDCMSeriesIDs(str(folder)):
+        names = [Path(name) for name in SimpleITK.ImageSeriesReader.GetGDCMSeriesFileNames(str(folder), uid)]
         try:
             reader.SetFileName(str(names[0]))
             reader.ReadImageInformation()
@@ -222,7 +221,7 @@ def _tags(folder: Path, files: Sequence[Path]) -> Iterator[tuple[Path, dict[str,
             for name, tag in _TAGS.items()
         }
         known |= dict.fromkeys(names, tags)
-    sitk.ProcessObject.SetGlobalWarningDisplay(shown)
+    SimpleITK.ProcessObject.SetGlobalWarningDisplay(shown)
     for path in files:
         yield path, known.get(path, {})
 
@@ -273,10 +272,13 @@ def looks_like_mask(path: Path) -> bool:
             while left > 0 and (block := file.read(min(left, 1 << 18))):
                 left -= len(block)
                 voxels = np.frombuffer(block, dtype, len(block) // dtype.itemsize)
+                if not voxels.any():
+                    values.add(0)
+                    continue
                 shown = (voxels[1:] != 0) | (voxels[:-1] != 0)
                 equal += int((voxels[1:] == voxels[:-1])[shown].sum())
                 pairs += int(shown.sum())
-                values |= set(np.unique(voxels).tolist())
+                values.update(np.unique(voxels).tolist() if _few(voxels[voxels != 0][:1000]) else range(-1, 128))
                 if len(values) > 128 or not all(float(value).is_integer() for value in values):
                     return False
     except _READ_ERRORS:
@@ -284,5 +286,9 @@ def looks_like_mask(path: Path) -> bool:
     return len(values) > 1 and 0 in values and equal > 0.7 * pairs
 
 
-def _open(path: Path) -> IO[bytes]:
-    return gzip.open(path) if path.name.lower().endswith(".gz") else path.open("rb")
+def _few(voxels: np.ndarray) -> bool:
+    return len(np.unique(voxels)) <= 128
+
+
+def _open(path: Path) -> BinaryIO:
+    return cast(BinaryIO, gzip.open(path)) if path.name.lower().endswith(".gz") else path.open("rb")

@@ -186,7 +186,5 @@ def studies_without_label(data: Sequence[Mapping[str, Any]]) -> list[dict[str, A
         labelled = {volume_stem(path) for path in labels.iterdir()}
         cases = survey(images).cases if images != labels else ()
         scans = sorted({parse(image).path for case in cases for image in case.images.values()})
-        found += [
-            {"image": str(path)} for path in scans if path.parent == images and volume_stem(path) not in labelled
-        ]
+        found += [{"image": str(path)} for path in scans if path.parent == images and volume_stem(path) not in labelled]
     return found

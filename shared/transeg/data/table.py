@@ -78,24 +78,30 @@ class Case:
         return item
 
     def missing(self, channels: Sequence[str]) -> list[str]:
-        """Channels, as for `item`, that the case lacks."""
+        """Channels, in the sense of `item`, that the case lacks."""
         own = {canonical(name) for name in self.images}
-        wanted = {canonical(name) for name in channels}
-        return [] if len(own) == 1 and not own & wanted else [name for name in channels if canonical(name) not in own]
+        found = len(own) == 1 and not own & {canonical(name) for name in channels}
+        return [] if found else [name for name in channels if canonical(name) not in own]
+
+    def is_stack(self, channels: Sequence[str]) -> bool:
+        """Whether one file is taken for all of several channels, in their order."""
+        return len(channels) > 1 and len(self.images) == 1 and not self.missing(channels)
 
     def _images(self, channels: Sequence[str]) -> list[str]:
         own = {canonical(name): reference for name, reference in self.images.items()}
         missing = self.missing(channels)
-        if not missing and not own.keys() & {canonical(name) for name in channels}:
+        if not missing and len(own) == 1:
             return list(own.values())
         if missing and len(channels) == 1 and own:
             raise TableError(
                 f"{self.name}: which of {', '.join(self.images)} is {channels[0]}? name that column of the table "
                 f"{channels[0]}, or leave the others out"
             )
-        place = Path(parse(next(iter(own.values()))).path).parent if own else Path()
-        expected = {name: str(place / f"{self.name}_{name.lower()}.nii.gz") for name in missing}
-        return [expected[name] if name in expected else own[canonical(name)] for name in channels]
+        place = parse(next(iter(own.values()))).path.parent if own else Path()
+        return [
+            str(place / f"{self.name}_{name.lower()}.nii.gz") if name in missing else own[canonical(name)]
+            for name in channels
+        ]
 
 
 def read_table(path: str | os.PathLike) -> list[Case]:

@@ -56,7 +56,7 @@ def find_volumes(
         return [item for key in ensure_tuple(split) for item in load_list(root / "datalist.json", content, key)]
     if not root.exists() and "*" not in root.name:
         raise DataError(f"{root}: no such file or folder; set dataset_dir to a folder of scans, a scan or a cases.csv")
-    findings = find_cases(root, channels=channels)
+    findings = find_cases(root, roles=channels)
     _log(findings, channels)
     return _items(findings.cases, channels, labelled=False)
 
@@ -75,13 +75,18 @@ def _items(cases: Sequence[Case], channels: Sequence[str], labelled: bool) -> li
 
 def _log(findings: Findings, channels: Sequence[str]) -> None:
     """Log what every file is, and warn of volumes that are left out."""
+    roles: dict[str, list[Path]] = {}
     for path, what in findings.account:
-        unused = what.startswith("skipped") and what != OWN_OUTPUT and suffix_of(path) in VOLUMES
-        logger.log(logging.WARNING if unused else logging.INFO, "%s: %s", path, what)
-    stacks = [case.name for case in findings.cases if len(channels) > 1 and not isinstance(case.item(channels)["image"], list)]
+        if what.startswith("skipped") and what != OWN_OUTPUT and suffix_of(path) in VOLUMES:
+            logger.warning("%s: %s", path, what)
+        else:
+            roles.setdefault(what, []).append(path)
+    for what, paths in roles.items():
+        logger.info("%s: %s", what, paths[0] if len(paths) == 1 else f"{len(paths)} files, such as {paths[0]}")
+    stacks = [case.name for case in findings.cases if case.is_stack(channels)]
     if stacks:
         logger.warning(
-            "channels of %s are taken in the order %s; if they are in another, list them in a table (flair: x.nii.gz#0)",
+            "channels of %s are taken in the order %s; list them in a table (x.nii.gz#0) if they are in another",
             ", ".join(stacks),
             ", ".join(channels),
         )
