@@ -46,8 +46,9 @@ def scans_below(folder: Path, channels: Sequence[str], patterns: Mapping[str, st
     Raises:
         DataError: no case, or more than one possibility what is what.
     """
-    cases = find_cases(folder, patterns, roles=(*channels, "label", "foreground")).cases
-    return [replace(case, problem=_fault(case, channels)) for case in cases]
+    findings = find_cases(folder, patterns, roles=(*channels, "label", "foreground"))
+    findings.log()
+    return [replace(case, problem=_fault(case, channels)) for case in findings.cases]
 
 
 def _fault(case: Case, channels: Sequence[str]) -> str:

@@ -7,6 +7,7 @@ refuses and says how to decide; it never guesses.
 
 from __future__ import annotations
 
+import logging
 import os
 import re
 from collections import Counter
@@ -28,10 +29,12 @@ from transeg.data.names import (
     folder_role,
     read_name,
 )
-from transeg.data.references import files_of, suffix_of
-from transeg.data.sources import Contents, Volume, looks_like_mask, nifti_header, read_folder
+from transeg.data.references import VOLUMES, files_of, suffix_of
+from transeg.data.sources import OWN_OUTPUT, Contents, Volume, looks_like_mask, nifti_header, read_folder
 from transeg.data.table import Case
 from transeg.errors import DataError, TableError
+
+logger = logging.getLogger(__name__)
 
 Key = tuple[Path, str, str]  # of a case, see `Part.key`
 SKIP = "skip"  # name of a pattern for files to leave out
@@ -59,6 +62,17 @@ class Findings:
     def skipped(self) -> list[tuple[Path, str]]:
         """Files that are not used, with the reason."""
         return [(path, what) for path, what in self.account if what.startswith("skipped")]
+
+    def log(self) -> None:
+        """Log what every file is, and warn of volumes that are not used."""
+        files: dict[str, list[Path]] = {}
+        for path, what in self.account:
+            if what.startswith("skipped") and what != OWN_OUTPUT and suffix_of(path) in VOLUMES:
+                logger.warning("%s: %s", path, what)
+            else:
+                files.setdefault(what, []).append(path)
+        for what, paths in files.items():
+            logger.info("%s: %s", what, paths[0] if len(paths) == 1 else f"{len(paths)} files, such as {paths[0]}")
 
 
 def find_cases(

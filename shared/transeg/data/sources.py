@@ -278,16 +278,12 @@ def looks_like_mask(path: Path) -> bool:
                 shown = (voxels[1:] != 0) | (voxels[:-1] != 0)
                 equal += int((voxels[1:] == voxels[:-1])[shown].sum())
                 pairs += int(shown.sum())
-                values.update(np.unique(voxels).tolist() if _few(voxels[voxels != 0][:1000]) else range(-1, 128))
+                values |= set(np.unique(voxels).tolist())
                 if len(values) > 128 or not all(float(value).is_integer() for value in values):
                     return False
     except _READ_ERRORS:
         return False
     return len(values) > 1 and 0 in values and equal > 0.7 * pairs
-
-
-def _few(voxels: np.ndarray) -> bool:
-    return len(np.unique(voxels)) <= 128
 
 
 def _open(path: Path) -> BinaryIO:

@@ -21,9 +21,7 @@ from monai.utils import ensure_tuple
 from torch.utils.data import IterableDataset, get_worker_info
 
 from transeg.data.datalist import load_list, read_json
-from transeg.data.finder import Findings, find_cases
-from transeg.data.references import VOLUMES, suffix_of
-from transeg.data.sources import OWN_OUTPUT
+from transeg.data.finder import find_cases
 from transeg.data.table import Case, read_table
 from transeg.errors import BatchError, DataError, TableError, UserError, reason, root_cause
 from transeg.files import case_name
@@ -57,7 +55,8 @@ def find_volumes(
     if not root.exists() and "*" not in root.name:
         raise DataError(f"{root}: no such file or folder; set dataset_dir to a folder of scans, a scan or a cases.csv")
     findings = find_cases(root, roles=channels)
-    _log(findings, channels)
+    findings.log()
+    _warn_of_order(findings.cases, channels)
     return _items(findings.cases, channels, labelled=False)
 
 
@@ -73,17 +72,8 @@ def _items(cases: Sequence[Case], channels: Sequence[str], labelled: bool) -> li
     return items
 
 
-def _log(findings: Findings, channels: Sequence[str]) -> None:
-    """Log what every file is, and warn of volumes that are left out."""
-    roles: dict[str, list[Path]] = {}
-    for path, what in findings.account:
-        if what.startswith("skipped") and what != OWN_OUTPUT and suffix_of(path) in VOLUMES:
-            logger.warning("%s: %s", path, what)
-        else:
-            roles.setdefault(what, []).append(path)
-    for what, paths in roles.items():
-        logger.info("%s: %s", what, paths[0] if len(paths) == 1 else f"{len(paths)} files, such as {paths[0]}")
-    stacks = [case.name for case in findings.cases if case.is_stack(channels)]
+def _warn_of_order(cases: Sequence[Case], channels: Sequence[str]) -> None:
+    stacks = [case.name for case in cases if case.is_stack(channels)]
     if stacks:
         logger.warning(
             "channels of %s are taken in the order %s; list them in a table (x.nii.gz#0) if they are in another",
