@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
@@ -21,6 +21,8 @@ import torch
 import typer
 from tqdm import tqdm
 from transeg.data.datalist import write_datalist
+from transeg.data.finder import find_cases
+from transeg.data.references import parse
 from transeg.data.slices import CaseSlices, write_slices
 from transeg.data.table import SPLITS, Case
 from transeg.error_hook import exit_with_reason
@@ -38,6 +40,25 @@ class Kept:
     presence: list[dict[str, Any]] = field(default_factory=list)
     absence: list[dict[str, Any]] = field(default_factory=list)
     dropped: dict[str, int] = field(default_factory=dict)
+
+
+def scans_below(folder: Path, channels: Sequence[str], patterns: Mapping[str, str] | None = None) -> list[Case]:
+    """Cases below a folder, see `find_cases`; those that lack a channel have a `problem`.
+
+    Raises:
+        DataError: no case, or more than one possibility what is what.
+    """
+    findings = find_cases(folder, patterns, roles=(*channels, "label", "foreground"))
+    findings.log()
+    return [replace(case, problem=_fault(case, channels)) for case in findings.cases]
+
+
+def _fault(case: Case, channels: Sequence[str]) -> str:
+    place = parse(next(iter(case.images.values()))).path
+    if case.is_stack(channels):
+        return f"{place}: which channel is which? list {place.name}#0, {place.name}#1, ... in a table"
+    missing = ", ".join(case.missing(channels))
+    return f"{place.parent}: no file for {missing}; add it or drop the channel" if missing else ""
 
 
 def prepare_cases(
@@ -150,6 +171,12 @@ def prepare_cases(
     return path
 
 
+def label_values(case: Case) -> list[int]:
+    """Values above 0 in the label of a case."""
+    assert case.label is not None
+    return [int(value) for value in np.unique(read_volume(case.label, case.spacing).numpy()) if value > 0]
+
+
 def is_known(case: Case) -> bool:
     """Whether it is known which domain the case, or each of its slices, belongs to."""
     return bool(case.label or case.domain) or case.presence is not None
@@ -244,13 +271,6 @@ def _print_summary(
         for kind, suffix in (("presence", ""), ("absence", "_absence")):
             if lists[f"{split}_volumes"] and not lists[split + suffix]:
                 print(f"warning: {split} has no {kind} slice; add volumes or lower the minimum areas")
-
-
-def unique_names(names: Iterable[str]) -> None:
-    """Raise ValueError if two cases share a name, as their stacks would overwrite each other."""
-    double = sorted(name for name, count in Counter(names).items() if count > 1)
-    if double:
-        raise UserError(f"several cases are named {', '.join(double)}; rename their folders or prepare them separately")
 
 
 def run_command(prepare: Callable[..., Path]) -> None:

@@ -18,6 +18,8 @@ from transeg.metrics.silhouette import silhouette
 from transeg.transforms.load import LoadVolumed
 from transeg.transforms.preprocessing import foreground
 
+from data_prep.cases import label_values
+
 LOOKED_AT = 24  # scans whose voxels are read
 AIR_HU = -500.0  # no MR is as dark
 
@@ -38,6 +40,7 @@ class Fingerprint:
         ct: whether intensities are Hounsfield units.
         window: 0.5 and 99.5 percentiles of the foreground.
         values: number of labels that have each value above 0.
+        shown: cases whose label has any.
         failed: reason by case that cannot be read.
     """
 
@@ -52,6 +55,7 @@ class Fingerprint:
     ct: bool
     window: tuple[float, float]
     values: Counter[int] = field(default_factory=Counter)
+    shown: frozenset[str] = frozenset()
     failed: dict[str, str] = field(default_factory=dict)
 
     @property
@@ -96,13 +100,16 @@ def examine(cases: Sequence[Case], channels: Sequence[str]) -> Fingerprint:
     chosen = {round(i) for i in np.linspace(0, len(cases) - 1, min(LOOKED_AT, len(cases)))}
     scans: list[dict[str, Any]] = []
     values: Counter[int] = Counter()
+    shown: set[str] = set()
     failed: dict[str, str] = {}
     for number, case in enumerate(tqdm(cases, desc="looking at the data", unit="case", disable=None)):
         try:
             if number in chosen:
                 scans.append(_scan(case.item(channels[:1])))
             if case.label:
-                values.update(_label_values(case))
+                found = label_values(case)
+                values.update(found)
+                shown |= {case.name} if found else set()
         except Exception as error:  # told below, and again when the case is prepared
             failed[case.name] = str(error)
     if not scans:
@@ -121,6 +128,7 @@ def examine(cases: Sequence[Case], channels: Sequence[str]) -> Fingerprint:
         ct=sum(scan["ct"] for scan in scans) > len(scans) / 2,
         window=(float(np.median(windows[:, 0])), float(np.median(windows[:, 1]))),
         values=values,
+        shown=frozenset(shown),
         failed=failed,
     )
 
@@ -145,9 +153,3 @@ def _scan(item: Mapping[str, Any]) -> dict[str, Any]:
         "ct": bool(np.percentile(volume, 0.5) < AIR_HU),
         "window": (low, high),
     }
-
-
-def _label_values(case: Case) -> list[int]:
-    label = LoadVolumed("label")({"label": case.label})["label"]
-    found = np.unique(label.numpy())
-    return [int(value) for value in found if value > 0 and value == int(value)]

@@ -26,44 +26,33 @@ import numpy as np
 import typer
 from transeg.data.datalist import write_datalist
 from transeg.data.slices import CaseSlices
-from transeg.errors import UserError
+from transeg.data.table import Case
+from transeg.errors import DataError, UserError
 from transeg.methods.cardiac.modality import HU_RANGE, MODALITIES, PERCENTILES
 from transeg.methods.cardiac.preprocessing import HEART_CLASSES
 from transeg.methods.cardiac.volumes import CardiacVolumes
 
-from data_prep.cases import Case, Kept, raise_failed, run_command, unique_names, write_cases
+from data_prep.cases import Kept, raise_failed, run_command, scans_below, write_cases
 from data_prep.options import Data, Out, Pixdim, Seed, Test, Validation, VolumeSize, Workers, record_options
 from data_prep.splits import split_patients
 
+CHANNELS = ("image",)
 ROLES = ("training", "held_back", "validation", "test", "unlabelled")
 
 
-def find_cases(folder: Path) -> list[Case]:
-    """Find the scans with their label and modality.
-
-    Args:
-        folder: searched with its subfolders for files named ct_..._image.nii.gz and mr_..._image.nii.gz.
-
-    Returns:
-        Cases named after their file without "_image", grouped by modality.
+def find_hearts(folder: Path) -> list[Case]:
+    """Scans of both modalities, which are their domains, see `find_cases`; in the order of their files.
 
     Raises:
-        FileNotFoundError: no scan of a modality.
-        ValueError: duplicate case names.
+        DataError: no scan of a modality.
     """
-    cases = []
-    for path in sorted(folder.rglob("*_image.nii*")):
-        name, modality = path.name.partition("_image.nii")[0], path.name.partition("_")[0].lower()
-        if modality in MODALITIES:
-            label = path.with_name(path.name.replace("_image.nii", "_label.nii"))
-            cases.append(Case(name, (path,), label if label.is_file() else None, patient=name, group=modality))
+    cases = [case for case in scans_below(folder, CHANNELS) if case.domain in MODALITIES]
     for modality in MODALITIES:
-        if not any(case.group == modality for case in cases):
-            raise FileNotFoundError(
+        if not any(case.domain == modality for case in cases):
+            raise DataError(
                 f"{folder}: no file {modality}_..._image.nii.gz found; check --data or name the files as in MM-WHS"
             )
-    unique_names(case.name for case in cases)
-    return cases
+    return sorted(cases, key=lambda case: Path(next(iter(case.images.values()))))
 
 
 def choose_roles(
@@ -96,7 +85,7 @@ def choose_roles(
             raise UserError(f"--real-fraction {fraction:g} is out of range: above 0, at most 1")
     if not 0 <= extra <= 1:
         raise UserError(f"--extra {extra:g} is out of range: 0 to 1")
-    labelled = {m: [case for case in cases if case.group == m and case.label] for m in MODALITIES}
+    labelled = {m: [case for case in cases if case.domain == m and case.label] for m in MODALITIES}
     if not all(labelled.values()):
         raise UserError("a modality has no label file (_label.nii.gz); check --data")
     count = min(len(found) for found in labelled.values())
@@ -121,8 +110,7 @@ class _ByModality:
         self.extractors = {modality: CardiacVolumes(modality, pixdim, size) for modality in MODALITIES}
 
     def __call__(self, case: Case) -> CaseSlices:
-        item = {"image": str(case.images[0])} | ({"label": str(case.label)} if case.label else {})
-        return self.extractors[case.group](item)
+        return self.extractors[case.domain](case.item(CHANNELS))
 
 
 def _lists(cases: Sequence[Case], roles: Mapping[str, str], kept: Mapping[str, Kept], out: Path) -> dict[str, list]:
@@ -130,10 +118,10 @@ def _lists(cases: Sequence[Case], roles: Mapping[str, str], kept: Mapping[str, K
     lists: dict[str, list[dict[str, Any]]] = {f"{role}_{m}": [] for role in ROLES for m in MODALITIES}
     volumes: dict[str, list[dict[str, Any]]] = {f"{key}_volumes": [] for key in lists}
     for case in (case for case in cases if case.name in kept):
-        key = f"{roles[case.name]}_{case.group}"
+        key = f"{roles[case.name]}_{case.domain}"
         label = {"label": f"labels/{case.name}.npy"} if case.label else {}
         lists[key] += [item | label for item in kept[case.name].presence]
-        volumes[f"{key}_volumes"].append(case.volumes(out, labelled=True) | {"modality": case.group})
+        volumes[f"{key}_volumes"].append(case.item(CHANNELS, out) | {"modality": case.domain})
     return lists | volumes
 
 
@@ -168,7 +156,7 @@ def prepare(
     Failed cases are listed at the end; all others are processed. Exit status 1 if any failed.
     """
     options = record_options("mmwhs", locals())
-    found = find_cases(data)
+    found = find_hearts(data)
     reduced = MODALITIES if fraction_of == "both" else (fraction_of,)
     roles = choose_roles(found, validation, test, dict.fromkeys(reduced, real_fraction), extra, seed)
     if unlabelled:
@@ -186,7 +174,7 @@ def prepare(
         description="Segmentation of chambers and myocardium; CT and MR of different patients, cropped to the heart.",
         recipe={
             "method": "cardiac",
-            "channels": ("image",),  # CT or MR, as the item's "modality" says
+            "channels": CHANNELS,  # CT or MR, as the item's "modality" says
             "image_size": size,
             "pixdim": pixdim,
             "labels": HEART_CLASSES,

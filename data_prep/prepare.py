@@ -33,15 +33,17 @@ from data_prep.options import (
     LabelledCases,
     LabelledCount,
     LabelledFraction,
+    Labels,
     Out,
     Seed,
     Test,
     Validation,
     Workers,
     names_of,
+    parse_labels,
     record_options,
 )
-from data_prep.splits import split_patients
+from data_prep.splits import split_labelled
 
 AXIS_NAMES = ("sagittal", "coronal", "axial")  # of slices along R, A, S
 MULTIPLE = 16  # of which networks want image sizes
@@ -76,12 +78,6 @@ Normalise = Annotated[
     typer.Option(help="Intensities: mean and deviation over the foreground, percentiles of the scan, or a window."),
 ]
 Window = Annotated[str, typer.Option(help='Intensity window in the units of the files, e.g. "-100,800" for CT.')]
-Labels = Annotated[
-    list[str] | None,
-    typer.Option(help="Structure and its values in label files, e.g. tumour=1,2,3; background=4 ignores a value "
-                 "(repeatable)."),
-]  # fmt: skip
-
 
 def prepare(
     table: Table,
@@ -135,7 +131,7 @@ def prepare(
         label_values=parse_labels(labels or ()),
     )
     print("recipe: " + ", ".join(f"{key} {_shown(value)}" for key, value in recipe.items()))
-    splits = split_cases(cases, method, validation, test, seed)
+    splits = split_labelled(cases, validation, test, seed, pool=evaluation_pool(cases, method, fingerprint))
     if dry_run:
         return None
     path = prepare_cases(
@@ -263,25 +259,16 @@ def _up(voxels: float, multiple: int) -> int:
     return max(2 * MULTIPLE, math.ceil(voxels / multiple - 1e-6) * multiple)
 
 
-def split_cases(cases: Sequence[Case], method: Method, validation: float, test: float, seed: int) -> dict[str, str]:
-    """Split by patient; validation and test patients are drawn from those with a label, if there are any.
+def evaluation_pool(cases: Sequence[Case], method: Method, found: Fingerprint) -> list[Case]:
+    """Cases to draw validation and test patients from: those whose label shows a structure, if there are any.
 
-    For a method whose domains are those of whole cases, only the hard ones (presence) are drawn. A case's own split
-    stays. Where one labelled patient is left for all, it is for training.
+    Of a method whose domains are those of whole cases, the hard ones.
     """
     known = [case for case in cases if is_known(case)]
-    pool = [case for case in known if case.label] or known
+    pool = [case for case in known if case.name in found.shown] or known
     if method.domain_of_case:
         pool = [case for case in pool if case.domain == "hard" or case.presence] or pool
-    fixed = {case.patient or case.name: case.split for case in cases if case.split}
-    pool = [case for case in pool if (case.patient or case.name) not in fixed]
-    patients = {case.patient or case.name for case in pool}
-    drawn: dict[str, str] = {}
-    if not set(fixed.values()) & {"validation", "test"} and len(patients) > 1:
-        enough = len(patients) > 2
-        drawn = split_patients(pool, validation, test if enough else 0, seed)
-    by_patient = fixed | {case.patient or case.name: drawn[case.name] for case in pool if case.name in drawn}
-    return {case.name: by_patient.get(case.patient or case.name, "training") for case in cases}
+    return pool
 
 
 def parse_numbers(text: str, option: str, counts: Sequence[int]) -> list[float]:
@@ -321,28 +308,6 @@ def parse_crop(text: str) -> str | list[float] | None:
     if text in ("", "foreground", "centre"):
         return text or None
     return parse_numbers(text, "--crop (foreground, centre or x,y,z in mm)", (3,))
-
-
-def parse_labels(texts: Sequence[str]) -> dict[str, list[int]]:
-    """Values by name of the structure, from NAME=VALUE,... each.
-
-    Raises:
-        UserError: not of this form, or a value of two structures.
-    """
-    found: dict[str, list[int]] = {}
-    for text in texts:
-        name, equals, values = text.partition("=")
-        try:
-            found.setdefault(name.strip(), []).extend(int(value) for value in values.split(","))
-        except ValueError:
-            equals = ""
-        if not equals or not name.strip():
-            raise UserError(f"--labels {text}: expected NAME=VALUE or NAME=VALUE,VALUE, e.g. tumour=1,2,3")
-    taken = [value for values in found.values() for value in values]
-    double = sorted({value for value in taken if taken.count(value) > 1})
-    if double:
-        raise UserError(f"--labels: value {', '.join(map(str, double))} is given twice")
-    return found
 
 
 def _shown(value: Any) -> str:

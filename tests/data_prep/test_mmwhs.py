@@ -8,13 +8,13 @@ from transeg.data.datalist import read_datalist
 from transeg.data.datasets import SliceDataset
 from transeg.data.samplers import UnpairedBatchSampler
 from transeg.data.volumes import find_volumes
-from transeg.errors import CasesFailedError
+from transeg.errors import CasesFailedError, DataError
 from transeg.methods.cardiac.datasets import TwoModalityDataset
 from transeg.methods.cardiac.preprocessing import cardiac_preprocessing
 from transeg.transforms.slices import LoadSliced
 from typer.testing import CliRunner
 
-from data_prep.mmwhs import choose_roles, find_cases, prepare
+from data_prep.mmwhs import choose_roles, find_hearts, prepare
 from data_prep.phantoms.__main__ import app
 
 SMALL = {"pixdim": 8.0, "size": (20, 20, 16)}
@@ -74,7 +74,7 @@ def test_prepared_volumes_train_and_validate(raw, tmp_path):
     validation = SliceDataset(read_datalist(path, "validation_mr"), LOAD)
     assert validation[0]["label"].max() == 5
     [volume] = find_volumes(path.parent, ["CT"], "validation_ct_volumes")
-    assert nib.load(volume["image"][0]).shape == nib.load(volume["label"]).shape
+    assert nib.load(volume["image"]).shape == nib.load(volume["label"]).shape
     assert volume["modality"] == "ct"
 
 
@@ -113,7 +113,7 @@ def test_fractions_are_nested_and_leave_the_rest_alone(raw, tmp_path):
 
 
 def test_what_the_first_set_leaves_out_can_train(raw):
-    cases = find_cases(raw)
+    cases = find_hearts(raw)
     first = choose_roles(cases, 0.1, 0.5, {}, 0.0, seed=1)
     second = choose_roles(cases, 0.1, 0.5, {"ct": 0.5}, 1.0, seed=1)
     some = choose_roles(cases, 0.1, 0.5, {}, 0.5, seed=1)
@@ -156,7 +156,10 @@ def test_a_bad_case_is_listed_and_the_others_are_done(copy, tmp_path):
 
 
 def test_what_a_user_gets_wrong(raw, tmp_path):
-    with pytest.raises(FileNotFoundError, match=r"no file ct_..._image"):
-        find_cases(tmp_path)
+    with pytest.raises(DataError, match="no scan found"):
+        find_hearts(tmp_path)
+    (tmp_path / "mr_train_1001_image.nii.gz").touch()
+    with pytest.raises(DataError, match=r"no file ct_..._image"):
+        find_hearts(tmp_path)
     with pytest.raises(ValueError, match="none left for training"):
         prepare(raw, tmp_path, **SMALL, test=10)
