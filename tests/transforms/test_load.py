@@ -95,7 +95,7 @@ def test_wrong_number_of_files(tmp_path):
 def test_channels_on_different_grids(tmp_path):
     first = save(tmp_path / "a.nii.gz")
     shorter = save(tmp_path / "b.nii.gz", (6, 5, 3))
-    moved = save(tmp_path / "c.nii.gz", affine=AFFINE + np.eye(4)[:, ::-1] * 0.01)
+    moved = save(tmp_path / "c.nii.gz", affine=AFFINE + np.eye(4)[:, ::-1] * 0.1)
     close = save(tmp_path / "d.nii.gz", affine=AFFINE + np.eye(4)[:, ::-1] * 1e-4)
     message = refused("shape", [first, shorter], 2)
     assert first in message
