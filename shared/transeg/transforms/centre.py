@@ -80,7 +80,7 @@ class _CropAtCentre(CropForeground):
     def compute_bounding_box(self, img: torch.Tensor) -> tuple[np.ndarray, np.ndarray]:
         """Return start (inclusive) and end (exclusive) of the box, which may extend beyond the image."""
         assert isinstance(img, MetaTensor)  # the point is in its metadata
-        point = np.array(img.meta[self.name], dtype=np.float64)
+        point = np.asarray(img.meta[self.name], dtype=np.float64)
         to_voxel = np.linalg.inv(img.affine.double().numpy())
         voxel = to_voxel[:3, :3] @ point + to_voxel[:3, 3]
         start = np.floor(voxel + 1 - self.size / 2 + ROUNDING).astype(int)

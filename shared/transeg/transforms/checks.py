@@ -92,7 +92,7 @@ def check_labels(voxels: np.ndarray, allowed: Collection[int] | Mapping[int, int
     distance = np.abs(values[:, None] - known[None])
     strange = distance.min(axis=1) > 1e-3
     if strange.any():
-        pairs = list(zip(values[strange], counts[strange], strict=True))
+        pairs = list(zip(values[strange].tolist(), counts[strange].tolist(), strict=True))
         named = ", ".join(f"{value:g} ({count} voxel{'s' * (count > 1)})" for value, count in pairs[:MAX_NAMED])
         more = f" and {len(pairs) - MAX_NAMED} more" if len(pairs) > MAX_NAMED else ""
         raise VolumeError(

@@ -93,7 +93,7 @@ class LoadVolumed(MapTransform):
             if len(shape) != 3:
                 raise VolumeError(f"{name}: loaded with shape {tuple(volume.shape)}; expected (C, X, Y, Z)")
             affine = volume.affine.cpu()
-            meta = {"original_affine": affine.numpy()} | volume.meta
+            meta = {"original_affine": affine.numpy()} | {k: v for k, v in volume.meta.items() if k != "affine"}
         else:
             name, found, affine, meta = volume.name, volume.channels, torch.as_tensor(volume.affine), volume.meta
         _check_channels(found, channels, name)
