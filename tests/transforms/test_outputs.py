@@ -4,8 +4,9 @@ import nibabel as nib
 import numpy as np
 import pytest
 import torch
-from monai.data import MetaTensor
+from monai.data import DataLoader, Dataset, MetaTensor, decollate_batch
 from monai.inferers import SimpleInferer
+from monai.transforms import Invertd
 from torch import nn
 from transeg.methods.cardiac.preprocessing import cardiac_preprocessing
 from transeg.transforms.outputs import SaveVolumed, Translated, translation_output, write_nifti
@@ -45,6 +46,47 @@ def test_a_file_that_fails_half_way_is_not_left_behind(tmp_path, monkeypatch):
     with pytest.raises(OSError, match="disk full"):
         write_nifti(tmp_path / "a.nii.gz", volume(), AFFINE)
     assert not list(tmp_path.iterdir())
+
+
+def test_results_name_their_origin(tmp_path):
+    SaveVolumed("pred", tmp_path, "seg")({"pred": volume(), "case": "p1"})
+    assert nib.load(tmp_path / "p1_seg.nii.gz").header["descrip"] == b"transeg seg"
+
+
+FAR = np.diag([-2.0, 2, 2, 1]) + np.eye(4, k=3) * 9
+
+
+@pytest.mark.parametrize("codes", [(1, 0), (0, 2), (2, 1), (4, 3)])
+@pytest.mark.parametrize("pixdim", [None, 1.0])
+def test_results_on_the_grid_of_the_scan_have_both_its_affines(tmp_path, codes, pixdim):
+    affine = np.diag([-2.0, 2, 2, 1])
+    scan = nib.Nifti1Image(np.random.default_rng(0).uniform(1, 9, (16, 14, 12)).astype(np.float32), None)
+    scan.set_sform(affine, codes[0])
+    scan.set_qform(FAR if all(codes) else affine, codes[1])
+    if pixdim is not None and codes[0] and not codes[1]:
+        scan.header["pixdim"][1:4] = pixdim
+    nib.save(scan, tmp_path / "ct.nii.gz")
+    scan = nib.load(tmp_path / "ct.nii.gz")
+    pre = cardiac_preprocessing(modality="ct", pixdim=4.0, size=(6, 6, 6), centre=(-15, 14, 12))
+    data = Dataset([{"image": str(tmp_path / "ct.nii.gz"), "case": "a"}], pre)
+    (item,) = decollate_batch(next(iter(DataLoader(data, batch_size=1))))  # as in inference
+    item["pred"] = item["image"] > 0
+    item = Invertd("pred", pre, orig_keys="image", nearest_interp=True)(item)
+    SaveVolumed("pred", tmp_path, "seg", np.uint8)(item)
+    mask = nib.load(tmp_path / "a_seg.nii.gz")
+    np.testing.assert_allclose(mask.affine, scan.affine, atol=1e-6)
+    np.testing.assert_array_equal([int(mask.header[f"{form}_code"]) for form in ("sform", "qform")], codes)
+    np.testing.assert_allclose(mask.header.get_zooms(), (2, 2, 2), rtol=1e-6)
+    if codes[1]:
+        np.testing.assert_allclose(mask.get_qform(), scan.get_qform(), atol=1e-6)
+
+
+def test_results_on_another_grid_have_one_affine(tmp_path):
+    meta = {"sform": FAR, "qform": FAR, "sform_code": 4, "qform_code": 4, "original_affine": FAR}
+    write_nifti(tmp_path / "a.nii.gz", volume(), AFFINE, meta=meta)
+    found = nib.load(tmp_path / "a.nii.gz")
+    np.testing.assert_allclose(found.affine, AFFINE, atol=1e-6)
+    assert (int(found.header["sform_code"]), int(found.header["qform_code"])) == (1, 1)
 
 
 class Halved(nn.Module):

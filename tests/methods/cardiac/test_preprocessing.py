@@ -157,7 +157,7 @@ def test_labels_become_classes_and_others_are_refused(tmp_path):
     assert pre(item)["label"][0, :, 0, 0].tolist()[:9] == [1, 2, 2, 3, 4, 5, 0, 0, 3]
     label[0, 0, 0] = 77
     nib.save(nib.Nifti1Image(label, np.eye(4)), item["label"])
-    assert "1 unknown label value(s) (77)" in fault(pre, item)
+    assert "1 unknown label value(s): 77 (1 voxel)" in fault(pre, item)
 
 
 def fault(pre, item):
