@@ -104,8 +104,8 @@ def tumour_values(cases: Sequence[Case], labels: Sequence[str] | None) -> dict[s
     values = {value for case in cases if case.label and not EARLY.match(case.name) for value in label_values(case)}
     if {3, 4} <= values:
         raise UserError(
-            "the labels have both values 3 and 4, which differ between years; in BraTS 2024, 4 is the resection cavity: "
-            "--labels tumour=1,2,3 --labels background=4; where all four are tumour: --labels tumour=1,2,3,4"
+            "the labels have both values 3 and 4, whose meaning depends on the year; in BraTS 2024, 4 is the resection "
+            "cavity: --labels tumour=1,2,3 --labels background=4; where all are tumour: --labels tumour=1,2,3,4"
         )
     return {"tumour": [1, 2, 3, 4]}
 

@@ -1,8 +1,8 @@
 """BraTS brain MR: whole volumes with and without tumour, for PathoGAN in 3D.
 
-One item per patient, made by `ImageLevelVolumes` (transeg.methods.pathogan.volumes). Layouts as for `data_prep.brats`. BraTS
-has no patient without a tumour: add healthy scans of the same sequences as further cases, each with an all-zero label
-file. As with `data_prep.brats_slices`, the training lists contain no masks unless --labelled is given.
+One item per patient, made by `ImageLevelVolumes` (transeg.methods.pathogan.volumes). Layouts as for `data_prep.brats`.
+BraTS has no patient without a tumour: add healthy scans of the same sequences as further cases, each with an all-zero
+label file. As with `data_prep.brats_slices`, the training lists contain no masks unless --labelled is given.
 
 At 3.75 mm with volumes of 64 x 64 x 64, a patient takes 2.4 MB on disk; 1 GB of memory per worker.
 

@@ -22,11 +22,12 @@ import typer
 from tqdm import tqdm
 from transeg.data.datalist import write_datalist
 from transeg.data.finder import find_cases
-from transeg.data.references import parse
 from transeg.data.slices import CaseSlices, write_slices
 from transeg.data.table import SPLITS, Case
 from transeg.error_hook import exit_with_reason
 from transeg.errors import CasesFailedError, UserError, reason, root_cause
+from transeg.references import parse
+from transeg.transforms.read import read_volume
 
 logger = logging.getLogger(__name__)
 
@@ -273,7 +274,7 @@ def _print_summary(
                 print(f"warning: {split} has no {kind} slice; add volumes or lower the minimum areas")
 
 
-def run_command(prepare: Callable[..., Path]) -> None:
+def run_command(prepare: Callable[..., Path | None]) -> None:
     """Run a command; data errors become a one-line message and exit status 1."""
     logging.basicConfig(format="%(levelname)s: %(message)s")
     with exit_with_reason():

@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import nibabel as nib
 import numpy as np
 import torch
-from monai.transforms import Orientationd
+from monai.data import MetaTensor
+from monai.transforms import Orientation
 from tqdm import tqdm
 from transeg.data.table import Case
 from transeg.errors import UserError
 from transeg.metrics.silhouette import silhouette
-from transeg.transforms.load import LoadVolumed
 from transeg.transforms.preprocessing import foreground
+from transeg.transforms.read import read_volume
 
 from data_prep.cases import label_values
 
@@ -105,7 +106,7 @@ def examine(cases: Sequence[Case], channels: Sequence[str]) -> Fingerprint:
     for number, case in enumerate(tqdm(cases, desc="looking at the data", unit="case", disable=None)):
         try:
             if number in chosen:
-                scans.append(_scan(case.item(channels[:1])))
+                scans.append(_scan(read_volume(case.item(channels[:1])["image"], case.spacing)))
             if case.label:
                 found = label_values(case)
                 values.update(found)
@@ -133,9 +134,8 @@ def examine(cases: Sequence[Case], channels: Sequence[str]) -> Fingerprint:
     )
 
 
-def _scan(item: Mapping[str, Any]) -> dict[str, Any]:
-    item = Orientationd("image", axcodes="RAS", labels=None)(LoadVolumed("image")(dict(item)))
-    image = item["image"]
+def _scan(image: MetaTensor) -> dict[str, Any]:
+    image = Orientation(axcodes="RAS", labels=None)(image)
     spacing = np.asarray(nib.affines.voxel_sizes(image.affine.numpy()))
     inside = torch.as_tensor(foreground(image))[0].numpy()
     zero = bool(inside.mean() < 0.9)

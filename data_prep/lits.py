@@ -17,6 +17,7 @@ per voxel, 4 GB for 512 x 512 x 1000, in each worker.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
 from pathlib import Path

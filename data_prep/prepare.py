@@ -79,6 +79,7 @@ Normalise = Annotated[
 ]
 Window = Annotated[str, typer.Option(help='Intensity window in the units of the files, e.g. "-100,800" for CT.')]
 
+
 def prepare(
     table: Table,
     bundle: Bundle,

@@ -20,17 +20,15 @@ from __future__ import annotations
 import csv
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from typing import Annotated
 
 import typer
-from transeg.data.references import parse
-from transeg.data.slices import CaseSlices
 from transeg.data.table import Case
 from transeg.errors import DataError, UserError
 from transeg.files import volume_stem
 from transeg.methods.thigh.slices import ThighSlices
+from transeg.references import parse
 
 from data_prep.cases import prepare_cases, run_command, scans_below
 from data_prep.options import (
@@ -189,8 +187,9 @@ def prepare(
         "hard_grades": hard_grades,
         "min_foreground": min_body,
     }
+    used = [case for case in cases if case.name in splits]
     return prepare_cases(
-        [replace(case, domain="hard" if case.group in hard_grades else "easy") for case in cases if case.name in splits],
+        [replace(case, domain="hard" if case.group in hard_grades else "easy") for case in used],
         splits,
         ThighSlices(recipe),
         out,

@@ -31,7 +31,6 @@ from monai.transforms import (
     Compose,
     DeleteItemsd,
     EnsureTyped,
-    MapLabelValued,
     MapTransform,
     MaskIntensityd,
     Orientationd,
@@ -135,12 +134,7 @@ def label_loading(recipe: Mapping[str, Any], keys: KeysCollection, like: str) ->
     values = label_classes(recipe)
     if values is None:
         return Compose([LoadVolumed(labels, like=like), AsDiscreted(labels, threshold=0.5)])
-    return Compose(
-        [
-            LoadVolumed(labels, allowed_labels=tuple(values), like=like),
-            MapLabelValued(labels, list(values), list(values.values())),
-        ]
-    )
+    return Compose([LoadVolumed(labels, allowed_labels=values, like=like)])
 
 
 def label_classes(recipe: Mapping[str, Any]) -> dict[int, int] | None:
@@ -196,7 +190,7 @@ class _Foregroundd(MapTransform):
 
     def __init__(self, keys: KeysCollection, rule: str, masked: bool) -> None:
         super().__init__(keys)
-        self.rule, self.masked, self.load = rule, masked, LoadVolumed("mask", like=self.keys[0])
+        self.rule, self.masked, self.load = rule, masked, LoadVolumed("mask", like=str(self.keys[0]))
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
         item = dict(data)

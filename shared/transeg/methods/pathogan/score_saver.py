@@ -73,7 +73,7 @@ class SliceScoreSaver:
         min_area: float = 20.0,
     ) -> None:
         self.save_dir, self.pred_key, self.label_key = Path(save_dir), pred_key, label_key
-        self.settings = {"first": first, "last": last, "min_area": min_area}
+        self.first, self.last, self.min_area = first, last, min_area
         self._patients: dict[str, PatientScore] = {}
 
     def attach(self, engine: Engine) -> None:
@@ -99,7 +99,7 @@ class SliceScoreSaver:
             *pixel, thickness = label.pixdim.tolist()
             scored = self._scored_slices(case, item["image"], thickness)
             # plus a millionth, so that rounding of the affine does not decide whether an area just exceeds the limit
-            min_pixels = self.settings["min_area"] / math.prod(pixel) * (1 + 1e-6)
+            min_pixels = self.min_area / math.prod(pixel) * (1 + 1e-6)
             self._patients[case] = score_patient(prediction, truth, scored, min_pixels)
 
     def _masks(self, case: str, *volumes: MetaTensor) -> list[np.ndarray]:
@@ -116,12 +116,11 @@ class SliceScoreSaver:
         return masks
 
     def _scored_slices(self, case: str, image: MetaTensor, thickness: float) -> list[int]:
-        heights = self.settings["first"], self.settings["last"]
         shown = foreground_mask(image)[0].any(dim=0).any(dim=0).tolist()
-        chosen = [z for z in slices_between(len(shown), thickness, *heights) if shown[z]]
+        chosen = [z for z in slices_between(len(shown), thickness, self.first, self.last) if shown[z]]
         if not chosen:
-            first, last = (f"{height:g}" if height is not None else "the top" for height in heights)
-            logger.warning("%s: no slices to score from %s to %s mm", case, first, last)
+            last = "the top" if self.last is None else f"{self.last:g} mm"
+            logger.warning("%s: no slices to score from %g to %s", case, self.first, last)
         return chosen
 
     def __call__(self, engine: Engine) -> None:
@@ -137,7 +136,8 @@ class SliceScoreSaver:
             write_text(self.save_dir / "slices.csv", _table(("case", *SliceScore._fields), rows))
             rows = [{"case": case} | _patient_row(patient) for case, patient in patients.items()]
             write_text(self.save_dir / "patients.csv", _table(("case", *PATIENT), rows))
-            text = json.dumps(_without_nan(self.settings | asdict(summary)), indent=1) + "\n"
+            settings = {"first": self.first, "last": self.last, "min_area": self.min_area}
+            text = json.dumps(_without_nan(settings | asdict(summary)), indent=1) + "\n"
             write_text(self.save_dir / "slices_summary.json", text)
 
 
