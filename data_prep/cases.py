@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 import torch
@@ -49,6 +49,18 @@ class Case:
         if self.mask is not None:
             item["mask"] = _relative(self.mask, folder)
         return item | ({"label": _relative(self.label, folder)} if labelled and self.label else {})
+
+
+class Named(Protocol):
+    """What is needed of a case to write its stacks."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def problem(self) -> str: ...
+
+
+C = TypeVar("C", bound=Named)
 
 
 @dataclass
@@ -159,7 +171,7 @@ def prepare_cases(
 
 
 def write_cases(
-    cases: Sequence[Case], extract: Callable[[Case], CaseSlices], out: Path, workers: int = 1
+    cases: Sequence[C], extract: Callable[[C], CaseSlices], out: Path, workers: int = 1
 ) -> tuple[dict[str, Kept], dict[str, str]]:
     """Write the stacks of every case; arguments as for `prepare_cases`.
 
@@ -191,7 +203,7 @@ def _listed(failed: Mapping[str, str]) -> str:
     return "".join(f"\n  {case}: {reason}" for case, reason in failed.items())
 
 
-def _work(cases: Sequence[Case], task: Callable[[Case], Any], workers: int) -> Iterator[Any]:
+def _work(cases: Sequence[C], task: Callable[[C], Any], workers: int) -> Iterator[Any]:
     progress = partial(tqdm, total=len(cases), desc="cases", unit="case", disable=None)
     if workers <= 1:
         yield from progress(map(task, cases))
@@ -200,7 +212,7 @@ def _work(cases: Sequence[Case], task: Callable[[Case], Any], workers: int) -> I
         yield from progress(pool.map(task, cases))
 
 
-def _prepare_case(case: Case, extract: Callable[[Case], CaseSlices], out: Path) -> Kept | str:
+def _prepare_case(case: C, extract: Callable[[C], CaseSlices], out: Path) -> Kept | str:
     """Write the stacks of a case; returns the reason if it fails."""
     if case.problem:
         return case.problem

@@ -7,15 +7,25 @@ some cases may be fixed; it would also change the splits of existing seeds.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Protocol
 
 import numpy as np
 from transeg.errors import UserError
 
-from data_prep.cases import Case
+
+class Scan(Protocol):
+    """What is needed of a case to split by patient."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def patient(self) -> str: ...
+    @property
+    def group(self) -> str: ...
 
 
 def split_patients(
-    cases: Sequence[Case],
+    cases: Sequence[Scan],
     validation: float,
     test: float,
     seed: int,
@@ -58,7 +68,7 @@ def split_patients(
     return {name: splits.get(patient, "training") for name, patient in patients.items()}
 
 
-def _spread(cases: Sequence[Case], seed: int) -> list[str]:
+def _spread(cases: Sequence[Scan], seed: int) -> list[str]:
     """Patients in random order, such that any contiguous part is stratified by group."""
     groups: dict[str, list[str]] = {}
     for case in sorted(cases, key=lambda case: case.name):

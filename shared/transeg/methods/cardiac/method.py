@@ -5,7 +5,7 @@ from transeg.method import Demo, Method
 METHOD = Method(
     bundle="cardiac_ct_mr_segmentation",
     summary="chambers in CT and MR",
-    lists={"training_ct": "validation_ct", "training_mr": "validation_mr"},
+    lists={"training_{domain}": "validation_{domain}"},
     panel="transeg.methods.cardiac.panel.CardiacPanel",
     phantoms="heart",
     prepare=("data_prep.mmwhs", "--pixdim", "5", "--size", "32", "32", "24"),
