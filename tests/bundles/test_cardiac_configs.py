@@ -16,6 +16,7 @@ BUNDLE = BUNDLES / "cardiac_ct_mr_segmentation"
 CONFIGS = BUNDLE / "configs"
 BASELINES = sorted(path.relative_to(CONFIGS).as_posix() for path in CONFIGS.glob("baselines/*.json"))
 RECIPE = read_config(BUNDLE, "inference.json")["recipe"] | {"image_size": [24, 24, 16], "pixdim": 8.0}
+GRID = {"pixdim": RECIPE["pixdim"], "size": RECIPE["image_size"]}
 SMALL = {"recipe": RECIPE, "width": 2, "segmenter_width": 2}
 
 
@@ -27,8 +28,7 @@ def hearts(tmp_path_factory):
     for modality in ("ct", "mr"):
         for k in range(3):
             write_heart(heart_phantom((0, k), modality, (40, 40, 32), 6.0), folder / "raw", k)
-    options = {"pixdim": RECIPE["pixdim"], "size": RECIPE["image_size"]}
-    prepare(folder / "raw", folder / "data", validation=1, test=1, **options)
+    prepare(folder / "raw", folder / "data", validation=1, test=1, **GRID)
     return folder / "data"
 
 
@@ -60,6 +60,25 @@ def test_phases_follow_one_another(hearts, tmp_path):
     assert (tmp_path / "models/model.pt").is_file()
     panels = sorted(path.name for path in (tmp_path / "logs/panels").iterdir())
     assert panels == [f"epoch_{k:04d}.png" for k in range(1, 5)]
+
+
+def test_labels_of_one_modality(hearts, tmp_path, caplog):
+    """The segmenter of MR first learns from translations, while the translators do not rely on it yet."""
+    prepare(hearts.parent / "raw", tmp_path / "data", validation=1, test=1, unlabelled_domain="mr", **GRID)
+    data = tmp_path / "data"
+    _, terms, changed = trained(data, tmp_path / "real", "baselines/real_only.json", epochs=1)
+    assert (terms, changed) == ([REAL], {"s_a"})
+    _, terms, changed = trained(data, tmp_path / "run", segmenter_epochs=1, translation_epochs=1)
+    assert terms == [REAL, ALL - {"generators/shape"}, ALL, ALL]
+    assert changed == {"g_a", "g_b", "s_a", "s_b"}
+    assert "no labelled MR for validation; CT chooses the weights" in caplog.text
+    scores = {}
+    for modality in ("ct", "mr"):
+        options = {"run_id": "evaluating", "modality": modality, "output_dir": str(tmp_path / modality)}
+        configs = ["inference.json", "evaluate.json"]
+        workflow(tmp_path / "run", "infer", configs, data, **options).run()
+        scores[modality] = (tmp_path / modality / "val_mean_dice_raw.csv").read_text().splitlines()
+    assert [len(rows) for rows in scores.values()] == [2, 2], "test volumes keep their labels"
 
 
 def test_baselines(hearts, tmp_path):

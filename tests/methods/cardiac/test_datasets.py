@@ -89,12 +89,19 @@ def test_volumes_without_a_label_are_trained_on():
     assert [mixed[i]["b_labelled"] for i in range(3)] == [False, True, True]
 
 
-def test_domains_of_which_no_volume_has_a_label():
-    prepared = [{**item, "index": 0} for item in items(2, 0, "ct")]
-    bare = {"domain": "mr", "index": 0}
-    assert unlabelled_domains([*prepared, bare], BOTH) == ["mr"]
-    assert unlabelled_domains([*prepared, bare, {**bare, "label": "l"}], BOTH) == []
-    assert unlabelled_domains([{"image": "a.nii", "label": "b.nii"}], BOTH) == [], "studies are always labelled"
+def test_domains_of_which_no_volume_has_a_label(tmp_path):
+    (tmp_path / "a.npy").touch()
+    bare, path = {"image": "a.npy"}, tmp_path / "datalist.json"
+    labelled = bare | {"label": "a.npy"}
+    assert unlabelled_domains(path, BOTH) == []
+    for ct, mr, expected in (
+        ([labelled], [bare, bare], ["mr"]),
+        ([bare], [bare, labelled], ["ct"]),
+        ([labelled], [bare, labelled], []),
+        ([labelled], [], []),
+    ):
+        path.write_text(json.dumps({"training_ct": ct, "training_mr": mr}))
+        assert unlabelled_domains(path, BOTH) == expected
 
 
 def test_labelled_volumes_choose_the_weights(tmp_path, caplog):

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 from monai.transforms import Invertd
-from transeg.errors import VolumeError
+from transeg.errors import DataError, VolumeError
 from transeg.methods.cardiac.preprocessing import cardiac_preprocessing, find_heart
 from transeg.methods.cardiac.recipe import HEART
 from transeg.transforms.intensity import RestoreIntensityd
@@ -184,6 +184,117 @@ def test_what_a_user_gets_wrong(tmp_path):
         preprocessing(modality="us")
     with pytest.raises(ValueError, match="label key"):
         preprocessing(centre="label")
+
+
+def save(path, voxels, affine=None):
+    nib.save(nib.Nifti1Image(np.asarray(voxels, np.float32), np.eye(4) if affine is None else affine), path)
+    return path
+
+
+@pytest.fixture
+def blob(tmp_path):
+    """A bright box off the middle of a dark volume."""
+    voxels = np.full((20, 20, 20), 5.0)
+    voxels[0, 0, 0] = 0
+    voxels[12:16, 4:10, 2:8] = 100
+    return {"image": save(tmp_path / "mr_1.nii.gz", voxels)}
+
+
+def crop_of(item, size=(8, 8, 8), **recipe):
+    out = cardiac_preprocessing(HEART | {"pixdim": 1.0, "image_size": size} | recipe)(item)["image"]
+    return out, [round(float(value), 3) for value in out.meta["crop_centre"]]
+
+
+def test_rules_of_the_crop(blob, tmp_path):
+    out, centre = crop_of(blob, crop="foreground")
+    assert centre == [13.5, 6.5, 4.5]
+    assert (out > 0).sum() == 4 * 6 * 6
+    assert crop_of(blob, crop="centre")[1] == [9.5, 9.5, 9.5]
+    assert crop_of(blob, crop=[3, 4, 5])[1] == [3, 4, 5]
+    whole, centre = crop_of(blob, (24, 20, 21), crop="none")
+    assert centre == [9.5, 9.5, 9.5]
+    assert (whole > 0).sum() == 4 * 6 * 6
+    pre = cardiac_preprocessing(HEART | {"pixdim": 1.0, "image_size": (24, 19, 21), "crop": "none"})
+    assert "[20, 20, 20] voxels, more than [24, 19, 21]" in fault(pre, blob)
+    mask = np.zeros((20, 20, 20))
+    mask[2:5, 2:5, 2:5] = 1
+    marked = blob | {"mask": save(tmp_path / "mask.nii.gz", mask)}
+    assert crop_of(marked, crop="foreground")[1] == crop_of(marked, crop="heart")[1] == [3, 3, 3]
+    assert crop_of(marked, crop="centre")[1] == [9.5, 9.5, 9.5]
+    assert crop_of(marked | {"centre": (7, 7, 7)}, crop="centre")[1] == [7, 7, 7]
+    for wrong in ({"crop": "liver"}, {"axis": "short"}):
+        with pytest.raises(DataError, match="expected one of axial, coronal, sagittal, native, and heart"):
+            cardiac_preprocessing(HEART | wrong)
+
+
+def test_a_label_is_the_centre_only_where_the_heart_would_have_to_be_found(blob):
+    item = blob | {"label": blob["image"]}
+    recipe = HEART | {
+        "pixdim": 1.0,
+        "image_size": (8, 8, 8),
+        "labels": ["no", "yes"],
+        "label_values": {"no": [5], "yes": [100]},
+    }
+    for crop, expected in (("heart", (13.5, 6.5, 4.5)), ("centre", (9.5, 9.5, 9.5))):
+        out = cardiac_preprocessing(recipe | {"crop": crop}, label_keys="label", centre="label")(item)
+        assert tuple(out["image"].meta["crop_centre"].tolist()) == expected
+        assert set(out["label"].unique().tolist()) <= {0, 1}
+
+
+@pytest.mark.parametrize(
+    ("axis", "order"), [("axial", "RAS"), ("coronal", "RSA"), ("sagittal", "ASR"), ("native", "PSR")]
+)
+def test_the_last_axis_is_that_of_the_recipe_and_masks_return(tmp_path, axis, order):
+    rng = np.random.default_rng(0)
+    sin, cos = np.sin(0.2), np.cos(0.2)
+    affine = np.array([[sin, 0, cos, -5], [-cos, 0, sin, 3], [0, 1, 0, 1], [0, 0, 0, 1]]) * (1.5, 1.5, 8, 1)
+    voxels = rng.uniform(0, 100, (12, 10, 4))
+    item = {"image": save(tmp_path / "mr_a.nii.gz", voxels, affine)}
+    pre = cardiac_preprocessing(HEART | {"pixdim": -1, "image_size": (14, 14, 14), "axis": axis, "crop": "centre"})
+    out = pre(item)
+    assert "".join(nib.aff2axcodes(out["image"].affine.numpy())) == order
+    np.testing.assert_allclose(sorted(out["image"].pixdim.tolist()), [1.5, 1.5, 8], atol=1e-3)
+    out["copy"] = out["image"].clone()
+    back = Invertd("copy", pre, orig_keys="image", nearest_interp=False)(RestoreIntensityd("copy")(out))["copy"]
+    low, high = np.percentile(voxels.astype(np.float32), (0.5, 99.5))
+    np.testing.assert_allclose(back[0].numpy(), voxels.clip(low, high), atol=0.01)
+    np.testing.assert_allclose(back.affine.numpy(), affine, atol=1e-5)
+
+
+def test_thick_slices_are_not_resampled(tmp_path):
+    affine = np.diag([2.0, 2.0, 9.0, 1.0])
+    voxels = np.broadcast_to(np.arange(1.0, 8), (20, 20, 7))
+    recipe = HEART | {"pixdim": [4.0, 4.0, -1], "image_size": (10, 10, 7), "axis": "native", "crop": "centre"}
+    out = cardiac_preprocessing(recipe)({"image": save(tmp_path / "mr_1.nii.gz", voxels, affine)})["image"]
+    np.testing.assert_allclose(out.pixdim.tolist(), [4, 4, 9], atol=1e-5)
+    levels = np.unique(out.numpy().round(4))
+    assert len(levels) == 7, "every slice as it was"
+
+
+def test_slices_without_a_voxel_size_are_resized_and_masks_return(tmp_path):
+    voxels = np.random.default_rng(0).uniform(1, 2, (30, 24, 5))
+    recipe = HEART | {"pixdim": None, "image_size": (10, 12, 6), "axis": "native", "crop": "centre"}
+    pre = cardiac_preprocessing(recipe)
+    out = pre({"image": save(tmp_path / "mr_1.nii.gz", voxels)})
+    assert out["image"].shape == (1, 10, 12, 6)
+    out["pred"] = torch.ones_like(out["image"])
+    assert Invertd("pred", pre, orig_keys="image", nearest_interp=True)(out)["pred"].shape == (1, 30, 24, 5)
+
+
+def test_several_channels(tmp_path):
+    files = [save(tmp_path / f"mr_{k}.nii.gz", np.arange(1000.0).reshape(10, 10, 10) ** (k + 1)) for k in range(2)]
+    recipe = HEART | {"channels": ["t1", "t2"], "pixdim": 1.0, "image_size": (10, 10, 10), "crop": "centre"}
+    out = cardiac_preprocessing(recipe)({"image": files})["image"]
+    assert out.shape == (2, 10, 10, 10)
+    assert out.amax(dim=(1, 2, 3)).tolist() == [1, 1]
+    assert out[1].mean() < out[0].mean()
+
+
+def test_the_finder_with_thick_slices():
+    volume = np.zeros((60, 50, 40), np.float32)
+    volume[20:38, 15:35, 10:30] = 0.6
+    whole, thick = find_heart(volume, 2.0), find_heart(volume[:, :, ::4], (2.0, 2.0, 8.0))
+    assert np.abs(whole - thick * (1, 1, 4)).max() < 4
 
 
 def test_a_real_scan_returns():

@@ -142,10 +142,10 @@ class TwoDomainDataset(Dataset):
         }
 
 
-def unlabelled_domains(data: Sequence[Mapping[str, Any]], domains: Sequence[str]) -> list[str]:
-    """Names of the domains of which no prepared volume has a label; none for whole studies, which all have one."""
-    labelled = {item[DOMAIN] for item in data if "label" in item and DOMAIN in item}
-    return [] if are_studies(data) else [name for name in domains if name not in labelled]
+def unlabelled_domains(datalist: PathLike, domains: Sequence[str]) -> list[str]:
+    """Names of the domains whose training volumes have no label; none without a datalist."""
+    lists = {name: read_datalist(datalist, f"training_{name}", optional=True) for name in domains}
+    return [name for name, items in lists.items() if items and not any("label" in item for item in items)]
 
 
 def validation_volumes(datalist: PathLike, domains: Sequence[str]) -> list[dict[str, Any]]:
