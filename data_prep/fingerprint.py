@@ -134,8 +134,9 @@ def examine(cases: Sequence[Case], channels: Sequence[str]) -> Fingerprint:
     )
 
 
-def _scan(image: MetaTensor) -> dict[str, Any]:
-    image = Orientation(axcodes="RAS", labels=None)(image)
+def _scan(scan: MetaTensor) -> dict[str, Any]:
+    image = Orientation(axcodes="RAS", labels=None)(scan)
+    assert isinstance(image, MetaTensor)
     spacing = np.asarray(nib.affines.voxel_sizes(image.affine.numpy()))
     inside = torch.as_tensor(foreground(image))[0].numpy()
     zero = bool(inside.mean() < 0.9)

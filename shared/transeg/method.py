@@ -37,7 +37,7 @@ class Method:
         bundle: name of its bundle.
         summary: one line for a user.
         lists: what a training run reads of a datalist: list for training to list for validation, or None where the
-            validation has none of its own.
+            validation has none of its own; a name with {domain} stands for one list of each domain of a recipe.
         optional: those of these lists that may be missing or empty.
         extractor: dotted name of what makes slices or volumes of a case by a recipe: `extractor(recipe)(item)`.
         uses_masks: whether training lists hold masks; otherwise only those of validation and test do.
@@ -59,6 +59,14 @@ class Method:
     phantoms: str | None = None
     demo: Demo | None = None
     optional: frozenset[str] = frozenset()
+
+    def lists_of(self, recipe: Mapping[str, Any]) -> dict[str, str | None]:
+        """`lists` of data with this recipe."""
+        return {
+            training.format(domain=domain): validation and validation.format(domain=domain)
+            for domain in recipe.get("domains", ("",))
+            for training, validation in self.lists.items()
+        }
 
 
 def method_names() -> list[str]:

@@ -374,8 +374,8 @@ def data(tmp_path_factory):
             index = {} if name.endswith("volumes") else {"index": 0}
             lists[name] = [{"image": "stack.npy", "case": case, **index} for case in cases]
             for item in lists[name]:
-                modality = next((part for part in ("ct", "mr") if part in name.split("_")), None)
-                item |= {"modality": modality} if modality else {}
+                domain = next((part for part in ("ct", "mr") if part in name.split("_")), None)
+                item |= {"domain": domain} if domain else {}
                 item |= {} if name.startswith("training") and item["case"].endswith("ence") else {"label": "stack.npy"}
         (folder / "datalist.json").write_text(json.dumps(lists))
         return folder

@@ -9,6 +9,7 @@ from monai.inferers import SimpleInferer
 from monai.transforms import Invertd
 from torch import nn
 from transeg.methods.cardiac.preprocessing import cardiac_preprocessing
+from transeg.methods.cardiac.recipe import HEART
 from transeg.transforms.outputs import SaveVolumed, Translated, translation_output, write_nifti
 
 from tests.recipes import brain_preprocessing
@@ -137,7 +138,8 @@ class Blends(nn.Module):
 def test_another_modality_has_its_own_units_and_surroundings(tmp_path):
     ramp = np.linspace(0, 500, 16**3).reshape(16, 16, 16).astype(np.float32)
     nib.save(nib.Nifti1Image(ramp, np.diag([-1.0, 1, 1, 1])), tmp_path / "scan.nii.gz")
-    pre = cardiac_preprocessing(modality="mr", pixdim=1.0, size=(8, 10, 12), centre=(-7.5, 7.5, 7.5))
+    recipe = HEART | {"pixdim": 1.0, "image_size": (8, 10, 12)}
+    pre = cardiac_preprocessing(recipe, modality="mr", centre=(-7.5, 7.5, 7.5))
     for to, limits, fill in (("ct", (-100, 800), -1000), ("mr", (0, 10), -3)):
         item = pre({"image": tmp_path / "scan.nii.gz", "case": "a"})
         options = {"postfix": to, "arguments": [to], "limits": limits, "fill_value": fill}

@@ -5,8 +5,8 @@ from transeg.method import Demo, Method
 METHOD = Method(
     bundle="cardiac_ct_mr_segmentation",
     summary="chambers in CT and MR",
-    lists={"training_ct": "validation_ct", "training_mr": "validation_mr"},
-    extractor="transeg.methods.cardiac.volumes.CardiacVolumes.from_recipe",
+    lists={"training_{domain}": "validation_{domain}"},
+    extractor="transeg.methods.cardiac.volumes.CardiacVolumes",
     domain_of_case=True,
     structures=None,
     proposed_size=48,
