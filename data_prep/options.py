@@ -21,6 +21,11 @@ Patterns = Annotated[
         "(repeatable)."
     ),
 ]
+Domains = Annotated[list[str] | None, typer.Option(help="Path pattern of a domain, e.g. ct='*CT*' (repeatable).")]
+Groups = Annotated[
+    list[str] | None,
+    typer.Option(help="Path pattern of a group, whose share is kept in each split, e.g. HGG='HGG/*' (repeatable)."),
+]
 Pixdim = Annotated[float, typer.Option(help="Voxel size in mm (of slices: in-plane).")]
 SliceSize = Annotated[tuple[int, int], typer.Option(help="Slice size in voxels: X Y.")]
 VolumeSize = Annotated[tuple[int, int, int], typer.Option(help="Volume size in voxels: X Y Z.")]

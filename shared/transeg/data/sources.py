@@ -255,7 +255,7 @@ def nifti_header(path: Path) -> dict[str, Any]:
 
 
 def looks_like_mask(path: Path) -> bool:
-    """Whether the voxels of a NIfTI file are regions of a few equal whole numbers.
+    """Whether the voxels of a NIfTI file take two values, or are regions of a few equal whole numbers.
 
     Reading stops at the first voxels that show a scan. False for other formats and for files that cannot be read.
     """
@@ -283,7 +283,7 @@ def looks_like_mask(path: Path) -> bool:
                     return False
     except _READ_ERRORS:
         return False
-    return len(values) > 1 and 0 in values and equal > 0.7 * pairs
+    return 0 in values and (len(values) == 2 or (len(values) > 2 and equal > 0.5 * pairs))
 
 
 def _open(path: Path) -> BinaryIO:
