@@ -150,6 +150,22 @@ def test_nnunet(tmp_path):
     }
 
 
+def test_nnunet_without_names(tmp_path):
+    touch(
+        tmp_path, "imagesTr/P_1_0000.nii.gz", "imagesTr/P_2_0000.nii.gz", "labelsTr/P_1.nii.gz", "labelsTr/P_2.nii.gz"
+    )
+    assert {case: fields[:2] for case, fields in found(tmp_path).items()} == {
+        f"P_{n}": ({"image": f"imagesTr/P_{n}_0000.nii.gz"}, f"labelsTr/P_{n}.nii.gz") for n in (1, 2)
+    }
+    touch(tmp_path, "imagesTr/P_2_0001.nii.gz")
+    assert list(found(tmp_path)["P_2"][0]) == ["channel0", "channel1"]
+
+
+def test_cases_with_numbers_are_no_channels(tmp_path):
+    touch(tmp_path, *(f"imagesTr/case_000{n}.nii.gz" for n in range(3)), "labelsTr/case_0000.nii.gz")
+    assert list(found(tmp_path)) == ["case_0000", "case_0001", "case_0002"]
+
+
 def test_another_dataset_json_is_left_alone(tmp_path):
     touch(tmp_path, "P1.nii.gz")
     for content in ('{"name": "x"}', "[]", "not json", '{"modality": "MR", "training": []}'):
