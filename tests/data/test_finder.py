@@ -191,6 +191,14 @@ def test_a_scan_that_looks_like_a_mask_is_doubted(tmp_path, dtype, suffix):
     assert len(find_cases(tmp_path, patterns={"skip": "*lesion*"}).cases) == 2
 
 
+@pytest.mark.parametrize("suffix", [".mha", ".nrrd"])
+def test_masks_of_other_formats_are_doubted(tmp_path, suffix):
+    for name, array in (("P1_T1", noise()), ("P2_T1_lesion", np.kron(regions(), np.ones((4, 4, 4), np.uint8)))):
+        SimpleITK.WriteImage(SimpleITK.GetImageFromArray(array), str(tmp_path / f"{name}{suffix}"), useCompression=True)
+    with pytest.raises(TableError, match=r"1 doubt\(s\):\n.*P2_T1_lesion"):
+        find_cases(tmp_path)
+
+
 def test_scans_of_few_values_are_no_masks(tmp_path):
     coarse = (noise() // 50).astype(np.uint8)
     coarse[:3] = 0

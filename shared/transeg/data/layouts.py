@@ -56,17 +56,8 @@ def layouts(root: Path, files: Iterable[Path]) -> list[Layout]:
     readers: list[Layout] = []
     for path in sorted(path for path in files if path.name == "dataset.json"):
         readers += _dataset_json(path)
-    return [
-        *readers,
-        *_numbered_channels(files),
-        _bids(root),
-        _kaggle,
-        _brats_2013,
-        _sarcoma,
-        _cardiac_contrasts,
-        _mmwhs,
-        _lits(files),
-    ]
+    readers += [*_numbered_channels(files), _bids(root), _lits(files)]
+    return [*readers, _kaggle, _brats_2013, _sarcoma, _cardiac_contrasts, _mmwhs]
 
 
 def group_of(path: Path, case: str, grades: Mapping[str, str]) -> str:
