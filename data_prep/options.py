@@ -26,6 +26,10 @@ Labels = Annotated[
     typer.Option(
         help="Structure and its values in label files, e.g. tumour=1,2,3; background=4 ignores a value (repeatable)."
     ),
+Domains = Annotated[list[str] | None, typer.Option(help="Path pattern of a domain, e.g. ct='*CT*' (repeatable).")]
+Groups = Annotated[
+    list[str] | None,
+    typer.Option(help="Path pattern of a group, whose share is kept in each split, e.g. HGG='HGG/*' (repeatable)."),
 ]
 Pixdim = Annotated[float, typer.Option(help="Voxel size in mm (of slices: in-plane).")]
 SliceSize = Annotated[tuple[int, int], typer.Option(help="Slice size in voxels: X Y.")]

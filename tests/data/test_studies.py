@@ -101,3 +101,11 @@ def test_studies_are_not_looked_for_where_labels_lie_beside_images(folder):
     root, data = folder
     assert [item["image"] for item in studies_without_label(data)] == [str(root / "b.nii.gz")]
     assert studies_without_label([{"image": str(root / "a.nii.gz"), "label": str(root / "b.nii.gz")}]) == []
+
+
+def test_masks_and_former_results_are_no_studies(folder):
+    root, data = folder
+    for name in ("c.NII.GZ", "c_seg.nii.gz", "c_prob.nii.gz", ".d.nii.gz", "below/e.nii.gz"):
+        (root / name).parent.mkdir(exist_ok=True)
+        (root / name).touch()
+    assert [item["image"] for item in studies_without_label(data)] == [str(root / "b.nii.gz"), str(root / "c.NII.GZ")]

@@ -12,7 +12,7 @@ import os
 import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from fnmatch import fnmatch
 from pathlib import Path
 from typing import NamedTuple
@@ -63,6 +63,22 @@ class Findings:
         """Files that are not used, with the reason."""
         return [(path, what) for path, what in self.account if what.startswith("skipped")]
 
+    def check(self, roles: Iterable[str] | None = None) -> None:
+        """Raise if there is a doubt, or no case; see `find_cases`."""
+        wanted = None if roles is None else {canonical(role) for role in roles} | {IMAGE}
+        doubts = [doubt.text for doubt in self.doubts if wanted is None or wanted & doubt.roles]
+        if doubts:
+            listed = "".join(f"\n  {doubt}" for doubt in doubts)
+            raise TableError(
+                f"{self.root}: {len(doubts)} doubt(s):{listed}\nMove or rename files, or list the cases in a table. "
+                "`python -m data_prep.table` drafts it: --pattern t1='*_T1w*' tells which files are a channel, label "
+                "or foreground, skip='*old*' which to leave out"
+            )
+        if not self.cases:
+            reasons = Counter(what.removeprefix("skipped: ") for _, what in self.skipped)
+            found = ", ".join(f"{count} {reason}" for reason, count in reasons.most_common(5)) or "it is empty"
+            raise DataError(f"{self.root}: no scan found (NIfTI, NRRD, MHA, DICOM, numbered TIF or PNG), but: {found}")
+
     def log(self) -> None:
         """Log what every file is, and warn of volumes that are not used."""
         files: dict[str, list[Path]] = {}
@@ -88,8 +104,8 @@ def find_cases(
         source: folder, file, or reference to slices (`P1/P1_*.tif`).
         patterns: file name pattern by channel, "label", "foreground" or "skip"; a role with a pattern is decided by it
             alone. Patterns with a slash are compared with the path below the folder.
-        domains: pattern by domain.
-        groups: pattern by group.
+        domains: pattern of the path below the folder, by domain.
+        groups: likewise, by group.
         roles: channels, "label" and "foreground" that matter; doubts about others do not. Default: all.
 
     Raises:
@@ -97,21 +113,7 @@ def find_cases(
         TableError: all that names do not decide.
     """
     findings = survey(source, patterns, domains, groups)
-    wanted = None if roles is None else {canonical(role) for role in roles} | {IMAGE}
-    doubts = [doubt.text for doubt in findings.doubts if wanted is None or wanted & doubt.roles]
-    if doubts:
-        raise TableError(
-            f"{findings.root}: {len(doubts)} doubt(s):" + "".join(f"\n  {doubt}" for doubt in doubts) + "\n"
-            "Move or rename files, or list the cases in a table, which `python -m data_prep.table` drafts: "
-            "--pattern t1='*_T1w*' tells it which files are a channel, label or foreground, and skip='*old*' which "
-            "to leave out"
-        )
-    if not findings.cases:
-        reasons = Counter(what for _, what in findings.skipped)
-        found = "; ".join(f"{count} {reason.removeprefix('skipped: ')}" for reason, count in reasons.most_common(5))
-        raise DataError(
-            f"{findings.root}: no scan found (NIfTI, NRRD, MHA, DICOM, numbered TIF or PNG); {found or 'it is empty'}"
-        )
+    findings.check(roles)
     return findings
 
 
@@ -258,8 +260,7 @@ class _Search:
         for place, members in places.items():
             roles = [part.role for _, part in members]
             if (
-                place != self.root
-                and place.name.lower() not in GRADES
+                self._may_be_a_patient(place)
                 and IMAGE not in roles
                 and len(set(roles)) == len(roles) == len({part.stem for _, part in members}) > 1
             ):
@@ -268,21 +269,34 @@ class _Search:
 
     def _attach_masks(self) -> None:
         """Give masks of another stem than their scan to the case that they can only be of."""
-        scans = {part.key: volume for volume, part in self._all() if part.role not in _MASKS}
+        scans: dict[Key, list[tuple[Volume, Part]]] = {}
+        for volume, part in self._all():
+            if part.role not in _MASKS:
+                scans.setdefault(part.key, []).append((volume, part))
         for volume, part in self._all():
             if part.role not in _MASKS or part.key in scans:
                 continue
-            here = [key for key in scans if key[0] == part.place and _may_share_grid(volume, scans[key])]
+            here = [key for key in scans if key[0] == part.place and _may_share_grid(volume, scans[key][0][0])]
             named = [key for key in here if key[1] and re.match(re.escape(key[1]) + r"[\W_]", part.stem)]
             owners = sorted(named, key=lambda key: len(key[1]))[-1:] or here
-            if len(owners) == 1:
+            sure = named or (len(here) == 1 and self._is_of(part, [scan for _, scan in scans[here[0]]]))
+            if sure:
                 place, stem, study = owners[0]
                 self.parts[volume.path] = [part._replace(place=place, stem=stem, study=study)]
                 continue
-            if owners and not part.stem:
-                text = f"{volume.path}: of which of the {len(owners)} cases in its folder?"
+            if owners and (not part.stem or (len(owners) == 1 and self._may_be_a_patient(part.place))):
+                named_after = ", ".join(key[1] or key[0].name for key in owners[:5])
+                text = f"{volume.path}: a mask of which case in its folder ({named_after})?"
                 self.doubts.append(Doubt(text, frozenset((part.role,))))
             self.parts[volume.path] = self._skip(volume, "mask without a scan")
+
+    def _is_of(self, mask: Part, scans: Sequence[Part]) -> bool:
+        """Whether the only case of a folder owns a mask of another name: if its folder, not its name, is the case."""
+        several = len({scan.role for scan in scans} - {IMAGE}) > 1
+        return not mask.stem or not scans[0].stem or (several and self._may_be_a_patient(mask.place))
+
+    def _may_be_a_patient(self, folder: Path) -> bool:
+        return folder != self.root and folder.name.lower() not in GRADES
 
     def _cases(self) -> list[Case]:
         members: dict[Key, list[tuple[Volume, Part]]] = {}
@@ -290,13 +304,17 @@ class _Search:
             members.setdefault(part.key, []).append((volume, part))
         names = self._names(members)
         ids = {volume.tags["patient"] for volume in self.volumes if volume.tags}
+        # a modality in the name is a domain only where there is another one
+        domains = {part.domain for parts in members.values() for _, part in parts if part.domain and not part.fixed}
         cases = []
         for key in sorted(members, key=names.__getitem__):
             self._check(names[key], members[key])
             for volume, _ in members[key]:
                 texts = ", ".join(_ROLE_TEXTS.get(part.role, part.role) for v, part in members[key] if v is volume)
                 self.account |= dict.fromkeys(volume.files, f"{texts} of {names[key]}")
-            cases.append(self._case(names[key], members[key], by_id=len(ids) > 1))
+            case = self._case(names[key], members[key], by_id=len(ids) > 1)
+            only = case.domain in domains and len(domains) == 1 and not self.domains
+            cases.append(replace(case, domain="") if only else case)
         return cases
 
     def _case(self, name: str, members: Sequence[tuple[Volume, Part]], by_id: bool) -> Case:
@@ -374,7 +392,7 @@ class _Search:
         """
         place, stem, fixed = parts[0].place, parts[0].stem, parts[0].fixed
         above = [self.root.resolve().name, *place.relative_to(self.root).parts]
-        own = alone and not fixed and place != self.root and place.name.lower() not in GRADES
+        own = alone and not fixed and self._may_be_a_patient(place)
         several = len({part.role for part in parts} - {IMAGE, *_MASKS}) > 1
         folders = [
             "_".join([*above[-depth:], *([] if own or not stem else [stem])]) for depth in range(1, len(above) + 1)

@@ -14,7 +14,9 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from transeg.data.names import FOREGROUND, IMAGE, LABEL, OUTPUT, canonical, read_name
+from transeg.data.references import VOLUMES, suffix_of
 from transeg.data.sources import Volume
+from transeg.files import volume_stem
 
 # patient in the name of a case: BraTS 2023 and 2024, BRATS 2013 and 2015, TCGA; else the whole name
 PATIENT = re.compile(r"BraTS-\w+-\d{5}|.*_pat\d+|TCGA[-_]\w\w[-_]\w{4}|.+", re.DOTALL)
@@ -54,7 +56,8 @@ def layouts(root: Path, files: Iterable[Path]) -> list[Layout]:
     readers: list[Layout] = []
     for path in sorted(path for path in files if path.name == "dataset.json"):
         readers += _dataset_json(path)
-    return [*readers, _bids(root), _kaggle, _brats_2013, _sarcoma, _cardiac_contrasts, _mmwhs, _lits(files)]
+    readers += [*_numbered_channels(files), _bids(root), _lits(files)]
+    return [*readers, _kaggle, _brats_2013, _sarcoma, _cardiac_contrasts, _mmwhs]
 
 
 def group_of(path: Path, case: str, grades: Mapping[str, str]) -> str:
@@ -140,6 +143,29 @@ def _nnunet(folder: Path, channels: Sequence[str], ending: str) -> Layout:
         return [Part(folder, number[1], channels[int(number[2])], str(volume.path))]
 
     return read
+
+
+def _numbered_channels(files: Iterable[Path]) -> list[Layout]:
+    """Scans of nnU-Net without `dataset.json`: channels by number, an only one is the image."""
+    numbers: dict[Path, dict[str, set[str]]] = {}
+    for path in (path for path in files if path.parent.name.startswith("images") and suffix_of(path) in VOLUMES):
+        stem, _, number = volume_stem(path).rpartition("_")
+        numbers.setdefault(path.parent, {}).setdefault(stem, set()).add(number)
+    folders = {folder for folder, stems in numbers.items() if len(stems) > 1 and all(map(_from_zero, stems.values()))}
+
+    def read(volume: Volume) -> list[Part] | None:
+        folder = volume.path.parent
+        if folder not in folders:
+            return None
+        stem, _, number = volume.name.rpartition("_")
+        role = IMAGE if max(map(len, numbers[folder].values())) == 1 else f"channel{int(number)}"
+        return [Part(folder.parent, stem, role, str(volume.path))]
+
+    return [read] if folders else []
+
+
+def _from_zero(numbers: set[str]) -> bool:
+    return "0000" in numbers and all(re.fullmatch(r"\d{4}", number) for number in numbers)
 
 
 def _bids(root: Path) -> Layout:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import math
 import os
 import re
 import struct
@@ -26,7 +27,7 @@ OWN_OUTPUT = "skipped: written by transeg"
 _DATA_FILE = re.compile(rb"^(?:ElementDataFile\s*=|data ?file:)\s*(.+?)\s*$", re.IGNORECASE | re.MULTILINE)
 _NOT_IMAGES = {"SEG", "RTSTRUCT", "RTDOSE", "RTPLAN", "SR", "PR", "KO", "REG"}  # DICOM modalities
 _KINDS = {2: "u1", 4: "i2", 8: "i4", 16: "f4", 64: "f8", 256: "i1", 512: "u2", 768: "u4", 1024: "i8", 1280: "u8"}
-_READ_ERRORS = (OSError, EOFError, StopIteration, struct.error, zlib.error, ValueError)
+_READ_ERRORS = (RuntimeError, OSError, EOFError, StopIteration, struct.error, zlib.error, ValueError)
 _TAGS = {
     "uid": "0020|000e",
     "study": "0020|000d",
@@ -255,35 +256,52 @@ def nifti_header(path: Path) -> dict[str, Any]:
 
 
 def looks_like_mask(path: Path) -> bool:
-    """Whether the voxels of a NIfTI file are regions of a few equal whole numbers.
+    """Whether the voxels of a volume file take two values, or are regions of a few equal whole numbers.
 
-    Reading stops at the first voxels that show a scan. False for other formats and for files that cannot be read.
+    Reading stops at the first voxels that show a scan. False for a file that cannot be read.
     """
-    header = nifti_header(path) if suffix_of(path) in (".nii", ".nii.gz") else {}
-    dtype = header.get("dtype")
-    if dtype is None:
-        return False
-    left = int(np.prod(header["shape"])) * dtype.itemsize
     values: set[float] = set()
     equal = pairs = 0
     try:
-        with _open(path) as file:
-            file.read(header["start"])
-            while left > 0 and (block := file.read(min(left, 1 << 18))):
-                left -= len(block)
-                voxels = np.frombuffer(block, dtype, len(block) // dtype.itemsize)
-                if not voxels.any():
-                    values.add(0)
-                    continue
-                shown = (voxels[1:] != 0) | (voxels[:-1] != 0)
-                equal += int((voxels[1:] == voxels[:-1])[shown].sum())
-                pairs += int(shown.sum())
-                values |= set(np.unique(voxels).tolist())
-                if len(values) > 128 or not all(float(value).is_integer() for value in values):
-                    return False
+        for voxels in _nifti_voxels(path) if suffix_of(path) in (".nii", ".nii.gz") else _other_voxels(path):
+            if not voxels.any():
+                values.add(0)
+                continue
+            shown = (voxels[1:] != 0) | (voxels[:-1] != 0)
+            equal += int((voxels[1:] == voxels[:-1])[shown].sum())
+            pairs += int(shown.sum())
+            values |= set(np.unique(voxels).tolist())
+            if len(values) > 128 or not all(float(value).is_integer() for value in values):
+                return False
     except _READ_ERRORS:
         return False
-    return len(values) > 1 and 0 in values and equal > 0.7 * pairs
+    return 0 in values and (len(values) == 2 or (len(values) > 2 and equal > 0.5 * pairs))
+
+
+def _nifti_voxels(path: Path) -> Iterator[np.ndarray]:
+    """Blocks of the stored voxels in their order."""
+    header = nifti_header(path)
+    dtype = header.get("dtype")
+    if dtype is None:
+        return
+    left = math.prod(header["shape"]) * dtype.itemsize
+    with _open(path) as file:
+        file.read(header["start"])
+        while left > 0 and (block := file.read(min(left, 1 << 16))):
+            left -= len(block)
+            yield np.frombuffer(block, dtype, len(block) // dtype.itemsize)
+
+
+def _other_voxels(path: Path) -> Iterator[np.ndarray]:
+    """Voxels of another format, if its bytes or its compression can be those of a mask: reading it takes long."""
+    import SimpleITK
+
+    reader = SimpleITK.ImageFileReader()
+    reader.SetFileName(str(path))
+    reader.ReadImageInformation()
+    one_byte = reader.GetPixelID() in (SimpleITK.sitkUInt8, SimpleITK.sitkInt8)
+    if one_byte or os.path.getsize(path) < 0.1 * math.prod(reader.GetSize()):
+        yield SimpleITK.GetArrayViewFromImage(reader.Execute()).ravel()
 
 
 def _open(path: Path) -> BinaryIO:
