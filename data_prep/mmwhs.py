@@ -31,7 +31,19 @@ from transeg.methods.cardiac.recipe import HEART
 
 from data_prep.cases import run_command, scans_below
 from data_prep.domain_volumes import prepare_domains
-from data_prep.options import Data, Out, Pixdim, Seed, Test, Validation, VolumeSize, Workers, record_options
+from data_prep.options import (
+    Data,
+    Labels,
+    Out,
+    Pixdim,
+    Seed,
+    Test,
+    Validation,
+    VolumeSize,
+    Workers,
+    assign_values,
+    record_options,
+)
 from data_prep.splits import split_patients
 
 MODALITIES = ("ct", "mr")
@@ -111,6 +123,7 @@ def choose_roles(
 def prepare(
     data: Data,
     out: Out,
+    labels: Labels = None,
     pixdim: Pixdim = 1.5,
     size: VolumeSize = (112, 112, 86),
     validation: Validation = 0.1,
@@ -142,7 +155,7 @@ def prepare(
         found,
         roles,
         out,
-        HEART | {"pixdim": pixdim, "image_size": size},
+        HEART | {"pixdim": pixdim, "image_size": size, "label_values": assign_values(HEART["label_values"], labels)},
         unlabelled_domain=unlabelled_domain,
         further_roles=("held_back",),
         name="Heart volumes",

@@ -26,7 +26,18 @@ from transeg.errors import DataError
 
 from data_prep.cases import run_command, scans_below
 from data_prep.domain_volumes import prepare_domains, split_by_patient
-from data_prep.options import Data, Out, Seed, Test, Validation, VolumeSize, Workers, record_options
+from data_prep.options import (
+    Data,
+    Labels,
+    Out,
+    Seed,
+    Test,
+    Validation,
+    VolumeSize,
+    Workers,
+    assign_values,
+    record_options,
+)
 
 RECIPE: Recipe = {
     "method": "cardiac",
@@ -55,6 +66,7 @@ def find_scans(folder: Path) -> list[Case]:
 def prepare(
     data: Data,
     out: Out,
+    labels: Labels = None,
     size: VolumeSize = (96, 96, 16),
     voxel: Annotated[
         tuple[float, float, float] | None,
@@ -79,7 +91,7 @@ def prepare(
         cases,
         split_by_patient(cases, validation, test, seed),
         out,
-        RECIPE | {"image_size": size, "pixdim": voxel},
+        RECIPE | {"image_size": size, "pixdim": voxel, "label_values": assign_values(RECIPE["label_values"], labels)},
         unlabelled_domain=unlabelled_domain,
         name="Short-axis heart MR",
         description="Segmentation of myocardium and ventricles; short-axis MR of two contrasts.",

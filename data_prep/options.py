@@ -26,6 +26,7 @@ Labels = Annotated[
     typer.Option(
         help="Structure and its values in label files, e.g. tumour=1,2,3; background=4 ignores a value (repeatable)."
     ),
+]
 Domains = Annotated[list[str] | None, typer.Option(help="Path pattern of a domain, e.g. ct='*CT*' (repeatable).")]
 Groups = Annotated[
     list[str] | None,
@@ -80,6 +81,14 @@ def parse_labels(texts: Sequence[str]) -> dict[str, list[int]]:
     if double:
         raise UserError(f"--labels: value {', '.join(map(str, double))} is given twice")
     return found
+
+
+def assign_values(values: Mapping[str, Sequence[int]], labels: Sequence[str] | None) -> dict[str, list[int]]:
+    """Values in label files by structure, with those of --labels in their place instead of where they were."""
+    chosen = parse_labels(labels or ())
+    taken = {value for found in chosen.values() for value in found}
+    kept = {name: [value for value in found if value not in taken] for name, found in values.items()}
+    return kept | {name: kept.get(name, []) + found for name, found in chosen.items()}
 
 
 def patterns_of(texts: Sequence[str], option: str = "--pattern") -> dict[str, str]:

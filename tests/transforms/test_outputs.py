@@ -68,7 +68,7 @@ def test_results_on_the_grid_of_the_scan_have_both_its_affines(tmp_path, codes, 
         scan.header["pixdim"][1:4] = pixdim
     nib.save(scan, tmp_path / "ct.nii.gz")
     scan = nib.load(tmp_path / "ct.nii.gz")
-    pre = cardiac_preprocessing(modality="ct", pixdim=4.0, size=(6, 6, 6), centre=(-15, 14, 12))
+    pre = cardiac_preprocessing(HEART | {"pixdim": 4.0, "image_size": (6, 6, 6)}, modality="ct", centre=(-15, 14, 12))
     data = Dataset([{"image": str(tmp_path / "ct.nii.gz"), "case": "a"}], pre)
     (item,) = decollate_batch(next(iter(DataLoader(data, batch_size=1))))  # as in inference
     item["pred"] = item["image"] > 0

@@ -8,12 +8,14 @@ from typing import Any
 import numpy as np
 import torch
 from monai.data import MetaTensor
-from monai.data.utils import AFFINE_TOL
+from monai.data.utils import AFFINE_TOL, compute_shape_offset, zoom_affine
 from monai.networks.utils import to_norm_affine
 from monai.transforms import Spacingd
 from monai.transforms.utils_pytorch_numpy_unification import allclose
 from monai.utils import TraceKeys
 from torch.nn.functional import grid_sample
+
+from transeg.transforms.grid import GRID_TOLERANCE, grid_distance, voxel_size
 
 SLAB = 2**20  # voxels at a time; each takes 56 bytes for its coordinates
 
@@ -22,13 +24,20 @@ class ResampleVolumed(Spacingd):
     """`Spacingd` restricted to its own keys, whose inverse needs little memory beyond its result.
 
     MONAI's takes any other key that starts with one of its own for a metadata dictionary and fails if it is not, such
-    as "image_path" of MONAI Label. Its inverse holds the float64 coordinates of all voxels of the original grid.
+    as "image_path" of MONAI Label. Its inverse holds the float64 coordinates of all voxels of the original grid. And
+    rounding of the affine, which differs between NIfTI and DICOM, decides where its new grid begins, see `new_grid`.
     """
 
     def __call__(self, data: Mapping[Hashable, Any], lazy: bool | None = None) -> dict[Hashable, Any]:
         """Resample volumes (C, X, Y, Z)."""
-        own = {key: data[key] for key in self.key_iterator(data)}
-        return {**data, **super().__call__(own, lazy)}
+        item = dict(data)
+        for key, mode, padding_mode in self.key_iterator(item, self.mode, self.padding_mode):
+            volume = item[key]
+            affine, size = new_grid(volume.affine.cpu().numpy(), volume.shape[1:], self.spacing_transform.pixdim)
+            item[key] = self.spacing_transform.sp_resample(
+                volume, torch.from_numpy(affine), size, mode=mode, padding_mode=padding_mode
+            )
+        return item
 
     def inverse(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
         """Resample volumes (C, X, Y, Z) to the grid before."""
@@ -42,6 +51,34 @@ class ResampleVolumed(Spacingd):
             item[key] = MetaTensor(voxels, meta=volume.meta, applied_operations=volume.applied_operations)
             item[key].affine = affine
         return item
+
+
+def new_grid(affine: np.ndarray, shape: Sequence[int], pixdim: np.ndarray) -> tuple[np.ndarray, list[int]]:
+    """Grid of other voxel sizes over the same extent, as in `monai.transforms.Spacing` but for rounding.
+
+    It begins at the first voxel if the axes are those of the world, and otherwise shares the centre. MONAI decides by
+    whether a corner comes first along all axes to within 1e-8 of a voxel, which in an oblique scan is up to rounding.
+
+    Args:
+        affine: (4, 4).
+        shape: (X, Y, Z).
+        pixdim: voxel sizes (X, Y, Z) in mm; those below 0 are kept, as are those within 0.001 mm.
+
+    Returns:
+        Affine (4, 4) and shape (X, Y, Z).
+    """
+    sizes = voxel_size(affine)
+    new = zoom_affine(affine, np.where(np.abs(sizes - pixdim) <= AFFINE_TOL, sizes, pixdim), diagonal=False)
+    new_shape, _ = compute_shape_offset(shape, affine, new)
+    largest = np.abs(affine[:3, :3]) == np.abs(affine[:3, :3]).max(axis=0)
+    straight = affine.copy()
+    straight[:3, :3][~largest] = 0
+    if grid_distance(affine, straight, shape) <= GRID_TOLERANCE * sizes.min():
+        new[:3, 3] = affine[:3, 3]
+    else:
+        half, new_half = np.asarray(shape) / 2.0, new_shape / 2.0
+        new[:3, 3] = affine[:3, :3] @ half + affine[:3, 3] - new[:3, :3] @ new_half
+    return new, new_shape.tolist()
 
 
 def resample(
