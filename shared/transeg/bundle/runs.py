@@ -59,6 +59,11 @@ def bundle_name(root: PathLike) -> str:
     return str(_metadata(Path(root)).get("bundle", Path(root).resolve().name))
 
 
+def is_run(root: PathLike) -> bool:
+    """Whether a folder is a run folder: its metadata name the bundle that it was trained from."""
+    return "bundle" in _metadata(Path(root))
+
+
 def check_run(bundle_root: PathLike, start: PathLike | None = None, resume: bool = False) -> None:
     """Refuse a training run that would overwrite another one or cannot begin, before anything is loaded.
 
