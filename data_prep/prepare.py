@@ -15,7 +15,9 @@ from __future__ import annotations
 
 import math
 import os
+from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -28,6 +30,7 @@ from transeg.method import Method, find_method, resolve
 from transeg.transforms.preprocessing import AXES
 
 from data_prep.cases import is_known, prepare_cases, run_command
+from data_prep.domain_volumes import prepare_domains
 from data_prep.fingerprint import Fingerprint, examine
 from data_prep.options import (
     LabelledCases,
@@ -66,7 +69,10 @@ Voxel = Annotated[
 ]
 Size = Annotated[str, typer.Option(help='Image size in voxels: "128,128", or "64,64,32" for volumes.')]
 Crop = Annotated[
-    str, typer.Option(help='What images are centred on: foreground, centre (of the scan), or "x,y,z" in mm.')
+    str,
+    typer.Option(
+        help='What images are centred on: foreground, centre (of the scan), "x,y,z" in mm; for two domains also heart, none.'
+    ),
 ]
 ForegroundRule = Annotated[
     Literal["zero", "threshold", "mask", "none"] | None,
@@ -113,6 +119,8 @@ def prepare(
     base = bundle_recipe(root)
     method = find_method(base["method"])
     names = choose_channels(names_of(channels), cases, base)
+    if "domains" in base:
+        check_two_domains(cases, method)
     fingerprint = examine(cases, names)
     for line in fingerprint.lines():
         print(line)
@@ -120,6 +128,7 @@ def prepare(
         base,
         method,
         fingerprint,
+        cases=cases,
         channels=names,
         axis=axis,
         pixdim=parse_pixdim(pixdim),
@@ -135,6 +144,23 @@ def prepare(
     splits = split_labelled(cases, validation, test, seed, pool=evaluation_pool(cases, method, fingerprint))
     if dry_run:
         return None
+    name, description = table.resolve().parent.name, f"Prepared from {table.name} for {root.name}."
+    if "domains" in recipe:
+        if labelled_count is not None or labelled_fraction < 1 or labelled_cases:
+            raise UserError("--labelled-...: with two domains, leave labels out of the table instead")
+        path = prepare_domains(
+            cases,
+            splits,
+            out,
+            recipe,
+            name=name,
+            description=description,
+            options=options,
+            seed=seed,
+            workers=workers,
+        )
+        _print_next(root, out)
+        return path
     path = prepare_cases(
         cases,
         splits,
@@ -146,14 +172,18 @@ def prepare(
         seed=seed,
         workers=workers,
         graded=method.domain_of_case,
-        name=table.resolve().parent.name,
-        description=f"Prepared from {table.name} for {root.name}.",
+        name=name,
+        description=description,
         recipe=recipe,
         options=options,
     )
+    _print_next(root, out)
+    return path
+
+
+def _print_next(root: Path, out: Path) -> None:
     config = os.path.relpath(root / "configs" / "train.json")
     print(f"next: python -m monai.bundle run training --config_file {config} --dataset_dir {out} --run_dir runs/NAME")
-    return path
 
 
 def bundle_root(name: str) -> Path:
@@ -184,7 +214,13 @@ def choose_channels(wanted: Sequence[str], cases: Sequence[Case], base: Mapping[
 
 
 def propose(
-    base: Mapping[str, Any], method: Method, found: Fingerprint, *, channels: Sequence[str], **chosen: Any
+    base: Mapping[str, Any],
+    method: Method,
+    found: Fingerprint,
+    *,
+    cases: Sequence[Case],
+    channels: Sequence[str],
+    **chosen: Any,
 ) -> dict[str, Any]:
     """Recipe for a data set.
 
@@ -192,6 +228,7 @@ def propose(
         base: recipe of the bundle, whose rules are kept where they do not depend on the data.
         method: of the bundle.
         found: what the data are like.
+        cases: of the table.
         channels: names in order.
         chosen: settings by key of the recipe; None: proposed.
 
@@ -200,7 +237,7 @@ def propose(
     """
     axis = chosen["axis"] or AXIS_NAMES[found.slice_axis]
     order = ["RAS".index(code) for code in AXES[axis]]
-    crop = chosen["crop"] or "foreground"
+    crop = chosen["crop"] or ("centre" if "domains" in base else "foreground")
     extent = (found.extent if crop == "foreground" else found.size)[order]
     spacing = found.spacing[order]
     pixdim = chosen["pixdim"] or _propose_pixdim(extent, spacing, found.anisotropic, method.proposed_size)
@@ -216,19 +253,23 @@ def propose(
             f"--labels names {', '.join(structures)}, but {base['method']} segments {method.structures} structure; "
             f"merge them, e.g. --labels {structures[0]}=1,2, and ignore others, e.g. --labels background=3"
         )
-    window = chosen["window"]
-    if window is None and found.ct and chosen["normalise"] != "percentiles":
-        window = [round(value) for value in found.window]
     recipe = dict(base) | {
         "channels": list(channels),
         "axis": axis,
         "pixdim": pixdim,
         "image_size": list(image_size),
         "crop": crop,
-        "foreground": chosen["foreground"] or ("zero" if found.zero_background else "threshold"),
-        "normalise": chosen["normalise"] or base.get("normalise", "std"),
         "labels": ["background", *structures],
         "label_values": {name: list(values) for name, values in label_values.items()},
+    }
+    if "domains" in base:
+        return recipe | {"domains": _propose_domains(cases, channels, chosen["window"])}
+    window = chosen["window"]
+    if window is None and found.ct and chosen["normalise"] != "percentiles":
+        window = [round(value) for value in found.window]
+    recipe |= {
+        "foreground": chosen["foreground"] or ("zero" if found.zero_background else "threshold"),
+        "normalise": chosen["normalise"] or base.get("normalise", "std"),
     }
     recipe |= {"window": window} if window else {}
     recipe |= {"halves": chosen["halves"]} if "halves" in base else {}
@@ -242,6 +283,32 @@ def _propose_pixdim(extent: Any, spacing: Any, anisotropic: bool, pixels: int) -
     plane = max(float(min(spacing[:2])), math.ceil(20 * fits - 1e-6) / 20)
     plane = round(plane, 2)
     return [plane, plane, -1.0] if anisotropic else plane
+
+
+def check_two_domains(cases: Sequence[Case], method: Method) -> None:
+    """Raise UserError unless the cases are of two domains, and some of them labelled."""
+    domains = sorted({case.domain for case in cases})
+    if len(domains) != 2 or "" in domains:
+        named = ", ".join(name or "none" for name in domains)
+        raise UserError(
+            f"{method.bundle} learns from two domains, such as ct and mr; the column domain of the table has: {named}"
+        )
+    if not any(case.label for case in cases):
+        raise UserError(f"{method.bundle} needs labels of at least one domain; the table has none")
+
+
+def _propose_domains(
+    cases: Sequence[Case], channels: Sequence[str], window: Sequence[float] | None
+) -> dict[str, dict[str, Any]]:
+    """How each domain is scaled, the one with more labels first: CT by a window, others by percentiles."""
+    labelled = Counter(case.domain for case in cases if case.label)
+    order = sorted({case.domain for case in cases}, key=lambda name: (-labelled[name], name))
+    scales: dict[str, dict[str, Any]] = {}
+    for name in order:
+        found = examine([replace(case, label=None) for case in cases if case.domain == name], channels)
+        ct = {"scale": "window", "range": list(window or map(round, found.window)), "fill": -1000}
+        scales[name] = ct if found.ct else {"scale": "percentiles", "range": [0.5, 99.5]}
+    return scales
 
 
 def _propose_labels(found: Fingerprint) -> dict[str, list[int]]:
@@ -263,11 +330,11 @@ def _up(voxels: float, multiple: int) -> int:
 def evaluation_pool(cases: Sequence[Case], method: Method, found: Fingerprint) -> list[Case]:
     """Cases to draw validation and test patients from: those whose label shows a structure, if there are any.
 
-    Of a method whose domains are those of whole cases, the hard ones.
+    Of the domains hard and easy, the hard ones.
     """
     known = [case for case in cases if is_known(case)]
     pool = [case for case in known if case.name in found.shown] or known
-    if method.domain_of_case:
+    if "hard" in {case.domain for case in pool}:
         pool = [case for case in pool if case.domain == "hard" or case.presence] or pool
     return pool
 
@@ -306,9 +373,9 @@ def parse_crop(text: str) -> str | list[float] | None:
     Raises:
         UserError: neither.
     """
-    if text in ("", "foreground", "centre"):
+    if text in ("", "foreground", "centre", "heart", "none"):
         return text or None
-    return parse_numbers(text, "--crop (foreground, centre or x,y,z in mm)", (3,))
+    return parse_numbers(text, "--crop (foreground, centre, heart, none or x,y,z in mm)", (3,))
 
 
 def _shown(value: Any) -> str:
