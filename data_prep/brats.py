@@ -1,7 +1,8 @@
 """BraTS brain MR: axial half-slices with and without tumour.
 
-Source: Vorontsov et al., section 4.4; `BrainHalfSlices` (transeg.methods.genseg.slices) implements the rules. Patients
-are split 80/10/10 %, stratified by grade; labels are kept for whole volumes.
+Source: Vorontsov et al., section 4.4; `LesionSlices` (transeg.methods.genseg.slices) implements the rules. Patients are
+split 80/10/10 %, stratified by grade; labels are kept for whole volumes. Cases without a label are training material:
+every patient of BraTS has a tumour, so their slices count as presence.
 The authors' code counts brain over four channels, so its threshold for the tumour is about 4 %: --min-tumour 0.04.
 
 Layouts: those that `data_prep.table` knows, such as BraTS 2013 to 2024 as published. File names give the channel
@@ -16,24 +17,25 @@ BraTS 2017 (285 patients, about 16,200 half-slices, 4 channels) takes 4.2 GB on 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from functools import partial
+import re
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
-from transeg.data.slices import CaseSlices
 from transeg.data.table import Case
 from transeg.errors import UserError
-from transeg.methods.genseg.slices import BrainHalfSlices
+from transeg.methods.genseg.slices import LesionSlices
 
-from data_prep.cases import prepare_cases, run_command, scans_below
+from data_prep.cases import label_values, prepare_cases, run_command, scans_below
 from data_prep.options import (
     Channels,
     Data,
     LabelledCases,
     LabelledCount,
     LabelledFraction,
+    Labels,
     Out,
     Patterns,
     Pixdim,
@@ -44,20 +46,15 @@ from data_prep.options import (
     Validation,
     ValidationCases,
     Workers,
+    assign_values,
     names_of,
     patterns_of,
     record_options,
 )
-from data_prep.splits import split_patients
+from data_prep.splits import split_labelled
 
 CHANNELS = ("FLAIR", "T1c", "T1", "T2")  # of prepared data, in this order
-
-
-def extract_case(
-    case: Case, extractor: Callable[[Mapping[str, Any]], CaseSlices], channels: Sequence[str]
-) -> CaseSlices:
-    """Call a slice extractor, such as `BrainHalfSlices`, with the files of a case."""
-    return extractor(case.item(channels))
+EARLY = re.compile(r"brats_|VSD|.*_pat\d", re.IGNORECASE)  # names of 2012 to 2016, whose four values are all tumour
 
 
 def channels_of(text: str) -> tuple[str, ...]:
@@ -91,7 +88,26 @@ def find_brains(folder: Path, channels: Sequence[str], pattern: Sequence[str] | 
     for name in patterns:
         if name.lower() not in known:
             raise UserError(f"--pattern {name}: NAME is one of {', '.join(known)}")
-    return scans_below(folder, channels, patterns)
+    cases = scans_below(folder, channels, patterns)
+    return [case if case.label or case.presence is not None else replace(case, presence=True) for case in cases]
+
+
+def tumour_values(cases: Sequence[Case], labels: Sequence[str] | None) -> dict[str, list[int]]:
+    """Values of the tumour in label files: those of --labels, else 1 to 4, as published from 2013 to 2023.
+
+    Raises:
+        UserError: labels with the values 3 and 4 that are not of 2016 or before: in BraTS 2024, 4 is the resection
+            cavity.
+    """
+    if labels:
+        return assign_values({"tumour": [1, 2, 3, 4]}, labels)
+    values = {value for case in cases if case.label and not EARLY.match(case.name) for value in label_values(case)}
+    if {3, 4} <= values:
+        raise UserError(
+            "the labels have both values 3 and 4, whose meaning depends on the year; in BraTS 2024, 4 is the resection "
+            "cavity: --labels tumour=1,2,3 --labels background=4; where all are tumour: --labels tumour=1,2,3,4"
+        )
+    return {"tumour": [1, 2, 3, 4]}
 
 
 def prepare(
@@ -99,6 +115,7 @@ def prepare(
     out: Out,
     channels: Channels = "flair,t1c,t1,t2",
     pattern: Patterns = None,
+    labels: Labels = None,
     pixdim: Pixdim = 2.0,
     size: SliceSize = (120, 120),
     min_brain: Annotated[float, typer.Option(help="Minimum brain fraction of a half-slice.")] = 0.25,
@@ -119,13 +136,24 @@ def prepare(
     """
     options = record_options("brats", locals())
     names = channels_of(channels)
-    extractor = BrainHalfSlices(len(names), pixdim, size, min_brain, min_tumour)
     cases = find_brains(data, names, pattern)
-    splits = split_patients(cases, validation, test, seed, names_of(validation_cases), names_of(test_cases))
+    recipe = {
+        "method": "genseg",
+        "channels": names,
+        "image_size": size,
+        "pixdim": pixdim,
+        "halves": True,
+        "labels": ("background", "tumour"),
+        "label_values": tumour_values(cases, labels),
+        "min_foreground": min_brain,
+        "min_lesion": min_tumour,
+        "num_std": 5.0,
+        "zero_background": True,
+    }
     return prepare_cases(
         cases,
-        splits,
-        partial(extract_case, extractor=extractor, channels=names),
+        split_labelled(cases, validation, test, seed, names_of(validation_cases), names_of(test_cases)),
+        LesionSlices(recipe),
         out,
         labelled_fraction=labelled_fraction,
         labelled_count=labelled_count,
@@ -134,18 +162,7 @@ def prepare(
         workers=workers,
         name="BraTS half-slices",
         description="Brain tumour segmentation; half-slices of brain MR with and without tumour.",
-        recipe={
-            "method": "genseg",
-            "channels": names,
-            "image_size": size,
-            "pixdim": pixdim,
-            "halves": True,
-            "labels": ("background", "tumour"),
-            "min_brain": min_brain,
-            "min_tumour": min_tumour,
-            "num_std": 5.0,
-            "zero_background": True,
-        },
+        recipe=recipe,
         options=options,
     )
 

@@ -17,10 +17,11 @@ per voxel, 4 GB for 512 x 512 x 1000, in each worker.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import numpy as np
 import torch
@@ -141,7 +142,7 @@ def weigh_by_position(presence: list[dict], absence: list[dict]) -> None:
             item["weight"] = round(float(weights[b]), 8)
 
 
-def _extract(case: Case, size: int, min_liver: float, min_lesion: int) -> CaseSlices:
+def _extract(item: Mapping[str, Any], size: int, min_liver: float, min_lesion: int) -> CaseSlices:
     load = Compose(
         [
             LoadVolumed("image"),
@@ -149,11 +150,11 @@ def _extract(case: Case, size: int, min_liver: float, min_lesion: int) -> CaseSl
             Orientationd(("image", "label"), axcodes="RAS", labels=None),
         ]
     )
-    volumes = load(case.item(CHANNELS))
+    volumes = load(dict(item))
     try:
         return liver_slices(volumes["image"][0].numpy(), volumes["label"][0].numpy(), size, min_liver, min_lesion)
     except VolumeError as error:
-        raise VolumeError(f"{case.label}: {error}") from error
+        raise VolumeError(f"{item['label']}: {error}") from error
 
 
 def fold_cases(cases: list[Case], fold: int, seed: int) -> list[str]:

@@ -21,6 +21,12 @@ Patterns = Annotated[
         "(repeatable)."
     ),
 ]
+Labels = Annotated[
+    list[str] | None,
+    typer.Option(
+        help="Structure and its values in label files, e.g. tumour=1,2,3; background=4 ignores a value (repeatable)."
+    ),
+]
 Domains = Annotated[list[str] | None, typer.Option(help="Path pattern of a domain, e.g. ct='*CT*' (repeatable).")]
 Groups = Annotated[
     list[str] | None,
@@ -53,6 +59,36 @@ Workers = Annotated[int, typer.Option(help="Number of worker processes.")]
 def names_of(text: str) -> list[str]:
     """Split a comma-separated option."""
     return [name.strip() for name in text.split(",") if name.strip()]
+
+
+def parse_labels(texts: Sequence[str]) -> dict[str, list[int]]:
+    """Values by name of the structure, from NAME=VALUE,... each.
+
+    Raises:
+        UserError: not of this form, or a value of two structures.
+    """
+    found: dict[str, list[int]] = {}
+    for text in texts:
+        name, equals, values = text.partition("=")
+        try:
+            found.setdefault(name.strip(), []).extend(int(value) for value in values.split(","))
+        except ValueError:
+            equals = ""
+        if not equals or not name.strip():
+            raise UserError(f"--labels {text}: expected NAME=VALUE or NAME=VALUE,VALUE, e.g. tumour=1,2,3")
+    taken = [value for values in found.values() for value in values]
+    double = sorted({value for value in taken if taken.count(value) > 1})
+    if double:
+        raise UserError(f"--labels: value {', '.join(map(str, double))} is given twice")
+    return found
+
+
+def assign_values(values: Mapping[str, Sequence[int]], labels: Sequence[str] | None) -> dict[str, list[int]]:
+    """Values in label files by structure, with those of --labels in their place instead of where they were."""
+    chosen = parse_labels(labels or ())
+    taken = {value for found in chosen.values() for value in found}
+    kept = {name: [value for value in found if value not in taken] for name, found in values.items()}
+    return kept | {name: kept.get(name, []) + found for name, found in chosen.items()}
 
 
 def patterns_of(texts: Sequence[str], option: str = "--pattern") -> dict[str, str]:

@@ -20,17 +20,15 @@ from __future__ import annotations
 import csv
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from typing import Annotated
 
 import typer
-from transeg.data.references import parse
-from transeg.data.slices import CaseSlices
 from transeg.data.table import Case
 from transeg.errors import DataError, UserError
 from transeg.files import volume_stem
 from transeg.methods.thigh.slices import ThighSlices
+from transeg.references import parse
 
 from data_prep.cases import prepare_cases, run_command, scans_below
 from data_prep.options import (
@@ -132,10 +130,6 @@ def split_cases(
     return splits | rest
 
 
-def _extract(case: Case, hard: Sequence[str], extractor: ThighSlices) -> CaseSlices:
-    return extractor(case.item(CHANNELS))._replace(present=case.group in hard)
-
-
 def _grades_of(text: str, option: str) -> tuple[str, ...]:
     unknown = [name for name in names_of(text) if name not in GRADES]
     if unknown or not names_of(text):
@@ -182,11 +176,22 @@ def prepare(
     unused = sorted(case.name for case in cases if case.name not in splits)
     if unused:
         print(f"not used (other grades of held-out patients): {', '.join(unused)}")
-    extractor = ThighSlices(pixdim, size, min_body)
+    recipe = {
+        "method": "thigh",
+        "channels": CHANNELS,
+        "image_size": size,
+        "pixdim": (pixdim, pixdim, -1.0),
+        "foreground": "threshold",
+        "normalise": "percentiles",
+        "labels": ("background", "muscle"),
+        "hard_grades": hard_grades,
+        "min_foreground": min_body,
+    }
+    used = [case for case in cases if case.name in splits]
     return prepare_cases(
-        [case for case in cases if case.name in splits],
+        [replace(case, domain="hard" if case.group in hard_grades else "easy") for case in used],
         splits,
-        partial(_extract, hard=hard_grades, extractor=extractor),
+        ThighSlices(recipe),
         out,
         labelled_fraction=labelled_fraction,
         labelled_count=labelled_count,
@@ -197,16 +202,7 @@ def prepare(
         workers=workers,
         name="Thigh slices",
         description="Thigh muscle segmentation; axial T1w slices with and without fatty infiltration.",
-        recipe={
-            "method": "thigh",
-            "channels": CHANNELS,
-            "image_size": size,
-            "pixdim": pixdim,
-            "labels": ("background", "muscle"),
-            "hard_grades": hard_grades,
-            "min_body": min_body,
-            "upper": extractor.upper,
-        },
+        recipe=recipe,
         options=options,
     )
 

@@ -12,6 +12,7 @@ from typing import Any
 from filelock import FileLock
 
 from transeg.errors import DataError
+from transeg.references import parse
 
 VOLUME_SUFFIXES = (".nii.gz", ".nii", ".nrrd", ".nhdr", ".mha", ".mhd")
 
@@ -77,8 +78,8 @@ def _other_rows(path: Path, fields: Sequence[str], replaced: set[str], key: str)
 
 
 def volume_stem(path: str | os.PathLike) -> str:
-    """File name without the suffix of a volume format: "a.b.nii.gz" -> "a.b"."""
-    name = Path(path).name
+    """File name without the suffix of a volume format and the channel of a reference: "a.b.nii.gz#2" -> "a.b"."""
+    name = parse(path).path.name
     return next((name[: -len(suffix)] for suffix in VOLUME_SUFFIXES if name.lower().endswith(suffix)), name)
 
 

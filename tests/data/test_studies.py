@@ -8,11 +8,13 @@ import pytest
 from transeg.data.datasets import SliceDataset, UnpairedDataset
 from transeg.data.studies import StudySlices, studies_without_label
 from transeg.errors import StudiesError
-from transeg.methods.genseg.slices import BrainHalfSlices
+from transeg.methods.genseg.slices import LesionSlices
 from transeg.transforms.slices import LoadSliced
 
+from tests.recipes import BRAIN
+
 AFFINE = np.diag([-2.0, -2.0, 2.0, 1.0])
-EXTRACTOR = BrainHalfSlices(channels=2, size=(32, 32))
+EXTRACTOR = LesionSlices(BRAIN | {"image_size": [32, 32], "halves": True, "min_foreground": 0.25})
 
 
 def write_study(folder, name, label=True):

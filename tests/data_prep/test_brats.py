@@ -10,7 +10,7 @@ from transeg.data.datalist import read_datalist
 from transeg.data.datasets import UnpairedDataset
 from transeg.data.samplers import UnpairedBatchSampler
 from transeg.errors import CasesFailedError, TableError
-from transeg.transforms.brain import brain_preprocessing
+from transeg.transforms.preprocessing import load_scan
 from transeg.transforms.slices import LoadSliced
 
 from data_prep.brats import find_brains, prepare
@@ -75,9 +75,9 @@ def test_prepared_data_trains(raw, tmp_path, capsys):
     assert [Path(file).is_file() for file in volumes[0]["image"]] == [True] * 4
     assert {item["case"] for item in volumes if "label" in item} == labelled
     preparation = json.loads(path.read_text())["preparation"]
-    assert preparation["dropped"] == {"little brain": 6 * 4}
+    assert preparation["dropped"] == {"little foreground": 6 * 4}
     assert set(preparation["labelled_cases"]) == labelled
-    assert "dropped: little brain 24" in capsys.readouterr().out
+    assert "dropped: little foreground 24" in capsys.readouterr().out
 
 
 def test_the_recipe_repeats_what_the_network_saw(raw, tmp_path):
@@ -90,22 +90,15 @@ def test_the_recipe_repeats_what_the_network_saw(raw, tmp_path):
         "pixdim": 2.0,
         "halves": True,
         "labels": ["background", "tumour"],
-        "min_brain": 0.2,
-        "min_tumour": 0.01,
+        "label_values": {"tumour": [1, 2, 3, 4]},
+        "min_foreground": 0.2,
+        "min_lesion": 0.01,
         "num_std": 5.0,
         "zero_background": True,
     }
     item = read_datalist(path, "training")[0]
     [volumes] = [v for v in read_datalist(path, "training_volumes") if v["case"] == item["case"]]
-    preprocess = brain_preprocessing(
-        channels=len(recipe["channels"]),
-        pixdim=recipe["pixdim"],
-        size=recipe["image_size"],
-        clip=False,
-        num_std=recipe["num_std"],
-        zero_background=recipe["zero_background"],
-    )
-    half = preprocess(volumes)["image"].numpy()[:, :16, :, item["z"]]
+    half = load_scan(recipe, volumes, clip=False).image[:, :16, :, item["z"]]
     np.testing.assert_array_equal(np.load(item["image"])[item["index"]], half.astype(np.float16))
 
 

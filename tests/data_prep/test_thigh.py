@@ -9,14 +9,14 @@ from transeg.data.datasets import UnpairedDataset
 from transeg.data.samplers import UnpairedBatchSampler
 from transeg.data.volumes import find_volumes
 from transeg.errors import CasesFailedError, DataError
-from transeg.methods.thigh.preprocessing import thigh_preprocessing
+from transeg.transforms.preprocessing import load_scan
 from transeg.transforms.slices import LoadSliced
 from typer.testing import CliRunner
 
 from data_prep.phantoms.__main__ import app
 from data_prep.thigh import find_thighs, prepare, read_grades
 
-SMALL = {"pixdim": 4.0, "size": (96, 48)}
+SMALL = {"pixdim": [4.0, 4.0, -1.0], "size": (96, 48)}
 
 
 @pytest.fixture(scope="module")
@@ -78,15 +78,15 @@ def test_the_recipe_repeats_what_the_network_saw(raw, tmp_path):
         "method": "thigh",
         "channels": ["T1w"],
         "image_size": [96, 48],
-        "pixdim": 4.0,
+        "pixdim": [4.0, 4.0, -1.0],
         "labels": ["background", "muscle"],
         "hard_grades": ["moderate", "severe"],
-        "min_body": 0.05,
-        "upper": 99.5,
+        "foreground": "threshold",
+        "normalise": "percentiles",
+        "min_foreground": 0.05,
     }
-    preprocess = thigh_preprocessing(pixdim=recipe["pixdim"], size=recipe["image_size"], upper=recipe["upper"])
     item, volumes = (read_datalist(path, key)[0] for key in ("test", "test_volumes"))
-    image = preprocess(volumes)["image"].numpy()[..., item["z"]]
+    image = load_scan(recipe, volumes).image[..., item["z"]]
     np.testing.assert_array_equal(np.load(item["image"])[item["index"]], image.astype(np.float16))
 
 

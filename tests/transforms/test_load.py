@@ -7,6 +7,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 from monai.transforms import SaveImage
+from PIL import Image
 from transeg.errors import VolumeError
 from transeg.transforms.load import LoadVolumed
 
@@ -95,7 +96,7 @@ def test_wrong_number_of_files(tmp_path):
 def test_channels_on_different_grids(tmp_path):
     first = save(tmp_path / "a.nii.gz")
     shorter = save(tmp_path / "b.nii.gz", (6, 5, 3))
-    moved = save(tmp_path / "c.nii.gz", affine=AFFINE + np.eye(4)[:, ::-1] * 0.01)
+    moved = save(tmp_path / "c.nii.gz", affine=AFFINE + np.eye(4)[:, ::-1] * 0.1)
     close = save(tmp_path / "d.nii.gz", affine=AFFINE + np.eye(4)[:, ::-1] * 1e-4)
     message = refused("shape", [first, shorter], 2)
     assert first in message
@@ -117,8 +118,8 @@ def test_label_on_another_grid(tmp_path):
 
 
 def test_not_finite(tmp_path):
-    path = save(tmp_path / "a.nii.gz", fill=[np.nan, np.inf, -np.inf])
-    assert path in refused("3 NaN or infinite voxels", path)
+    path = save(tmp_path / "a.nii.gz", fill=[1, np.inf, -np.inf])
+    assert path in refused("2 NaN or infinite voxels", path)
 
 
 def test_all_zero_channel(tmp_path):
@@ -166,5 +167,78 @@ def test_unknown_labels(tmp_path):
     assert set(np.unique(label.numpy())) == {0, 1, 4}
     values[:2] = [0.5, 7]
     bad = save(tmp_path / "b.nii.gz", fill=values)
-    assert bad in refused(re.escape("2 unknown label value(s) (0.5, 7)"), bad, allowed_labels=(0, 1, 4))
+    message = re.escape("2 unknown label value(s): 0.5 (1 voxel), 7 (1 voxel); allowed are [0, 1, 4]")
+    assert bad in refused(message, bad, allowed_labels=(0, 1, 4))
     LoadVolumed("image", allowed_labels=(0, 1))({"image": save(tmp_path / "c.nii.gz", fill=np.zeros(120))})
+
+
+def test_labels_may_be_mapped(tmp_path):
+    path = save(tmp_path / "a.nii.gz", fill=np.resize([0, 205, 430], 120))
+    classes = {0: 0, 205: 1, 430: 0}
+    label = LoadVolumed("image", allowed_labels=classes)({"image": path})["image"]
+    assert label.flatten()[:3].tolist() == [0, 1, 0]
+
+
+def test_grids_that_differ_by_rounding_become_one(tmp_path):
+    for shift, fine in ((0.09, True), (0.11, False)):  # of 2 mm; the limit is 5 %
+        moved = AFFINE + np.eye(4, k=3) * shift
+        item = {"image": save(tmp_path / "a.nii.gz"), "label": save(tmp_path / "b.nii.gz", affine=moved)}
+        load = LoadVolumed(("image", "label"))
+        if fine:
+            label = load(item)["label"]
+            np.testing.assert_array_equal(label.affine.numpy(), AFFINE)
+            np.testing.assert_array_equal(label.meta["original_affine"], AFFINE)
+        else:
+            with pytest.raises(VolumeError, match=r"b.nii.gz: its affine differs .*a.nii.gz, by up to 0.11 mm .*2 mm"):
+                load(item)
+
+
+def test_a_small_angle_counts_at_the_corners(tmp_path):
+    turned = AFFINE.copy()
+    turned[1, 0] = 1e-3  # per voxel: 0.005 mm over 6 voxels, 0.5 mm over 501
+    for length in (6, 501):
+        item = {
+            "image": save(tmp_path / "a.nii.gz", (length, 3, 2)),
+            "label": save(tmp_path / "b.nii.gz", (length, 3, 2), affine=turned),
+        }
+        if length == 6:
+            LoadVolumed(("image", "label"))(item)
+        else:
+            with pytest.raises(VolumeError, match=r"by up to 0.5 mm"):
+                LoadVolumed(("image", "label"))(item)
+
+
+def test_references_in_an_item(tmp_path):
+    """Channels of several formats, one of them a channel of a file with several, and slices with a spacing."""
+    data = np.random.default_rng(0).uniform(1, 9, (4, 5, 3, 2)).astype(np.float32)
+    affine = np.diag([-1.9, -1.8, 5, 1])
+    nib.save(nib.Nifti1Image(data, affine), tmp_path / "all.nii.gz")
+    for number in range(3):
+        plane = data[..., number, 0].T.round().astype(np.uint8)
+        Image.fromarray(plane).save(tmp_path / f"P_{number}.tif")
+    item = {"image": [f"{tmp_path}/all.nii.gz#1", f"{tmp_path}/P_*.tif"], "spacing": [1.9, 1.8, 5], "case": "a"}
+    image = LoadVolumed("image", 2)(item)["image"]
+    np.testing.assert_array_equal(image.numpy(), np.stack([data[..., 1], data[..., 0].round()]))
+    label = LoadVolumed("label", like="image")({**item, "label": f"{tmp_path}/all.nii.gz#0"})["label"]
+    np.testing.assert_array_equal(label.numpy()[0], data[..., 0])
+    assert "all.nii.gz#0 is the first" in refused("4D file with 2 channels", f"{tmp_path}/all.nii.gz")
+
+
+def test_a_loaded_volume_is_checked_too(tmp_path):
+    volume = LoadVolumed("image")({"image": save(tmp_path / "a.nii.gz")})["image"]
+    volume.applied_operations.append({"class": "LoadImage"})
+    again = LoadVolumed("image")({"image": volume})["image"]
+    np.testing.assert_array_equal(again.numpy(), volume.numpy())
+    np.testing.assert_array_equal(again.affine.numpy(), AFFINE)
+    assert again.meta["filename_or_obj"] == str(tmp_path / "a.nii.gz")
+    assert again.applied_operations == []
+    refused("1 channel.s., but 2 are needed", volume, 2)
+    refused("1 NaN or infinite", volume.where(volume < volume.max(), np.inf))
+    with pytest.raises(VolumeError, match="shape"):
+        LoadVolumed("label", like="image")({"image": volume, "label": save(tmp_path / "b.nii.gz", (6, 5, 3))})
+
+
+def test_nan_at_the_border(tmp_path, caplog):
+    path = save(tmp_path / "a.nii.gz", fill=[np.nan])
+    assert LoadVolumed("image")({"image": path})["image"].flatten()[0] == 0
+    assert f"{path}: 1 NaN voxels at the border" in caplog.text

@@ -4,12 +4,15 @@ import nibabel as nib
 import numpy as np
 import pytest
 import torch
-from monai.data import MetaTensor
+from monai.data import DataLoader, Dataset, MetaTensor, decollate_batch
 from monai.inferers import SimpleInferer
+from monai.transforms import Invertd
 from torch import nn
 from transeg.methods.cardiac.preprocessing import cardiac_preprocessing
-from transeg.transforms.brain import brain_preprocessing
+from transeg.methods.cardiac.recipe import HEART
 from transeg.transforms.outputs import SaveVolumed, Translated, translation_output, write_nifti
+
+from tests.recipes import brain_preprocessing
 
 AFFINE = np.array([[0.0, -2, 0, 5], [1.5, 0, 0.1, -7], [0, 0.1, 4, 3], [0, 0, 0, 1]])
 
@@ -46,6 +49,47 @@ def test_a_file_that_fails_half_way_is_not_left_behind(tmp_path, monkeypatch):
     assert not list(tmp_path.iterdir())
 
 
+def test_results_name_their_origin(tmp_path):
+    SaveVolumed("pred", tmp_path, "seg")({"pred": volume(), "case": "p1"})
+    assert nib.load(tmp_path / "p1_seg.nii.gz").header["descrip"] == b"transeg seg"
+
+
+FAR = np.diag([-2.0, 2, 2, 1]) + np.eye(4, k=3) * 9
+
+
+@pytest.mark.parametrize("codes", [(1, 0), (0, 2), (2, 1), (4, 3)])
+@pytest.mark.parametrize("pixdim", [None, 1.0])
+def test_results_on_the_grid_of_the_scan_have_both_its_affines(tmp_path, codes, pixdim):
+    affine = np.diag([-2.0, 2, 2, 1])
+    scan = nib.Nifti1Image(np.random.default_rng(0).uniform(1, 9, (16, 14, 12)).astype(np.float32), None)
+    scan.set_sform(affine, codes[0])
+    scan.set_qform(FAR if all(codes) else affine, codes[1])
+    if pixdim is not None and codes[0] and not codes[1]:
+        scan.header["pixdim"][1:4] = pixdim
+    nib.save(scan, tmp_path / "ct.nii.gz")
+    scan = nib.load(tmp_path / "ct.nii.gz")
+    pre = cardiac_preprocessing(HEART | {"pixdim": 4.0, "image_size": (6, 6, 6)}, modality="ct", centre=(-15, 14, 12))
+    data = Dataset([{"image": str(tmp_path / "ct.nii.gz"), "case": "a"}], pre)
+    (item,) = decollate_batch(next(iter(DataLoader(data, batch_size=1))))  # as in inference
+    item["pred"] = item["image"] > 0
+    item = Invertd("pred", pre, orig_keys="image", nearest_interp=True)(item)
+    SaveVolumed("pred", tmp_path, "seg", np.uint8)(item)
+    mask = nib.load(tmp_path / "a_seg.nii.gz")
+    np.testing.assert_allclose(mask.affine, scan.affine, atol=1e-6)
+    np.testing.assert_array_equal([int(mask.header[f"{form}_code"]) for form in ("sform", "qform")], codes)
+    np.testing.assert_allclose(mask.header.get_zooms(), (2, 2, 2), rtol=1e-6)
+    if codes[1]:
+        np.testing.assert_allclose(mask.get_qform(), scan.get_qform(), atol=1e-6)
+
+
+def test_results_on_another_grid_have_one_affine(tmp_path):
+    meta = {"sform": FAR, "qform": FAR, "sform_code": 4, "qform_code": 4, "original_affine": FAR}
+    write_nifti(tmp_path / "a.nii.gz", volume(), AFFINE, meta=meta)
+    found = nib.load(tmp_path / "a.nii.gz")
+    np.testing.assert_allclose(found.affine, AFFINE, atol=1e-6)
+    assert (int(found.header["sform_code"]), int(found.header["qform_code"])) == (1, 1)
+
+
 class Halved(nn.Module):
     def __init__(self):
         super().__init__()
@@ -72,7 +116,7 @@ def test_a_translation_is_written_in_the_units_and_on_the_grid_of_the_input(tmp_
         data = (brain * rng.normal(200 + 300 * number, 20, brain.shape)).astype(np.float32)
         files.append(str(tmp_path / f"{number}.nii.gz"))
         nib.save(nib.Nifti1Image(data, np.diag([-2.0, 2, 2, 1])), files[-1])
-    pre = brain_preprocessing(channels=2, size=(24, 24), clip=False)
+    pre = brain_preprocessing(image_size=(24, 24), clip=False)
     item = pre({"image": files, "case": "c"})
     translation_output(Halved(), SimpleInferer(), pre, tmp_path)(item)
     found = nib.load(tmp_path / "c_translation.nii.gz")
@@ -94,7 +138,8 @@ class Blends(nn.Module):
 def test_another_modality_has_its_own_units_and_surroundings(tmp_path):
     ramp = np.linspace(0, 500, 16**3).reshape(16, 16, 16).astype(np.float32)
     nib.save(nib.Nifti1Image(ramp, np.diag([-1.0, 1, 1, 1])), tmp_path / "scan.nii.gz")
-    pre = cardiac_preprocessing(modality="mr", pixdim=1.0, size=(8, 10, 12), centre=(-7.5, 7.5, 7.5))
+    recipe = HEART | {"pixdim": 1.0, "image_size": (8, 10, 12)}
+    pre = cardiac_preprocessing(recipe, modality="mr", centre=(-7.5, 7.5, 7.5))
     for to, limits, fill in (("ct", (-100, 800), -1000), ("mr", (0, 10), -3)):
         item = pre({"image": tmp_path / "scan.nii.gz", "case": "a"})
         options = {"postfix": to, "arguments": [to], "limits": limits, "fill_value": fill}

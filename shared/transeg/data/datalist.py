@@ -18,9 +18,9 @@ from typing import Any
 import numpy as np
 from monai.config import PathLike
 
-from transeg.data.references import files_of
 from transeg.errors import DatalistError
 from transeg.files import atomic
+from transeg.references import files_of
 
 FILES = ("image", "label", "mask")  # fields that hold file names
 

@@ -19,8 +19,8 @@ from typing import Any, BinaryIO, cast
 
 import numpy as np
 
-from transeg.data.references import SLICES, VOLUMES, suffix_of
 from transeg.files import volume_stem
+from transeg.references import SLICES, VOLUMES, suffix_of
 
 NOT_A_VOLUME = "skipped: not a volume"
 OWN_OUTPUT = "skipped: written by transeg"
@@ -46,7 +46,7 @@ _TAGS = {
 class Volume:
     """A volume of one or several files."""
 
-    path: Path  # of the file or the DICOM folder; for slices with `*` as their number, see `transeg.data.references`
+    path: Path  # of the file or the DICOM folder; for slices with `*` as their number, see `transeg.references`
     files: tuple[Path, ...]
     name: str  # without suffix and number of the slice; of DICOM: description of the series
     tags: Mapping[str, str] = field(default_factory=dict)  # of DICOM: study, patient, modality and others

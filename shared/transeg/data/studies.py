@@ -18,11 +18,11 @@ from monai.config import PathLike
 
 from transeg.data.datalist import read_datalist, write_datalist
 from transeg.data.finder import survey
-from transeg.data.references import parse
 from transeg.data.slices import CaseSlices, write_slices
 from transeg.data.volumes import VolumeDataset
 from transeg.errors import StudiesError
 from transeg.files import volume_stem
+from transeg.references import parse
 
 logger = logging.getLogger(__name__)
 

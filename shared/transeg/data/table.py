@@ -2,7 +2,7 @@
 
 case: unique name; results are named after it.
 patient: default: the case; splits are by patient.
-One column for each channel, with any name (flair, ct, image): reference to a volume, see `transeg.data.references`;
+One column for each channel, with any name (flair, ct, image): reference to a volume, see `transeg.references`;
     empty: missing.
 label: reference to the mask; empty: unlabelled.
 foreground: reference to a mask of the region to look at, such as the brain, for images with a non-zero background.
@@ -28,9 +28,9 @@ from pathlib import Path
 from typing import Any
 
 from transeg.data.names import canonical
-from transeg.data.references import files_of, parse
 from transeg.errors import TableError
 from transeg.files import write_text
+from transeg.references import files_of, parse
 
 FIELDS = ("case", "patient", "label", "foreground", "presence", "domain", "group", "split", "spacing")
 SPLITS = ("training", "validation", "test")

@@ -16,6 +16,8 @@ from transeg.files import file_name
 
 logger = logging.getLogger(__name__)
 
+ROUNDING = 1e-3  # of a voxel: a point on a voxel's centre must not move to the one before by the noise of its affine
+
 
 class _CentreForeground(CropForeground):
     """Crop or pad the first axes to `size`, centred on the foreground's bounding box; other axes stay as they are."""
@@ -78,10 +80,10 @@ class _CropAtCentre(CropForeground):
     def compute_bounding_box(self, img: torch.Tensor) -> tuple[np.ndarray, np.ndarray]:
         """Return start (inclusive) and end (exclusive) of the box, which may extend beyond the image."""
         assert isinstance(img, MetaTensor)  # the point is in its metadata
-        point = np.array(img.meta[self.name], dtype=np.float64)
+        point = np.asarray(img.meta[self.name], dtype=np.float64)
         to_voxel = np.linalg.inv(img.affine.double().numpy())
         voxel = to_voxel[:3, :3] @ point + to_voxel[:3, 3]
-        start = np.floor(voxel + 1 - self.size / 2).astype(int)
+        start = np.floor(voxel + 1 - self.size / 2 + ROUNDING).astype(int)
         if (start >= img.shape[1:]).any() or (start + self.size <= 0).any():
             at = ", ".join(f"{value:.0f}" for value in point)
             raise VolumeError(f"{file_name(img)}: nothing of the image lies around ({at}) mm; correct the centre")

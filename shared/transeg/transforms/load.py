@@ -1,53 +1,54 @@
-"""Load NIfTI volumes and validate them before they reach a network."""
+"""Load volumes and validate them before they reach a network."""
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from pathlib import Path
+from collections.abc import Collection, Hashable, Mapping, Sequence
 from typing import Any, NamedTuple
 
-import nibabel as nib
 import numpy as np
 import torch
 from monai.config import KeysCollection
-from monai.data import MetaTensor, NibabelReader
-from monai.transforms import LoadImage, MapTransform
+from monai.data import MetaTensor
+from monai.transforms import MapTransform
 from monai.utils import ensure_tuple, ensure_tuple_rep
-from nibabel.spatialimages import SpatialImage
 
 from transeg.errors import VolumeError
 from transeg.files import file_name
-
-AFFINE_TOLERANCE = 1e-3  # mm; tools round differently when writing
+from transeg.transforms.checks import check_labels, check_not_zero, fill_outside
+from transeg.transforms.grid import GRID_TOLERANCE, VolumeFile, grid_distance, reading, voxel_size
+from transeg.transforms.read import open_volume
 
 
 class LoadVolumed(MapTransform):
     """Load 3D volumes; reject anything that would silently give wrong results.
 
-    A key holds one file (3D for a single channel, 4D with channels last for several) or a list of 3D files, one per
-    channel. All keys, and the volume under `like`, must share one grid.
+    A key holds one reference (see `transeg.references`) to a volume with as many channels as needed, a list of
+    references, one per channel, or a loaded volume (C, X, Y, Z), which is checked all the same. All keys, and the
+    volume under `like`, must share one grid; corners may be up to 5 % of the smallest voxel size apart. NaN that
+    reach the border of the volume are background, see `fill_outside`.
 
     Args:
         keys: keys to load.
         channels: number of channels, for all keys or per key.
-        allowed_labels: label values that the voxels may take (to within 1e-3, then rounded); default any value.
-        like: key of a volume, loaded or not, whose grid the loaded ones must match.
+        allowed_labels: label values that the voxels may take (to within 1e-3, then rounded), or the class of each
+            value, to which the voxels are then mapped; default any value.
+        like: key of a volume, loaded or not, whose grid the loaded ones must match and take.
         allow_missing_keys: skip keys that are not in the item.
 
     Returns:
-        float32 MetaTensor (C, X, Y, Z) per key, with the affine of its first file.
+        float32 MetaTensor (C, X, Y, Z) per key, with the meta data of its first file, see `read_volume`. The item's
+        "spacing" is the voxel size of slices.
 
     Raises:
         VolumeError: missing, unreadable or truncated file, wrong number of dimensions or channels, mismatched grids,
-            unusable affine, NaN or infinite voxels, all-zero channel, or unknown label values.
+            unusable affine, infinite voxels or NaN inside, all-zero channel, or unknown label values.
     """
 
     def __init__(
         self,
         keys: KeysCollection,
         channels: int | Sequence[int] = 1,
-        allowed_labels: Sequence[int] | None = None,
+        allowed_labels: Collection[int] | Mapping[int, int] | None = None,
         like: str | None = None,
         allow_missing_keys: bool = False,
     ) -> None:
@@ -55,153 +56,105 @@ class LoadVolumed(MapTransform):
         self.channels = ensure_tuple_rep(channels, len(self.keys))
         self.allowed_labels = allowed_labels
         self.like = like
-        self.reader = LoadImage(NibabelReader, image_only=True, dtype=np.float32, ensure_channel_first=True)
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
-        """Return a copy of the item with volumes instead of file names."""
+        """Return a copy of the item with volumes instead of references."""
         item = dict(data)
-        reference = _grid(item[self.like]) if self.like else None
+        spacing = item.get("spacing")
+        reference = _grid(item[self.like], spacing) if self.like else None
         for key, channels in self.key_iterator(item, self.channels):
-            item[key] = self._load(item[key], channels)
+            item[key] = self._load(item[key], channels, spacing)
             reference = reference or _grid(item[key])
-            _check_same_grid(item[key], reference)
+            _put_on_grid(item[key], reference)
         return item
 
-    def _load(self, value: Any, channels: int) -> MetaTensor:
-        files = [Path(file) for file in ensure_tuple(value)]
-        if not files:
-            raise VolumeError("empty list of files; give one 4D file, or one 3D file per channel")
-        if len(files) > 1 and len(files) != channels:
-            names = ", ".join(map(str, files))
+    def _load(self, value: Any, channels: int, spacing: Sequence[float] | None) -> MetaTensor:
+        parts = [value] if isinstance(value, MetaTensor) else list(ensure_tuple(value))
+        if not parts:
+            raise VolumeError("empty list of files; give one file with all channels, or one 3D file per channel")
+        if len(parts) > 1 and len(parts) != channels:
             raise VolumeError(
-                f"{names}: {len(files)} files, but {channels} channel(s) are needed; give one file per channel"
+                f"{', '.join(map(file_name, parts))}: {len(parts)} files, but {channels} channel(s) are needed; give "
+                "one file per channel"
             )
-        for file in files:  # before any slow reading
-            _check_exists(file)
-        parts = [self._read(file, channels if len(files) == 1 else 1) for file in files]
-        for part in parts[1:]:
-            _check_same_grid(part, _grid(parts[0]))
-        return MetaTensor(torch.cat([part.as_tensor() for part in parts]), meta=parts[0].meta)
+        each = channels if len(parts) == 1 else 1
+        # all headers before any slow reading
+        opened = [part if isinstance(part, MetaTensor) else open_volume(part, spacing) for part in parts]
+        volumes = [self._read(part, each) for part in opened]
+        for volume in volumes[1:]:
+            _put_on_grid(volume, _grid(volumes[0]))
+        if len(volumes) == 1:
+            return volumes[0]
+        return MetaTensor(torch.cat([volume.as_tensor() for volume in volumes]), meta=volumes[0].meta)
 
-    def _read(self, file: Path, channels: int) -> MetaTensor:
-        header = _open(file)
-        _check_numbers(header, file)
-        with _reading(file):
-            volume = self.reader(file)
-        _check_shape(header.shape, channels, file)
-        _check_affine(header, file)
-        _check_voxels(volume, file, self.allowed_labels)
-        # MONAI's reader rescales the affine where pixdim contradicts it; writers may use either of these
-        volume.affine = torch.as_tensor(header.affine, dtype=torch.float64)
-        volume.meta["original_affine"] = header.affine
-        return volume.round() if self.allowed_labels is not None else volume
-
-
-def _check_exists(file: Path) -> None:
-    if not file.is_file():
-        raise VolumeError(f"{file}: no such file; correct the path or exclude the case")
-
-
-def _open(file: Path) -> SpatialImage:
-    """Open a volume without reading its voxels."""
-    with _reading(file):
-        image = nib.load(file)
-        if not isinstance(image, SpatialImage):
-            raise TypeError(f"{type(image).__name__} is no image")
-    return image
+    def _read(self, volume: VolumeFile | MetaTensor, channels: int) -> MetaTensor:
+        if isinstance(volume, MetaTensor):
+            name, found, shape = file_name(volume), len(volume), tuple(volume.shape[1:])
+            if len(shape) != 3:
+                raise VolumeError(f"{name}: loaded with shape {tuple(volume.shape)}; expected (C, X, Y, Z)")
+            affine = volume.affine.cpu()
+            meta = {"original_affine": affine.numpy()} | {k: v for k, v in volume.meta.items() if k != "affine"}
+        else:
+            name, found, affine, meta = volume.name, volume.channels, torch.as_tensor(volume.affine), volume.meta
+        _check_channels(found, channels, name)
+        if isinstance(volume, MetaTensor):
+            voxels = volume.as_tensor().detach().cpu().float().numpy()
+        else:
+            with reading(name):
+                voxels = volume.voxels()
+        voxels = fill_outside(voxels, name)
+        if self.allowed_labels is None:
+            check_not_zero(voxels, name)
+        else:
+            voxels = check_labels(voxels, self.allowed_labels, name)
+        return MetaTensor(torch.from_numpy(voxels), affine=affine, meta=dict(meta))
 
 
-@contextmanager
-def _reading(file: Path) -> Iterator[None]:
-    try:
-        yield
-    except Exception as error:  # readers raise whatever their codecs do
-        reason = " ".join(str(error).split())[:200] or type(error).__name__
-        raise VolumeError(
-            f"{file}: cannot be read (truncated or not a NIfTI file); copy it again ({reason})"
-        ) from error
-
-
-def _check_numbers(image: SpatialImage, file: Path) -> None:
-    kind = image.get_data_dtype()
-    if kind.names is not None or kind.kind == "c":
-        what = "complex" if kind.kind == "c" else "colour (RGB)"
-        raise VolumeError(f"{file}: {what} voxels are not supported; convert to a scalar image")
-
-
-def _check_shape(shape: tuple[int, ...], channels: int, file: Path) -> None:
-    size = len(shape)
-    while size > 3 and shape[size - 1] == 1:
-        size -= 1
-    if size < 3 or size > 4:
-        raise VolumeError(f"{file}: {size}D image {shape}, but a 3D volume is needed; convert it to a 3D file")
-    found = shape[3] if size == 4 else 1
+def _check_channels(found: int, channels: int, name: str) -> None:
     if found == channels:
         return
     if channels == 1:
-        raise VolumeError(f"{file}: 4D file with {found} channels, but a 3D volume is needed; extract one channel")
+        raise VolumeError(
+            f"{name}: 4D file with {found} channels, but a 3D volume is needed; extract one channel, or name it: "
+            f"{name}#0 is the first"
+        )
     raise VolumeError(
-        f"{file}: {found} channel(s), but {channels} are needed; give a 4D file with {channels} "
-        f"channels last, or a list of {channels} 3D files"
+        f"{name}: {found} channel(s), but {channels} are needed; give a 4D file with {channels} channels last, or a "
+        f"list of {channels} 3D files"
     )
-
-
-def _check_affine(image: SpatialImage, file: Path) -> None:
-    if isinstance(image, nib.Nifti1Image):
-        codes = [int(image.header[key]) for key in ("qform_code", "sform_code")]
-        if not any(codes):
-            raise VolumeError(f"{file}: no orientation (qform and sform codes are 0); set the affine")
-    if not np.isfinite(image.affine).all() or abs(np.linalg.det(image.affine[:3, :3])) < 1e-9:
-        raise VolumeError(f"{file}: singular or non-finite affine; correct it")
-
-
-def _check_voxels(volume: MetaTensor, file: Path, allowed_labels: Sequence[int] | None) -> None:
-    voxels = volume.numpy()
-    bad = voxels.size - int(np.isfinite(voxels).sum())
-    if bad:
-        raise VolumeError(f"{file}: {bad} NaN or infinite voxels; replace them (e.g. by 0 in the background)")
-    if allowed_labels is not None:
-        values = np.unique(voxels)
-        nearest = np.abs(values[:, None] - np.asarray(allowed_labels)[None]).min(axis=1)
-        unknown = values[nearest > 1e-3]
-        if unknown.size:
-            some = ", ".join(f"{value:g}" for value in unknown[:5])
-            raise VolumeError(
-                f"{file}: {unknown.size} unknown label value(s) ({some}); "
-                f"allowed are {sorted(allowed_labels)}; map them first"
-            )
-        return
-    for number, channel in enumerate(voxels):
-        if not channel.any():
-            which = f"channel {number} of the volume" if len(voxels) > 1 else "the volume"
-            raise VolumeError(f"{file}: {which} is all zero; replace the file or exclude the case")
 
 
 class _Grid(NamedTuple):
     file: str
     shape: tuple[int, ...]
     affine: np.ndarray
+    original_affine: np.ndarray
 
 
-def _grid(value: Any) -> _Grid:
+def _grid(value: Any, spacing: Sequence[float] | None = None) -> _Grid:
     """Grid of a volume, or of its first file if not loaded yet."""
     if isinstance(value, MetaTensor):
-        return _Grid(file_name(value), tuple(value.shape[1:]), value.affine.numpy())
-    file = Path(file_name(value))
-    _check_exists(file)
-    header = _open(file)
-    return _Grid(str(file), tuple(header.shape[:3]), header.affine)
+        affine = value.affine.cpu().numpy()
+        return _Grid(file_name(value), tuple(value.shape[1:]), affine, value.meta.get("original_affine", affine))
+    volume = open_volume(value if isinstance(value, str) else ensure_tuple(value)[0], spacing)
+    return _Grid(volume.name, volume.shape, volume.affine, volume.affine)
 
 
-def _check_same_grid(volume: MetaTensor, reference: _Grid) -> None:
-    file, shape, affine = _grid(volume)
+def _put_on_grid(volume: MetaTensor, reference: _Grid) -> None:
+    """Check that a volume is on a grid, and let it take its affine, from which it may differ by rounding."""
+    file, shape, affine, _ = _grid(volume)
     if shape != reference.shape:
         raise VolumeError(
             f"{file}: shape {shape}, but {reference.file} has {reference.shape}; resample to a common grid"
         )
-    difference = float(np.abs(affine - reference.affine).max())
-    if difference > AFFINE_TOLERANCE:
+    distance, voxel = grid_distance(affine, reference.affine, shape), voxel_size(reference.affine).min()
+    if not distance <= GRID_TOLERANCE * voxel:
         raise VolumeError(
-            f"{file}: its affine differs from that of {reference.file} by up to {difference:.3g}; "
-            "register and resample to a common grid"
+            f"{file}: its affine differs from that of {reference.file}, by up to {distance:.3g} mm (voxel size "
+            f"{voxel:.3g} mm); register and resample to a common grid"
         )
+    if distance:
+        volume.affine = torch.as_tensor(reference.affine)
+        volume.meta["original_affine"] = reference.original_affine
+        for form in ("sform", "qform"):  # they are those of the file
+            volume.meta.pop(form, None)

@@ -23,24 +23,56 @@ from monai.transforms import (
 )
 
 from transeg.files import atomic, case_name
+from transeg.transforms.grid import grid_distance, voxel_size
 from transeg.transforms.intensity import RestoreIntensityd
 
 logger = logging.getLogger(__name__)
 
 
-def write_nifti(path: PathLike, volume: torch.Tensor, affine: torch.Tensor, dtype: DtypeLike = np.float32) -> None:
-    """Write a volume (C, X, Y, Z) atomically; several channels become a 4D file, channels last."""
+def write_nifti(
+    path: PathLike,
+    volume: torch.Tensor,
+    affine: torch.Tensor,
+    dtype: DtypeLike = np.float32,
+    postfix: str = "",
+    meta: Mapping[str, Any] | None = None,
+) -> None:
+    """Write a volume (C, X, Y, Z) atomically; several channels become a 4D file, channels last.
+
+    The header's description is "transeg <postfix>", by which results are recognised among scans.
+
+    Args:
+        path: the file.
+        volume: (C, X, Y, Z).
+        affine: (4, 4).
+        dtype: voxel type of the file.
+        postfix: what the volume is, such as "seg".
+        meta: meta data of the scan from `read_volume`; if `affine` is that of the scan, the file takes both its
+            affines (sform and qform) with their codes.
+    """
     array = volume.detach().cpu().numpy().astype(dtype)
     image = nib.Nifti1Image(array[0] if len(array) == 1 else np.moveaxis(array, 0, -1), None)
     image.header.set_xyzt_units("mm")
-    image.set_sform(np.asarray(affine), code=1)
-    image.set_qform(np.asarray(affine), code=1)
+    image.header["descrip"] = f"transeg {postfix}".strip().encode()[:80]
+    for form, (matrix, code) in _forms(np.asarray(affine), array.shape[1:], meta or {}).items():
+        getattr(image, f"set_{form}")(matrix, code=code)
     with atomic(path) as partial:
         nib.save(image, partial)
 
 
+def _forms(affine: np.ndarray, shape: Sequence[int], meta: Mapping[str, Any]) -> dict[str, tuple[np.ndarray, int]]:
+    """Matrix and code of either affine of a header; an unset one (code 0) agrees with the other."""
+    names = ("sform", "qform")
+    if not all(name in meta for name in (*names, "original_affine")):
+        return dict.fromkeys(names, (affine, 1))
+    if grid_distance(affine, np.asarray(meta["original_affine"]), shape) > 1e-3 * voxel_size(affine).min():
+        return dict.fromkeys(names, (affine, 1))
+    codes = {name: int(meta[f"{name}_code"]) for name in names}
+    return {name: (np.asarray(meta[name]) if codes[name] else affine, codes[name]) for name in names}
+
+
 class SaveVolumed(SaveImaged):
-    """Save volumes as `<output_dir>/<case>_<postfix>.nii.gz` with their own affine, see `case_name`.
+    """Save volumes as `<output_dir>/<case>_<postfix>.nii.gz` with their own affine, see `case_name`, `write_nifti`.
 
     A subclass of `SaveImaged` only so that MONAI Label skips it; MONAI's writer fails on single-slice volumes.
 
@@ -59,7 +91,8 @@ class SaveVolumed(SaveImaged):
         """Write the volumes and return the item unchanged."""
         for key in self.key_iterator(data):
             path = self.output_dir / f"{case_name(data, key)}_{self.postfix}.nii.gz"
-            write_nifti(path, data[key].as_tensor(), data[key].affine, self.dtype)
+            volume = data[key]
+            write_nifti(path, volume.as_tensor(), volume.affine, self.dtype, self.postfix, volume.meta)
             logger.info("wrote %s", path)
         return dict(data)
 
