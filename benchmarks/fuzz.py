@@ -9,7 +9,7 @@ import logging
 import shutil
 import tempfile
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple
 
@@ -60,7 +60,8 @@ class Scan:
 
     def trial(self, reference: Path | str, must: str, **item: Any) -> Trial:
         """Load one reference."""
-        return Trial(lambda: LoadVolumed("image")({"image": str(reference), **item})["image"], self.right, must)
+        data: dict[Hashable, Any] = {**item, "image": str(reference)}
+        return Trial(lambda: LoadVolumed("image")(data)["image"], self.right, must)
 
     def nifti(self, change: Callable[[nib.Nifti1Image], None], suffix: str = ".nii") -> Path:
         """Write the scan as NIfTI with a changed header."""
