@@ -29,7 +29,7 @@ from monai.bundle import ConfigParser
 from transeg.bundle.runs import STATE
 from transeg.data.datalist import read_datalist
 from transeg.data.recipe import bundle_recipe
-from transeg.methods.cardiac.preprocessing import HEART_CLASSES
+from transeg.methods.cardiac.recipe import HEART
 
 from benchmarks.results import ROOT, write_result
 from benchmarks.run import install_weights, log_of, run_bundle, train
@@ -131,7 +131,7 @@ def read_scores(path: Path) -> Scores:
     """Dice of each region and their mean from a file written by MONAI's MetricsSaver."""
     with path.open() as file:
         rows = [[float(cell) for cell in row[1:]] for row in list(csv.reader(file))[1:]]
-    return dict(zip((*HEART_CLASSES[1:], "mean"), map(list, zip(*rows, strict=True)), strict=True))
+    return dict(zip((*HEART["labels"][1:], "mean"), map(list, zip(*rows, strict=True)), strict=True))
 
 
 def score_seed(data: dict[str, Path], work: Path, seed: int, schedule: Schedule) -> dict[str, Any]:

@@ -26,7 +26,8 @@ from transeg.engines.weights import load_weights
 from transeg.files import volume_stem
 from transeg.inferers.tiled import TiledInferer, tile_edges
 from transeg.methods.cardiac.panel import PLANES, orthogonal_slices
-from transeg.methods.cardiac.preprocessing import HEART_CLASSES, cardiac_preprocessing
+from transeg.methods.cardiac.preprocessing import cardiac_preprocessing
+from transeg.methods.cardiac.recipe import HEART
 from transeg.metrics.seams import seam_score
 from transeg.visual.panel import panel
 
@@ -70,7 +71,7 @@ def round_trip(image: Path, mask: Path, out: Path, options: Sequence[object]) ->
         "seconds": seconds,
         "same_affine": all(np.allclose(v.affine, scan.affine, atol=1e-3) for v in volumes.values()),
         "same_shape": all(v.shape == scan.shape for v in volumes.values()),
-        "regions_ml": {name: float((found == k).sum() * ml) for k, name in enumerate(HEART_CLASSES) if k},
+        "regions_ml": {name: float((found == k).sum() * ml) for k, name in enumerate(HEART["labels"]) if k},
         "hu_range": [float(again.min()), float(again.max())],
         "mean_change_hu": float(np.abs(again - spread)[seen].mean()),
         "files": {name: str(path) for name, path in written.items()},
@@ -96,7 +97,7 @@ def tiles(image: Path, tile: int) -> dict[str, Any]:
     parser.read_config(CONFIGS / "inference.json")
     network = parser.get_parsed_content("network_def").eval()
     load_weights(network, BUNDLE / "models" / "model.pt")
-    volume = cardiac_preprocessing(modality="ct", pixdim=1.5, size=None)({"image": str(image)})["image"][None]
+    volume = cardiac_preprocessing(HEART, modality="ct", whole=True)({"image": str(image)})["image"][None]
     found: dict[str, Any] = {"size": list(volume.shape[2:]), "tile": tile}
     outputs = {}
     for name, most in (("one pass", 2**30), ("tiles", 0)):

@@ -49,7 +49,7 @@ def networks(variant: str, width: int, discriminator_width: int) -> dict[str, nn
         if isinstance(module, UpsampleConv):
             module.low_resolution = variant not in ("reference", "reusing")
     nets: dict[str, nn.Module] = {"network": add_checkpointing(net, variant == "checkpointed")}
-    return nets | {name: PatchGAN(3, layers=2, width=discriminator_width) for name in ("d_ct", "d_mr")}
+    return nets | {name: PatchGAN(3, layers=2, width=discriminator_width) for name in ("d_a", "d_b")}
 
 
 def adam(parameters: Iterable[nn.Parameter]) -> Optimizer:
@@ -62,19 +62,20 @@ def make_players(nets: Nets, optimizer: Callable[..., Optimizer] = adam) -> Play
     net = cast(CardiacNet, nets["network"])
     kinds = dict.fromkeys(VOLUMES, 1.0)
     players = [
-        steps.make_player("generators", [net.g_ct_to_mr, net.g_mr_to_ct], WEIGHTS, optimizer),
-        steps.make_player("segmenters", [net.s_ct, net.s_mr], kinds, optimizer, normalise_weights=True),
-        steps.make_player("discriminators", [nets["d_ct"], nets["d_mr"]], {"adversarial": 1.0}, optimizer),
+        steps.make_player("generators", [net.g_b, net.g_a], WEIGHTS, optimizer),
+        steps.make_player("segmenters", [net.s_a, net.s_b], kinds, optimizer, normalise_weights=True),
+        steps.make_player("discriminators", [nets["d_a"], nets["d_b"]], {"adversarial": 1.0}, optimizer),
     ]
     return {player.name: player for player in players}
 
 
 def batch_of(size: tuple[int, ...]) -> Batch:
-    """A random volume of each modality and labels."""
+    """A random volume of each domain and labels."""
     generator = torch.Generator().manual_seed(0)
-    batch = {key: torch.rand(1, 1, *size, generator=generator) * 2 - 1 for key in ("ct", "mr")}
+    batch = {key: torch.rand(1, 1, *size, generator=generator) * 2 - 1 for key in ("a", "b")}
     labels = {f"{key}_label": torch.randint(CLASSES, x.shape, generator=generator) for key, x in batch.items()}
-    return {**batch, **labels}
+    known = {f"{key}_labelled": torch.ones(1, dtype=torch.bool) for key in batch}
+    return {**batch, **labels, **known}
 
 
 def ours(nets: Nets, batch: Batch, players: Players) -> Terms:
@@ -84,9 +85,9 @@ def ours(nets: Nets, batch: Batch, players: Players) -> Terms:
 
 def reference(nets: Nets, batch: Batch, players: Players, reuse: bool = False) -> Terms:
     """The same step, one call per volume and term."""
-    net, d_a, d_b = cast(CardiacNet, nets["network"]), nets["d_ct"], nets["d_mr"]
-    g_a, g_b, s_a, s_b = net.g_mr_to_ct, net.g_ct_to_mr, net.s_ct, net.s_mr
-    x_a, y_a, x_b, y_b = (batch[key] for key in ("ct", "ct_label", "mr", "mr_label"))
+    net, d_a, d_b = cast(CardiacNet, nets["network"]), nets["d_a"], nets["d_b"]
+    g_a, g_b, s_a, s_b = net.g_a, net.g_b, net.s_a, net.s_b
+    x_a, y_a, x_b, y_b = (batch[key] for key in ("a", "a_label", "b", "b_label"))
     _train_only(players, "generators")
     x_ab, x_ba = g_b(x_a), g_a(x_b)
     x_aba, x_bab = g_a(x_ab), g_b(x_ba)

@@ -1,6 +1,6 @@
 """BraTS brain MR: whole axial slices with and without tumour, for training from slice-level labels.
 
-Source: Andermatt et al. 2018, section 2.5; `BrainSlices` (transeg.methods.pathogan.slices) implements the rules.
+Source: Andermatt et al. 2018, section 2.5; `ImageLevelSlices` (transeg.methods.pathogan.slices) implements the rules.
 Layouts as for `data_prep.brats`. The training lists contain no masks: the list that a slice is in is its only label.
 --labelled adds the masks, for a supervised reference only. With few patients, large tumours may fill the paper's range
 of 60 to 100 mm: widen --first and --last to get healthy slices.
@@ -23,14 +23,15 @@ from typing import Annotated, Literal
 import numpy as np
 import typer
 from transeg.errors import UserError
-from transeg.methods.pathogan.slices import BrainSlices
+from transeg.methods.pathogan.slices import ImageLevelSlices
 
-from data_prep.brats import channels_of, extract_case, find_cases, patterns_of
+from data_prep.brats import channels_of, find_brains, tumour_values
 from data_prep.cases import prepare_cases, run_command
 from data_prep.options import (
     Channels,
     Data,
     Labelled,
+    Labels,
     Out,
     Patterns,
     Pixdim,
@@ -45,7 +46,7 @@ from data_prep.options import (
     names_of,
     record_options,
 )
-from data_prep.splits import split_patients
+from data_prep.splits import split_labelled
 
 
 def split_slices(lists: dict[str, list[dict]], presence: float, absence: float, seed: int) -> None:
@@ -79,6 +80,7 @@ def prepare(
     out: Out,
     channels: Channels = "flair,t1c,t1,t2",
     pattern: Patterns = None,
+    labels: Labels = None,
     pixdim: Pixdim = 3.0,
     size: SliceSize = (80, 80),
     first: Annotated[float, typer.Option(help="Lowest slice, in mm above the bottom of the volume.")] = 60.0,
@@ -111,10 +113,22 @@ def prepare(
     if by_slice and test_cases:
         raise UserError("--test-cases selects patients, --split slices selects slices; use only one of them")
     names = channels_of(channels)
-    extractor = BrainSlices(len(names), pixdim, size, first, last, min_tumour, zero_background)
-    cases = find_cases(data, names, patterns_of(pattern or ()))
+    cases = find_brains(data, names, pattern)
+    recipe = {
+        "method": "pathogan",
+        "channels": names,
+        "image_size": size,
+        "pixdim": pixdim,
+        "labels": ("background", "tumour"),
+        "label_values": tumour_values(cases, labels),
+        "first": first,
+        "last": last,
+        "min_lesion": min_tumour,
+        "num_std": 3.0,
+        "zero_background": zero_background,
+    }
     chosen = names_of(validation_cases), names_of(test_cases)
-    splits = split_patients(cases, validation, 0 if by_slice else test, seed, *chosen)
+    splits = split_labelled(cases, validation, 0 if by_slice else test, seed, *chosen)
     if by_slice:
         print(
             "warning: split by slice, so training and test contain neighbouring slices of the same patients; scores "
@@ -124,7 +138,7 @@ def prepare(
     return prepare_cases(
         cases,
         splits,
-        partial(extract_case, extractor=extractor),
+        ImageLevelSlices(recipe),
         out,
         labelled_fraction=1.0,
         labelled_count=None if labelled else 0,
@@ -133,18 +147,7 @@ def prepare(
         arrange=move_slices if by_slice else None,
         name="BraTS slices" + (", labelled for a supervised reference" if labelled else ""),
         description="Brain tumour segmentation; axial slices of brain MR with and without tumour.",
-        recipe={
-            "method": "pathogan",
-            "channels": names,
-            "image_size": size,
-            "pixdim": pixdim,
-            "labels": ("background", "tumour"),
-            "first": first,
-            "last": last,
-            "min_tumour": min_tumour,
-            "num_std": 3.0,
-            "zero_background": zero_background,
-        },
+        recipe=recipe,
         options=options,
     )
 

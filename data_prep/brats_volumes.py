@@ -1,8 +1,8 @@
 """BraTS brain MR: whole volumes with and without tumour, for PathoGAN in 3D.
 
-One item per patient, made by `BrainVolumes` (transeg.methods.pathogan.volumes). Layouts as for `data_prep.brats`. BraTS
-has no patient without a tumour: add healthy scans of the same sequences as further cases, each with an all-zero label
-file. As with `data_prep.brats_slices`, the training lists contain no masks unless --labelled is given.
+One item per patient, made by `ImageLevelVolumes` (transeg.methods.pathogan.volumes). Layouts as for `data_prep.brats`.
+BraTS has no patient without a tumour: add healthy scans of the same sequences as further cases, each with an all-zero
+label file. As with `data_prep.brats_slices`, the training lists contain no masks unless --labelled is given.
 
 At 3.75 mm with volumes of 64 x 64 x 64, a patient takes 2.4 MB on disk; 1 GB of memory per worker.
 
@@ -11,19 +11,19 @@ At 3.75 mm with volumes of 64 x 64 x 64, a patient takes 2.4 MB on disk; 1 GB of
 
 from __future__ import annotations
 
-from functools import partial
 from pathlib import Path
 from typing import Annotated
 
 import typer
-from transeg.methods.pathogan.volumes import BrainVolumes
+from transeg.methods.pathogan.volumes import ImageLevelVolumes
 
-from data_prep.brats import channels_of, extract_case, find_cases, patterns_of
+from data_prep.brats import channels_of, find_brains, tumour_values
 from data_prep.cases import prepare_cases, run_command
 from data_prep.options import (
     Channels,
     Data,
     Labelled,
+    Labels,
     Out,
     Patterns,
     Pixdim,
@@ -38,7 +38,7 @@ from data_prep.options import (
     names_of,
     record_options,
 )
-from data_prep.splits import split_patients
+from data_prep.splits import split_labelled
 
 
 def prepare(
@@ -46,6 +46,7 @@ def prepare(
     out: Out,
     channels: Channels = "flair,t1c,t1,t2",
     pattern: Patterns = None,
+    labels: Labels = None,
     pixdim: Pixdim = 3.75,
     size: VolumeSize = (64, 64, 64),
     min_tumour: Annotated[float, typer.Option(help="Minimum tumour volume in mm^3.")] = 1000.0,
@@ -64,12 +65,22 @@ def prepare(
     """
     options = record_options("brats_volumes", locals())
     names = channels_of(channels)
-    extractor = BrainVolumes(len(names), pixdim, size, min_tumour, zero_background)
-    cases = find_cases(data, names, patterns_of(pattern or ()))
+    cases = find_brains(data, names, pattern)
+    recipe = {
+        "method": "pathogan",
+        "channels": names,
+        "image_size": size,
+        "pixdim": pixdim,
+        "labels": ("background", "tumour"),
+        "label_values": tumour_values(cases, labels),
+        "min_lesion": min_tumour,
+        "num_std": 3.0,
+        "zero_background": zero_background,
+    }
     return prepare_cases(
         cases,
-        split_patients(cases, validation, test, seed, names_of(validation_cases), names_of(test_cases)),
-        partial(extract_case, extractor=extractor),
+        split_labelled(cases, validation, test, seed, names_of(validation_cases), names_of(test_cases)),
+        ImageLevelVolumes(recipe),
         out,
         labelled_fraction=1.0,
         labelled_count=None if labelled else 0,
@@ -77,16 +88,7 @@ def prepare(
         workers=workers,
         name="BraTS volumes" + (", labelled for a supervised reference" if labelled else ""),
         description="Brain tumour segmentation; brain MR volumes with and without tumour.",
-        recipe={
-            "method": "pathogan",
-            "channels": names,
-            "image_size": size,
-            "pixdim": pixdim,
-            "labels": ("background", "tumour"),
-            "min_tumour": min_tumour,
-            "num_std": 3.0,
-            "zero_background": zero_background,
-        },
+        recipe=recipe,
         options=options,
     )
 

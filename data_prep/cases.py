@@ -7,11 +7,10 @@ one by one, records failures and continues, keeps labels for whole volumes only,
 from __future__ import annotations
 
 import logging
-import os
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
@@ -22,33 +21,17 @@ import torch
 import typer
 from tqdm import tqdm
 from transeg.data.datalist import write_datalist
+from transeg.data.finder import find_cases
 from transeg.data.slices import CaseSlices, write_slices
+from transeg.data.table import SPLITS, Case
 from transeg.error_hook import exit_with_reason
 from transeg.errors import CasesFailedError, UserError, reason, root_cause
+from transeg.references import parse
+from transeg.transforms.read import read_volume
 
 logger = logging.getLogger(__name__)
 
-SPLITS = ("training", "validation", "test")
-
-
-@dataclass(frozen=True)
-class Case:
-    """The files of one scan. A `problem` found while searching for them fails the case when it is processed."""
-
-    name: str
-    images: tuple[Path, ...] = ()  # one per channel
-    label: Path | None = None
-    mask: Path | None = None
-    patient: str = ""
-    group: str = ""  # stratum of the split, such as the grade
-    problem: str = ""
-
-    def volumes(self, folder: Path, labelled: bool) -> dict[str, Any]:
-        """Datalist item of the whole volumes, paths relative to `folder` where possible."""
-        item: dict[str, Any] = {"image": [_relative(path, folder) for path in self.images], "case": self.name}
-        if self.mask is not None:
-            item["mask"] = _relative(self.mask, folder)
-        return item | ({"label": _relative(self.label, folder)} if labelled and self.label else {})
+Extract = Callable[[Mapping[str, Any]], CaseSlices]
 
 
 @dataclass
@@ -60,13 +43,32 @@ class Kept:
     dropped: dict[str, int] = field(default_factory=dict)
 
 
+def scans_below(folder: Path, channels: Sequence[str], patterns: Mapping[str, str] | None = None) -> list[Case]:
+    """Cases below a folder, see `find_cases`; those that lack a channel have a `problem`.
+
+    Raises:
+        DataError: no case, or more than one possibility what is what.
+    """
+    findings = find_cases(folder, patterns, roles=(*channels, "label", "foreground"))
+    findings.log()
+    return [replace(case, problem=_fault(case, channels)) for case in findings.cases]
+
+
+def _fault(case: Case, channels: Sequence[str]) -> str:
+    place = parse(next(iter(case.images.values()))).path
+    if case.is_stack(channels):
+        return f"{place}: which channel is which? list {place.name}#0, {place.name}#1, ... in a table"
+    missing = ", ".join(case.missing(channels))
+    return f"{place.parent}: no file for {missing}; add it or drop the channel" if missing else ""
+
+
 def prepare_cases(
     cases: Sequence[Case],
     splits: Mapping[str, str],
-    extract: Callable[[Case], CaseSlices],
+    extract: Extract,
     out: Path,
     *,
-    labelled_fraction: float,
+    labelled_fraction: float = 1.0,
     labelled_count: int | None = None,
     labelled_cases: Sequence[str] = (),
     seed: int = 0,
@@ -82,11 +84,12 @@ def prepare_cases(
     """Write the stacks of every case, then the datalist.
 
     Args:
-        cases: cases to prepare.
+        cases: cases to prepare. Those of which neither a label nor an image-level label (nor, if `graded`, a domain) is
+            known are listed, as "unused", and not prepared.
         splits: split by case name.
-        extract: returns the slices of a case; must be picklable.
+        extract: returns the slices of an item {"image": files, "label": file, ...}; must be picklable.
         out: output folder.
-        labelled_fraction: fraction of the training volumes that keep their label, at least one.
+        labelled_fraction: fraction of the labelled training volumes that keep their label, at least one.
         labelled_count: number of training volumes that keep their label; overrides the fraction.
         labelled_cases: names of the training volumes that keep their label; overrides the draw.
         seed: random seed of the draw.
@@ -107,19 +110,24 @@ def prepare_cases(
 
     Raises:
         CasesFailedError: at the end, if any case failed.
-        ValueError: no training slice with a lesion, or the requested labelled volumes do not exist.
+        UserError: no training slice with a lesion, or the requested labelled volumes do not exist.
     """
     out.mkdir(parents=True, exist_ok=True)
     path = out / "datalist.json"
     path.unlink(missing_ok=True)  # an incomplete folder is no data set
     cases = sorted(cases, key=lambda case: case.name)
-    kept, failed = write_cases(cases, extract, out, workers)
+    unused = [case.name for case in cases if not (is_known(case) or case.problem)]
+    cases = [case for case in cases if case.name not in set(unused)]
+    channels = recipe["channels"]
+    kept, failed = write_cases(cases, channels, extract, out, workers)
     training = [case.name for case in cases if case.name in kept and splits[case.name] == "training"]
     if not any(kept[name].presence for name in {*training, *also_training} & set(kept)):
         raise UserError("no slice with a lesion in the training volumes, nothing to train on" + _listed(failed))
     with_label = {case.name for case in cases if case.label}
     eligible = [name for name in training if name in with_label and (graded or kept[name].presence)]
-    labelled = _choose_labelled(eligible, len(training), labelled_fraction, labelled_count, labelled_cases, seed)
+    labelled = _choose_labelled(
+        eligible, len(with_label & set(training)), labelled_fraction, labelled_count, labelled_cases, seed
+    )
 
     lists: dict[str, list[dict]] = {key: [] for split in SPLITS for key in (split, f"{split}_absence")}
     volumes: dict[str, list[dict]] = {f"{split}_volumes": [] for split in SPLITS}
@@ -132,7 +140,7 @@ def prepare_cases(
         if split != "training" and case.name in also_training:
             lists["training"] += slices.presence
             lists["training_absence"] += slices.absence
-        volumes[f"{split}_volumes"].append(case.volumes(out, shows_label))
+        volumes[f"{split}_volumes"].append(case.item(channels, out, shows_label))
     if arrange is not None:
         arrange(lists)
     dropped = sum((Counter(slices.dropped) for slices in kept.values()), Counter())
@@ -149,17 +157,34 @@ def prepare_cases(
             "kept": {key: len(items) for key, items in (lists | volumes).items()},
             "dropped": dict(dropped),
             "groups": {case.name: case.group for case in cases if case.group},
+            "unused": unused,
             "failed": failed,
         },
     )
     _print_summary(lists | volumes, labelled, dropped, SPLITS[:1] if graded else SPLITS)
+    if unused:
+        print(
+            f"not used: {', '.join(unused)}: neither a label nor an image-level label tells what they show; give their "
+            "presence (yes, no or slices such as 40-73) in the table"
+        )
     print(f"wrote {path}")
     raise_failed(failed, len(cases))
     return path
 
 
+def label_values(case: Case) -> list[int]:
+    """Values above 0 in the label of a case."""
+    assert case.label is not None
+    return [int(value) for value in np.unique(read_volume(case.label, case.spacing).numpy()) if value > 0]
+
+
+def is_known(case: Case) -> bool:
+    """Whether it is known which domain the case, or each of its slices, belongs to."""
+    return bool(case.label or case.domain) or case.presence is not None
+
+
 def write_cases(
-    cases: Sequence[Case], extract: Callable[[Case], CaseSlices], out: Path, workers: int = 1
+    cases: Sequence[Case], channels: Sequence[str], extract: Extract, out: Path, workers: int = 1
 ) -> tuple[dict[str, Kept], dict[str, str]]:
     """Write the stacks of every case; arguments as for `prepare_cases`.
 
@@ -168,9 +193,8 @@ def write_cases(
     """
     kept: dict[str, Kept] = {}
     failed: dict[str, str] = {}
-    for case, result in zip(
-        cases, _work(cases, partial(_prepare_case, extract=extract, out=out), workers), strict=True
-    ):
+    task = partial(_prepare_case, channels=tuple(channels), extract=extract, out=out)
+    for case, result in zip(cases, _work(cases, task, workers), strict=True):
         if isinstance(result, str):
             failed[case.name] = result
             logger.error("%s failed: %s", case.name, result)
@@ -200,12 +224,12 @@ def _work(cases: Sequence[Case], task: Callable[[Case], Any], workers: int) -> I
         yield from progress(pool.map(task, cases))
 
 
-def _prepare_case(case: Case, extract: Callable[[Case], CaseSlices], out: Path) -> Kept | str:
+def _prepare_case(case: Case, channels: Sequence[str], extract: Extract, out: Path) -> Kept | str:
     """Write the stacks of a case; returns the reason if it fails."""
     if case.problem:
         return case.problem
     try:
-        slices = extract(case)
+        slices = extract(case.item(channels))
         presence, absence = write_slices(out, case.name, slices)
     except Exception as error:  # one bad case must not stop the others
         cause = root_cause(error)
@@ -250,19 +274,7 @@ def _print_summary(
                 print(f"warning: {split} has no {kind} slice; add volumes or lower the minimum areas")
 
 
-def _relative(path: Path, folder: Path) -> str:
-    path, folder = path.resolve(), folder.resolve()
-    return os.path.relpath(path, folder) if path.anchor == folder.anchor else str(path)
-
-
-def unique_names(names: Iterable[str]) -> None:
-    """Raise ValueError if two cases share a name, as their stacks would overwrite each other."""
-    double = sorted(name for name, count in Counter(names).items() if count > 1)
-    if double:
-        raise UserError(f"several cases are named {', '.join(double)}; rename their folders or prepare them separately")
-
-
-def run_command(prepare: Callable[..., Path]) -> None:
+def run_command(prepare: Callable[..., Path | None]) -> None:
     """Run a command; data errors become a one-line message and exit status 1."""
     logging.basicConfig(format="%(levelname)s: %(message)s")
     with exit_with_reason():

@@ -17,10 +17,11 @@ per voxel, 4 GB for 512 x 512 x 1000, in each worker.
 
 from __future__ import annotations
 
-import re
+from collections.abc import Mapping
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import numpy as np
 import torch
@@ -29,10 +30,11 @@ import typer
 from monai.transforms import Compose, Orientationd
 from scipy import ndimage
 from transeg.data.slices import CaseSlices
+from transeg.data.table import Case
 from transeg.errors import UserError, VolumeError
 from transeg.transforms.load import LoadVolumed
 
-from data_prep.cases import Case, prepare_cases, run_command, unique_names
+from data_prep.cases import prepare_cases, run_command, scans_below
 from data_prep.options import (
     Data,
     LabelledCases,
@@ -47,35 +49,23 @@ from data_prep.options import (
 )
 from data_prep.splits import split_patients
 
+CHANNELS = ("CT",)
 LESION = 2
 FOLDS = 4
 BINS = 20
 NUM_STD = 5.0  # standard deviations that become 1
 
 
-def find_cases(folder: Path) -> list[Case]:
-    """Pair `volume-N.nii(.gz)` with `segmentation-N.nii(.gz)`, wherever they lie under the folder.
-
-    Raises:
-        FileNotFoundError: no volume found.
-        ValueError: duplicate volume numbers.
-    """
-    files = {kind: _numbered(folder, kind) for kind in ("volume", "segmentation")}
-    if not files["volume"]:
-        raise FileNotFoundError(f"{folder}: no volume-N.nii or volume-N.nii.gz found; check --data")
-    unique_names(f"volume-{number}" for number, _ in files["volume"])
-    segmentations = dict(files["segmentation"])
-    cases = []
-    for number, path in files["volume"]:
-        label = segmentations.get(number)
-        problem = "" if label else f"{path}: no segmentation-{number} found; add it or remove the volume"
-        cases.append(Case(f"volume-{number}", images=(path,), label=label, problem=problem))
-    return cases
-
-
-def _numbered(folder: Path, kind: str) -> list[tuple[int, Path]]:
-    found = [(re.fullmatch(rf"{kind}-(\d+)\.nii(\.gz)?", path.name), path) for path in folder.rglob(f"{kind}-*.nii*")]
-    return sorted((int(match[1]), path) for match, path in found if match)
+def find_livers(folder: Path) -> list[Case]:
+    """Scans below a folder, see `scans_below`; one without a segmentation, which locates the liver, has a `problem`."""
+    cases = scans_below(folder, CHANNELS)
+    fault = "{}: no {} found; add it or remove the volume"
+    return [
+        case
+        if case.label or case.problem
+        else replace(case, problem=fault.format(case.name, case.name.replace("volume", "segmentation")))
+        for case in cases
+    ]
 
 
 def liver_slices(
@@ -152,7 +142,7 @@ def weigh_by_position(presence: list[dict], absence: list[dict]) -> None:
             item["weight"] = round(float(weights[b]), 8)
 
 
-def _extract(case: Case, size: int, min_liver: float, min_lesion: int) -> CaseSlices:
+def _extract(item: Mapping[str, Any], size: int, min_liver: float, min_lesion: int) -> CaseSlices:
     load = Compose(
         [
             LoadVolumed("image"),
@@ -160,11 +150,11 @@ def _extract(case: Case, size: int, min_liver: float, min_lesion: int) -> CaseSl
             Orientationd(("image", "label"), axcodes="RAS", labels=None),
         ]
     )
-    volumes = load({"image": str(case.images[0]), "label": str(case.label)})
+    volumes = load(dict(item))
     try:
         return liver_slices(volumes["image"][0].numpy(), volumes["label"][0].numpy(), size, min_liver, min_lesion)
     except VolumeError as error:
-        raise VolumeError(f"{case.label}: {error}") from error
+        raise VolumeError(f"{item['label']}: {error}") from error
 
 
 def fold_cases(cases: list[Case], fold: int, seed: int) -> list[str]:
@@ -201,7 +191,7 @@ def prepare(
     processed. Exit status 1 if any failed.
     """
     options = record_options("lits", locals())
-    cases = find_cases(data)
+    cases = find_livers(data)
     test = fold_cases(cases, fold, seed)
     rest = [case for case in cases if case.name not in test]
     splits = dict.fromkeys(test, "test") | split_patients(rest, validation, 0, seed + fold)
@@ -220,7 +210,7 @@ def prepare(
         description="Liver lesion segmentation; CT slices of the liver with and without lesions.",
         recipe={
             "method": "genseg",
-            "channels": ("CT",),
+            "channels": CHANNELS,
             "image_size": (size, size),
             "pixdim": None,  # the liver is stretched to the slice
             "halves": False,

@@ -9,7 +9,8 @@ larger ones.
 
 Layout: MM-WHS as published, ct_train/ct_train_1001_image.nii.gz with _label.nii.gz, mr_train likewise, in any folder;
 one patient per file. Files without a label are skipped unless --unlabelled is given; they are then cropped around the
-heart located by `find_heart` and listed as `unlabelled_ct` and `unlabelled_mr`.
+heart located by `find_heart` and trained on without a label. --unlabelled-domain mr hides the labels of the MR volumes
+for training and validation, so that only labels of CT are learned from; those for testing keep theirs.
 
 A volume of the paper's size takes 3.2 MB on disk (the 40 of MM-WHS 0.13 GB), one of 42 x 42 x 33 at 4 mm 0.2 MB.
 
@@ -20,50 +21,47 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 import numpy as np
 import typer
-from transeg.data.datalist import write_datalist
-from transeg.data.slices import CaseSlices
-from transeg.errors import UserError
-from transeg.methods.cardiac.modality import HU_RANGE, MODALITIES, PERCENTILES
-from transeg.methods.cardiac.preprocessing import HEART_CLASSES
-from transeg.methods.cardiac.volumes import CardiacVolumes
+from transeg.data.table import Case
+from transeg.errors import DataError, UserError
+from transeg.methods.cardiac.recipe import HEART
 
-from data_prep.cases import Case, Kept, raise_failed, run_command, unique_names, write_cases
-from data_prep.options import Data, Out, Pixdim, Seed, Test, Validation, VolumeSize, Workers, record_options
+from data_prep.cases import run_command, scans_below
+from data_prep.domain_volumes import prepare_domains
+from data_prep.options import (
+    Data,
+    Labels,
+    Out,
+    Pixdim,
+    Seed,
+    Test,
+    Validation,
+    VolumeSize,
+    Workers,
+    assign_values,
+    record_options,
+)
 from data_prep.splits import split_patients
 
-ROLES = ("training", "held_back", "validation", "test", "unlabelled")
+MODALITIES = ("ct", "mr")
 
 
-def find_cases(folder: Path) -> list[Case]:
-    """Find the scans with their label and modality.
-
-    Args:
-        folder: searched with its subfolders for files named ct_..._image.nii.gz and mr_..._image.nii.gz.
-
-    Returns:
-        Cases named after their file without "_image", grouped by modality.
+def find_hearts(folder: Path) -> list[Case]:
+    """Scans of both modalities, which are their domains, see `find_cases`; in the order of their files.
 
     Raises:
-        FileNotFoundError: no scan of a modality.
-        ValueError: duplicate case names.
+        DataError: no scan of a modality.
     """
-    cases = []
-    for path in sorted(folder.rglob("*_image.nii*")):
-        name, modality = path.name.partition("_image.nii")[0], path.name.partition("_")[0].lower()
-        if modality in MODALITIES:
-            label = path.with_name(path.name.replace("_image.nii", "_label.nii"))
-            cases.append(Case(name, (path,), label if label.is_file() else None, patient=name, group=modality))
+    cases = [case for case in scans_below(folder, HEART["channels"]) if case.domain in MODALITIES]
     for modality in MODALITIES:
-        if not any(case.group == modality for case in cases):
-            raise FileNotFoundError(
+        if not any(case.domain == modality for case in cases):
+            raise DataError(
                 f"{folder}: no file {modality}_..._image.nii.gz found; check --data or name the files as in MM-WHS"
             )
-    unique_names(case.name for case in cases)
-    return cases
+    return sorted(cases, key=lambda case: Path(next(iter(case.images.values()))))
 
 
 def choose_roles(
@@ -73,6 +71,7 @@ def choose_roles(
     real_fraction: Mapping[str, float],
     extra: float,
     seed: int,
+    unlabelled: bool = False,
 ) -> dict[str, str]:
     """Assign a role to each labelled scan.
 
@@ -84,6 +83,7 @@ def choose_roles(
             "held_back".
         extra: fraction of the volumes unused by S1 to add to training.
         seed: random seed of all draws.
+        unlabelled: train on scans without a label too; if no scan of a modality has one, these are split.
 
     Returns:
         Role by case name; unused cases have none.
@@ -96,9 +96,14 @@ def choose_roles(
             raise UserError(f"--real-fraction {fraction:g} is out of range: above 0, at most 1")
     if not 0 <= extra <= 1:
         raise UserError(f"--extra {extra:g} is out of range: 0 to 1")
-    labelled = {m: [case for case in cases if case.group == m and case.label] for m in MODALITIES}
-    if not all(labelled.values()):
-        raise UserError("a modality has no label file (_label.nii.gz); check --data")
+    scans = {m: [case for case in cases if case.domain == m] for m in MODALITIES}
+    labelled = {m: [case for case in found if case.label] for m, found in scans.items()}
+    if not (any if unlabelled else all)(labelled.values()):
+        raise UserError(
+            "a modality has no label file (_label.nii.gz); check --data, or add --unlabelled to learn from the labels "
+            "of the other"
+        )
+    labelled = {m: found or scans[m] for m, found in labelled.items()}
     count = min(len(found) for found in labelled.values())
     roles: dict[str, str] = {}
     for stream, (modality, found) in enumerate(labelled.items()):
@@ -111,43 +116,14 @@ def choose_roles(
         rest = [found[i].name for i in drawn[count:]]
         roles |= splits | dict.fromkeys(order[kept:], "held_back")
         roles |= dict.fromkeys(rest[: round(extra * len(rest))], "training")
-    return roles
-
-
-class _ByModality:
-    """Extracts the volume of a CT or MR case; picklable."""
-
-    def __init__(self, pixdim: float, size: Sequence[int]) -> None:
-        self.extractors = {modality: CardiacVolumes(modality, pixdim, size) for modality in MODALITIES}
-
-    def __call__(self, case: Case) -> CaseSlices:
-        item = {"image": str(case.images[0])} | ({"label": str(case.label)} if case.label else {})
-        return self.extractors[case.group](item)
-
-
-def _lists(cases: Sequence[Case], roles: Mapping[str, str], kept: Mapping[str, Kept], out: Path) -> dict[str, list]:
-    """Lists of the prepared volumes by role and modality, and of their source files with the suffix "_volumes"."""
-    lists: dict[str, list[dict[str, Any]]] = {f"{role}_{m}": [] for role in ROLES for m in MODALITIES}
-    volumes: dict[str, list[dict[str, Any]]] = {f"{key}_volumes": [] for key in lists}
-    for case in (case for case in cases if case.name in kept):
-        key = f"{roles[case.name]}_{case.group}"
-        label = {"label": f"labels/{case.name}.npy"} if case.label else {}
-        lists[key] += [item | label for item in kept[case.name].presence]
-        volumes[f"{key}_volumes"].append(case.volumes(out, labelled=True) | {"modality": case.group})
-    return lists | volumes
-
-
-def _print_summary(lists: Mapping[str, Sequence], unused: Sequence[str]) -> None:
-    print(f"{'':12}{'CT':>6}{'MR':>6}")
-    for role in ROLES:
-        print(f"{role:12}" + "".join(f"{len(lists[f'{role}_{modality}']):6}" for modality in MODALITIES))
-    if unused:
-        print(f"not used: {len(unused)} (not in S1, or without a label; see --extra and --unlabelled)")
+    bare = [case.name for case in cases if case.name not in roles and not case.label]
+    return roles | (dict.fromkeys(bare, "training") if unlabelled else {})
 
 
 def prepare(
     data: Data,
     out: Out,
+    labels: Labels = None,
     pixdim: Pixdim = 1.5,
     size: VolumeSize = (112, 112, 86),
     validation: Validation = 0.1,
@@ -159,7 +135,11 @@ def prepare(
     extra: Annotated[
         float, typer.Option(help="Fraction of the volumes unused by S1 to add to training (S2: 1).")
     ] = 0.0,
-    unlabelled: Annotated[bool, typer.Option(help="Also prepare scans without a label.")] = False,
+    unlabelled: Annotated[bool, typer.Option(help="Train on scans without a label too.")] = False,
+    unlabelled_domain: Annotated[
+        Literal["ct", "mr"] | None,
+        typer.Option(help="Hide the labels of this domain, except those for testing."),
+    ] = None,
     seed: Seed = 0,
     workers: Workers = 1,
 ) -> Path:
@@ -168,46 +148,22 @@ def prepare(
     Failed cases are listed at the end; all others are processed. Exit status 1 if any failed.
     """
     options = record_options("mmwhs", locals())
-    found = find_cases(data)
+    found = find_hearts(data)
     reduced = MODALITIES if fraction_of == "both" else (fraction_of,)
-    roles = choose_roles(found, validation, test, dict.fromkeys(reduced, real_fraction), extra, seed)
-    if unlabelled:
-        roles |= dict.fromkeys((case.name for case in found if not case.label), "unlabelled")
-    cases = [case for case in found if case.name in roles]
-    out.mkdir(parents=True, exist_ok=True)
-    path = out / "datalist.json"
-    path.unlink(missing_ok=True)  # an incomplete folder is no data set
-    kept, failed = write_cases(cases, _ByModality(pixdim, size), out, workers)
-    lists = _lists(cases, roles, kept, out)
-    write_datalist(
-        path,
-        lists,
+    roles = choose_roles(found, validation, test, dict.fromkeys(reduced, real_fraction), extra, seed, unlabelled)
+    return prepare_domains(
+        found,
+        roles,
+        out,
+        HEART | {"pixdim": pixdim, "image_size": size, "label_values": assign_values(HEART["label_values"], labels)},
+        unlabelled_domain=unlabelled_domain,
+        further_roles=("held_back",),
         name="Heart volumes",
         description="Segmentation of chambers and myocardium; CT and MR of different patients, cropped to the heart.",
-        recipe={
-            "method": "cardiac",
-            "channels": ("image",),  # CT or MR, as the item's "modality" says
-            "image_size": size,
-            "pixdim": pixdim,
-            "labels": HEART_CLASSES,
-            "hu_range": HU_RANGE,
-            "percentiles": PERCENTILES,
-        },
-        preparation={
-            "options": options,
-            "seed": seed,
-            "kept": {key: len(items) for key, items in lists.items()},
-            "roles": roles,
-            "failed": failed,
-        },
-        dimensions=3,
+        options=options,
+        seed=seed,
+        workers=workers,
     )
-    _print_summary(lists, [case.name for case in found if case.name not in roles])
-    print(f"wrote {path}")
-    raise_failed(failed, len(cases))
-    if not (lists["training_ct"] and lists["training_mr"]):
-        raise UserError("a modality has no training volume; add volumes or reduce validation and test")
-    return path
 
 
 if __name__ == "__main__":

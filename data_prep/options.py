@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from transeg.errors import UserError
 
 Data = Annotated[Path, typer.Option(help="Folder of the raw data, searched with its subfolders.")]
 Out = Annotated[Path, typer.Option(help="Output folder.")]
@@ -15,7 +16,21 @@ Channels = Annotated[
 ]
 Patterns = Annotated[
     list[str] | None,
-    typer.Option(help="File name pattern of a channel, the label or the mask, e.g. flair='*Flair*' (repeatable)."),
+    typer.Option(
+        help="File name pattern of a channel, the label, the foreground, or of files to skip, e.g. flair='*Flair*' "
+        "(repeatable)."
+    ),
+]
+Labels = Annotated[
+    list[str] | None,
+    typer.Option(
+        help="Structure and its values in label files, e.g. tumour=1,2,3; background=4 ignores a value (repeatable)."
+    ),
+]
+Domains = Annotated[list[str] | None, typer.Option(help="Path pattern of a domain, e.g. ct='*CT*' (repeatable).")]
+Groups = Annotated[
+    list[str] | None,
+    typer.Option(help="Path pattern of a group, whose share is kept in each split, e.g. HGG='HGG/*' (repeatable)."),
 ]
 Pixdim = Annotated[float, typer.Option(help="Voxel size in mm (of slices: in-plane).")]
 SliceSize = Annotated[tuple[int, int], typer.Option(help="Slice size in voxels: X Y.")]
@@ -44,6 +59,51 @@ Workers = Annotated[int, typer.Option(help="Number of worker processes.")]
 def names_of(text: str) -> list[str]:
     """Split a comma-separated option."""
     return [name.strip() for name in text.split(",") if name.strip()]
+
+
+def parse_labels(texts: Sequence[str]) -> dict[str, list[int]]:
+    """Values by name of the structure, from NAME=VALUE,... each.
+
+    Raises:
+        UserError: not of this form, or a value of two structures.
+    """
+    found: dict[str, list[int]] = {}
+    for text in texts:
+        name, equals, values = text.partition("=")
+        try:
+            found.setdefault(name.strip(), []).extend(int(value) for value in values.split(","))
+        except ValueError:
+            equals = ""
+        if not equals or not name.strip():
+            raise UserError(f"--labels {text}: expected NAME=VALUE or NAME=VALUE,VALUE, e.g. tumour=1,2,3")
+    taken = [value for values in found.values() for value in values]
+    double = sorted({value for value in taken if taken.count(value) > 1})
+    if double:
+        raise UserError(f"--labels: value {', '.join(map(str, double))} is given twice")
+    return found
+
+
+def assign_values(values: Mapping[str, Sequence[int]], labels: Sequence[str] | None) -> dict[str, list[int]]:
+    """Values in label files by structure, with those of --labels in their place instead of where they were."""
+    chosen = parse_labels(labels or ())
+    taken = {value for found in chosen.values() for value in found}
+    kept = {name: [value for value in found if value not in taken] for name, found in values.items()}
+    return kept | {name: kept.get(name, []) + found for name, found in chosen.items()}
+
+
+def patterns_of(texts: Sequence[str], option: str = "--pattern") -> dict[str, str]:
+    """Parse NAME=PATTERN options into patterns by name.
+
+    Raises:
+        UserError: not of this form, or a name twice.
+    """
+    patterns: dict[str, str] = {}
+    for text in texts:
+        name, equals, pattern = (part.strip() for part in text.partition("="))
+        if not (name and equals and pattern) or name in patterns:
+            raise UserError(f"{option} {text}: expected NAME=PATTERN, each NAME once")
+        patterns[name] = pattern
+    return patterns
 
 
 def record_options(command: str, values: Mapping[str, Any]) -> dict[str, Any]:

@@ -9,9 +9,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
+from transeg.data.table import Case
 from transeg.errors import UserError
-
-from data_prep.cases import Case
 
 
 def split_patients(
@@ -36,7 +35,7 @@ def split_patients(
         Split by case name.
 
     Raises:
-        ValueError: unknown names, a patient in two splits, or no patient left for training.
+        UserError: unknown names, a patient in two splits, or no patient left for training.
     """
     chosen = dict.fromkeys(validation_cases, "validation") | dict.fromkeys(test_cases, "test")
     patients = {case.name: case.patient or case.name for case in cases}
@@ -56,6 +55,45 @@ def split_patients(
     if not order:
         raise UserError(f"{len(splits)} patient(s) to split and none left for training; reduce --validation and --test")
     return {name: splits.get(patient, "training") for name, patient in patients.items()}
+
+
+def split_labelled(
+    cases: Sequence[Case],
+    validation: float,
+    test: float,
+    seed: int,
+    validation_cases: Sequence[str] = (),
+    test_cases: Sequence[str] = (),
+    pool: Sequence[Case] | None = None,
+) -> dict[str, str]:
+    """Split like `split_patients`, but draw validation and test patients from those with a label, if there are any.
+
+    Scores need labels, training does not. Splits that the cases state are kept; with them nothing is drawn for
+    validation or test. The last labelled patient, and of two the second, is for training.
+
+    Args:
+        cases: all cases.
+        validation: fraction or number of the labelled patients.
+        test: likewise.
+        seed: see `split_patients`.
+        validation_cases: see `split_patients`.
+        test_cases: see `split_patients`.
+        pool: cases to draw from; default those with a label, otherwise all.
+    """
+    patients = {case.name: case.patient or case.name for case in cases}
+    stated = {patients[case.name]: case.split for case in cases if case.split}
+    drawn: dict[str, str] = {}
+    if not {"validation", "test"} & set(stated.values()):
+        found = list(pool) if pool is not None else [case for case in cases if case.label] or list(cases)
+        found = [case for case in found if patients[case.name] not in stated]
+        number = len({patients[case.name] for case in found})
+        named = set(validation_cases) | set(test_cases)
+        found += [case for case in cases if case.name in named and case not in found]
+        few = not named and number < 3  # too few for three parts
+        if found and not (few and number < 2):
+            splits = split_patients(found, validation, 0 if few else test, seed, validation_cases, test_cases)
+            drawn = {patients[name]: split for name, split in splits.items()}
+    return {name: (stated | drawn).get(patient, "training") for name, patient in patients.items()}
 
 
 def _spread(cases: Sequence[Case], seed: int) -> list[str]:

@@ -19,18 +19,18 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Mapping, Sequence
-from functools import partial
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
 import typer
-from transeg.data.slices import CaseSlices
-from transeg.data.volumes import NOT_IMAGES
-from transeg.errors import UserError
+from transeg.data.table import Case
+from transeg.errors import DataError, UserError
 from transeg.files import volume_stem
 from transeg.methods.thigh.slices import ThighSlices
+from transeg.references import parse
 
-from data_prep.cases import Case, prepare_cases, run_command, unique_names
+from data_prep.cases import prepare_cases, run_command, scans_below
 from data_prep.options import (
     Data,
     LabelledCases,
@@ -51,42 +51,35 @@ from data_prep.options import (
 from data_prep.splits import split_patients
 
 GRADES = ("healthy", "minor", "moderate", "severe")
-MASK_NAMES = ("mask", "seg", "label")
+CHANNELS = ("T1w",)
 
 
-def find_cases(folder: Path, grades: Mapping[str, tuple[str, str]] | None = None) -> list[Case]:
-    """Find the scans with their mask and grade.
+def find_thighs(folder: Path, grades: Mapping[str, tuple[str, str]] | None = None) -> list[Case]:
+    """Scans with their mask, see `scans_below`, grouped by grade; a missing grade is reported in `problem`.
 
     Args:
         folder: searched with its subfolders.
         grades: (grade, patient) by case, see `read_grades`; default: the name of a folder above the file.
 
-    Returns:
-        Cases grouped by grade; a missing grade is reported in `problem`.
-
     Raises:
-        FileNotFoundError: no scan found, or a scan listed in `grades` is missing.
-        ValueError: duplicate case names.
+        DataError: no scan found, or a scan listed in `grades` is missing.
     """
-    cases = []
-    for path in sorted(path for path in folder.rglob("*.nii*") if not path.name.startswith(".")):
-        name = volume_stem(path)
-        if name.rpartition("_")[2].lower() in NOT_IMAGES:
-            continue
-        above = [part.lower() for part in path.relative_to(folder).parts[:-1] if part.lower() in GRADES]
-        grade, patient = (above[-1] if above else "", "") if grades is None else grades.get(name, ("", ""))
-        problem = (
-            ""
-            if grade
-            else f"{path}: no grade; move it to a folder named after its grade ({', '.join(GRADES)}) or use --grades"
-        )
-        masks = [path.with_name(path.name.replace(name, f"{name}_{kind}", 1)) for kind in MASK_NAMES]
-        label = next((mask for mask in masks if mask.is_file()), None)
-        cases.append(Case(name, (path,), label, patient=patient or name, group=grade, problem=problem))
-    missing = sorted(set(grades or ()) - {case.name for case in cases})
-    if not cases or missing:
-        raise FileNotFoundError(f"{folder}: no scan {', '.join(missing) or '(.nii, .nii.gz)'} found; check --data")
-    unique_names(case.name for case in cases)
+    cases, listed = scans_below(folder, CHANNELS), set()
+    for number, case in enumerate(cases):
+        file = parse(next(iter(case.images.values()))).path
+        if grades is not None:
+            name = next((name for name in (case.name, volume_stem(file)) if name in grades), "")
+            grade, patient = grades.get(name, ("", ""))
+            listed.add(name)
+            case = replace(case, group=grade, patient=patient or case.patient)
+        if case.group not in GRADES and not case.problem:
+            named = ", ".join(GRADES)
+            fault = f"{file}: no grade; move it to a folder named after its grade ({named}) or use --grades"
+            case = replace(case, problem=fault)
+        cases[number] = case
+    missing = sorted(set(grades or ()) - listed)
+    if missing:
+        raise DataError(f"{folder}: no scan {', '.join(missing)} found; check --data")
     return cases
 
 
@@ -137,11 +130,6 @@ def split_cases(
     return splits | rest
 
 
-def _extract(case: Case, hard: Sequence[str], extractor: ThighSlices) -> CaseSlices:
-    item = {"image": str(case.images[0])} | ({"label": str(case.label)} if case.label else {})
-    return extractor(item)._replace(present=case.group in hard)
-
-
 def _grades_of(text: str, option: str) -> tuple[str, ...]:
     unknown = [name for name in names_of(text) if name not in GRADES]
     if unknown or not names_of(text):
@@ -182,17 +170,28 @@ def prepare(
     """
     options = record_options("thigh", locals())
     hard_grades, evaluated = _grades_of(hard, "--hard"), _grades_of(test_grades, "--test-grades")
-    cases = find_cases(data, None if grades is None else read_grades(grades))
+    cases = find_thighs(data, None if grades is None else read_grades(grades))
     names = names_of(validation_cases), names_of(test_cases)
     splits = split_cases(cases, evaluated, validation, test, seed, *names, transductive=transductive)
     unused = sorted(case.name for case in cases if case.name not in splits)
     if unused:
         print(f"not used (other grades of held-out patients): {', '.join(unused)}")
-    extractor = ThighSlices(pixdim, size, min_body)
+    recipe = {
+        "method": "thigh",
+        "channels": CHANNELS,
+        "image_size": size,
+        "pixdim": (pixdim, pixdim, -1.0),
+        "foreground": "threshold",
+        "normalise": "percentiles",
+        "labels": ("background", "muscle"),
+        "hard_grades": hard_grades,
+        "min_foreground": min_body,
+    }
+    used = [case for case in cases if case.name in splits]
     return prepare_cases(
-        [case for case in cases if case.name in splits],
+        [replace(case, domain="hard" if case.group in hard_grades else "easy") for case in used],
         splits,
-        partial(_extract, hard=hard_grades, extractor=extractor),
+        ThighSlices(recipe),
         out,
         labelled_fraction=labelled_fraction,
         labelled_count=labelled_count,
@@ -203,16 +202,7 @@ def prepare(
         workers=workers,
         name="Thigh slices",
         description="Thigh muscle segmentation; axial T1w slices with and without fatty infiltration.",
-        recipe={
-            "method": "thigh",
-            "channels": ("T1w",),
-            "image_size": size,
-            "pixdim": pixdim,
-            "labels": ("background", "muscle"),
-            "hard_grades": hard_grades,
-            "min_body": min_body,
-            "upper": extractor.upper,
-        },
+        recipe=recipe,
         options=options,
     )
 

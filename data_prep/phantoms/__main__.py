@@ -4,6 +4,7 @@
     python -m data_prep.phantoms liver --out RAW --cases 24
     python -m data_prep.phantoms thigh --out RAW --cases 24
     python -m data_prep.phantoms heart --out RAW --cases 20
+    python -m data_prep.phantoms knee --out RAW --cases 24 --labelled 5
 
 For a given seed, case i does not depend on the number of cases.
 """
@@ -26,6 +27,7 @@ from data_prep.options import Out, names_of
 from data_prep.phantoms.brain import brain_phantom, write_brain
 from data_prep.phantoms.common import staged_folder, write_marker
 from data_prep.phantoms.heart import heart_phantom, write_heart
+from data_prep.phantoms.knee import knee_phantom, write_knee, write_reading
 from data_prep.phantoms.liver import liver_phantom, write_liver
 from data_prep.phantoms.thigh import thigh_phantom, write_thigh
 from data_prep.phantoms.thigh_tissue import GRADES
@@ -146,6 +148,33 @@ def heart(
 
     options = {"seed": seed, "shape": shape, "spacing": spacing, "difficulty": difficulty, "extra_ct": extra_ct}
     _write("heart", out, cases + extra_ct, overwrite, make, options)
+
+
+@app.command()
+def knee(
+    out: Out,
+    cases: Cases = 24,
+    labelled: Annotated[int, typer.Option(help="Number of patients with a mask.", min=0)] = 5,
+    lesion_free: Annotated[float, typer.Option(help="Fraction of the patients without a lesion.", min=0, max=1)] = 0.4,
+    seed: Seed = 0,
+    shape: Shape = "224,224,20",
+    spacing: Spacing = "0.5,0.5,3",
+    difficulty: Difficulty = 0.5,
+    overwrite: Overwrite = False,
+) -> None:
+    """Sagittal knee MR with bone marrow lesions, some masks, and reading.csv: which slices show a lesion."""
+    numbers = (_numbers(shape, int), _numbers(spacing, float))
+    rows = []
+
+    def make(folder: Path, case: int) -> str:
+        lesion = math.floor((case + 1) * lesion_free) == math.floor(case * lesion_free)
+        phantom = knee_phantom((seed, case), *numbers, difficulty, lesion)
+        rows.append(write_knee(phantom, folder, case, labelled=case < labelled))
+        write_reading(folder, rows)
+        return "with a lesion" if lesion else "without"
+
+    options = {"seed": seed, "shape": shape, "spacing": spacing, "difficulty": difficulty, "labelled": labelled}
+    _write("knee", out, cases, overwrite, make, options | {"lesion_free": lesion_free})
 
 
 def _write(

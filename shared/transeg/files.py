@@ -14,7 +14,7 @@ from filelock import FileLock
 from transeg.errors import DataError
 from transeg.references import parse
 
-VOLUME_SUFFIXES = (".nii.gz", ".nii", ".nrrd", ".mha", ".mhd")
+VOLUME_SUFFIXES = (".nii.gz", ".nii", ".nrrd", ".nhdr", ".mha", ".mhd")
 
 
 @contextmanager

@@ -37,22 +37,36 @@ class Method:
         bundle: name of its bundle.
         summary: one line for a user.
         lists: what a training run reads of a datalist: list for training to list for validation, or None where the
-            validation has none of its own.
+            validation has none of its own; a name with {domain} stands for one list of each domain of a recipe.
         optional: those of these lists that may be missing or empty.
-        panel: dotted name of what draws a panel of a training output.
+        extractor: dotted name of what makes slices or volumes of a case by a recipe: `extractor(recipe)(item)`.
+        uses_masks: whether training lists hold masks; otherwise only those of validation and test do.
+        domain_of_case: whether a case as a whole is of one domain, rather than each of its slices.
+        structures: how many structures it segments at most; None: any number.
+        proposed_size: longest side in voxels that preparation proposes for an image.
         phantoms: command of `data_prep.phantoms` that makes suitable cases.
-        prepare: module of `data_prep` that prepares them, with its options.
         demo: the demonstration.
     """
 
     bundle: str
     summary: str
     lists: Mapping[str, str | None]
-    panel: str | None = None
+    extractor: str
+    uses_masks: bool = True
+    domain_of_case: bool = False
+    structures: int | None = 1
+    proposed_size: int = 128
     phantoms: str | None = None
-    prepare: tuple[str, ...] = ()
     demo: Demo | None = None
     optional: frozenset[str] = frozenset()
+
+    def lists_of(self, recipe: Mapping[str, Any]) -> dict[str, str | None]:
+        """`lists` of data with this recipe."""
+        return {
+            training.format(domain=domain): validation and validation.format(domain=domain)
+            for domain in recipe.get("domains", ("",))
+            for training, validation in self.lists.items()
+        }
 
 
 def method_names() -> list[str]:

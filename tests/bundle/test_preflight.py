@@ -21,7 +21,7 @@ def run(*arguments):
 
 def lists_of(bundle):
     method = find_method(json.loads((bundle / "configs/metadata.json").read_text())["method"])
-    return [(a, b) for a, b in method.lists.items()]
+    return [(a, b) for a, b in method.lists_of(recipe_of(bundle)).items()]
 
 
 @pytest.fixture

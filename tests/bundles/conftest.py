@@ -94,7 +94,7 @@ def write_prepared(folder: Path, recipe: Mapping[str, Any], slices: int = 6, lab
             lists[name] = []
             for k in range(slices):
                 item = {"image": f"images/{name}.npy", "index": k, "case": name}
-                item |= {"modality": domain[1:]} if volumes else {}
+                item |= {"domain": domain[1:]} if volumes else {}
                 if split != "training" or volumes or (not domain and k < labelled):
                     item["label"] = f"labels/{name}.npy"
                 lists[name].append(item)

@@ -16,6 +16,7 @@ BUNDLE = BUNDLES / "cardiac_ct_mr_segmentation"
 CONFIGS = BUNDLE / "configs"
 BASELINES = sorted(path.relative_to(CONFIGS).as_posix() for path in CONFIGS.glob("baselines/*.json"))
 RECIPE = read_config(BUNDLE, "inference.json")["recipe"] | {"image_size": [24, 24, 16], "pixdim": 8.0}
+GRID = {"pixdim": RECIPE["pixdim"], "size": RECIPE["image_size"]}
 SMALL = {"recipe": RECIPE, "width": 2, "segmenter_width": 2}
 
 
@@ -27,8 +28,7 @@ def hearts(tmp_path_factory):
     for modality in ("ct", "mr"):
         for k in range(3):
             write_heart(heart_phantom((0, k), modality, (40, 40, 32), 6.0), folder / "raw", k)
-    options = {"pixdim": RECIPE["pixdim"], "size": RECIPE["image_size"]}
-    prepare(folder / "raw", folder / "data", validation=1, test=1, **options)
+    prepare(folder / "raw", folder / "data", validation=1, test=1, **GRID)
     return folder / "data"
 
 
@@ -55,16 +55,35 @@ ALL = TRANSLATION | {"generators/shape"} | {f"segmenters/{kind}" for kind in ("r
 def test_phases_follow_one_another(hearts, tmp_path):
     trainer, terms, changed = trained(hearts, tmp_path, segmenter_epochs=1, translation_epochs=1)
     assert terms == [REAL, TRANSLATION, ALL, ALL]
-    assert changed == {"g_ct_to_mr", "g_mr_to_ct", "s_ct", "s_mr"}
+    assert changed == {"g_b", "g_a", "s_a", "s_b"}
     assert all(np.isfinite(float(value)) for value in trainer.state.output["terms"].values())
     assert (tmp_path / "models/model.pt").is_file()
     panels = sorted(path.name for path in (tmp_path / "logs/panels").iterdir())
     assert panels == [f"epoch_{k:04d}.png" for k in range(1, 5)]
 
 
+def test_labels_of_one_modality(hearts, tmp_path, caplog):
+    """The segmenter of MR first learns from translations, while the translators do not rely on it yet."""
+    prepare(hearts.parent / "raw", tmp_path / "data", validation=1, test=1, unlabelled_domain="mr", **GRID)
+    data = tmp_path / "data"
+    _, terms, changed = trained(data, tmp_path / "real", "baselines/real_only.json", epochs=1)
+    assert (terms, changed) == ([REAL], {"s_a"})
+    _, terms, changed = trained(data, tmp_path / "run", segmenter_epochs=1, translation_epochs=1)
+    assert terms == [REAL, ALL - {"generators/shape"}, ALL, ALL]
+    assert changed == {"g_a", "g_b", "s_a", "s_b"}
+    assert "no labelled MR for validation; CT chooses the weights" in caplog.text
+    scores = {}
+    for modality in ("ct", "mr"):
+        options = {"run_id": "evaluating", "modality": modality, "output_dir": str(tmp_path / modality)}
+        configs = ["inference.json", "evaluate.json"]
+        workflow(tmp_path / "run", "infer", configs, data, **options).run()
+        scores[modality] = (tmp_path / modality / "val_mean_dice_raw.csv").read_text().splitlines()
+    assert [len(rows) for rows in scores.values()] == [2, 2], "test volumes keep their labels"
+
+
 def test_baselines(hearts, tmp_path):
     _, terms, changed = trained(hearts, tmp_path / "real", "baselines/real_only.json", epochs=1)
-    assert (terms, changed) == ([REAL], {"s_ct", "s_mr"})
+    assert (terms, changed) == ([REAL], {"s_a", "s_b"})
     _, terms, _ = trained(hearts, tmp_path / "none", "baselines/no_shape.json", segmenter_epochs=1)
     assert terms == [REAL, TRANSLATION, TRANSLATION, TRANSLATION]
 
@@ -85,7 +104,7 @@ def test_every_baseline_is_tested():
 def test_paper_has_the_published_size_and_schedule():
     parser = parser_of(BUNDLE, "train.json", "paper.json")
     count = lambda key: sum(p.numel() for p in parser.get_parsed_content(key).parameters())  # noqa: E731
-    assert (count("network_def"), count("d_ct_def")) == (7_581_230, 665_825)
+    assert (count("network_def"), count("d_a_def")) == (7_581_230, 665_825)
     rate = parser.get_parsed_content("rate")
     assert [rate(epoch) for epoch in (0, 209)] == [1, 1]
     assert rate(210) == pytest.approx(1 - 1 / 51)
@@ -143,9 +162,9 @@ def test_s_score_is_that_of_the_scorer(hearts, tmp_path):
     torch.manual_seed(0)
     network = parser_of(BUNDLE, "inference.json", **SMALL).get_parsed_content("network_def")
     torch.save(network.state_dict(), tmp_path / "model.pt")
-    for parameter in network.s_mr.decoder[-1].layers[-1].parameters():
+    for parameter in network.s_b.decoder[-1].layers[-1].parameters():
         torch.nn.init.zeros_(parameter)
-    network.s_mr.decoder[-1].layers[-1].bias.data[3] = 1.0  # LV everywhere
+    network.s_b.decoder[-1].layers[-1].bias.data[3] = 1.0  # LV everywhere
     (tmp_path / "scorer/models").mkdir(parents=True)
     torch.save(network.state_dict(), tmp_path / "scorer/models/model.pt")
     configs = ["inference.json", "evaluate.json", "s_score.json"]

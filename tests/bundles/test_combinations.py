@@ -180,7 +180,7 @@ THIGH_PLAIN = {
     "reads": {"presence", "presence with a label", "absence"}, "scores": {"validation"},
 }  # fmt: skip
 THIGH_PAPER = THIGH_PLAIN | {
-    "width": 64, "image": ([256, 256], 1.0), "discriminator_widths": (64, 128, 256, 512), "epochs": 200,
+    "width": 64, "image": ([256, 256], [1.0, 1.0, -1.0]), "discriminator_widths": (64, 128, 256, 512), "epochs": 200,
     "batches": 3,  # of the larger domain
 }  # fmt: skip
 THIGH_ROWS = [
@@ -367,15 +367,15 @@ def data(tmp_path_factory):
     folder = tmp_path_factory.mktemp("lists")
     (folder / "stack.npy").touch()
 
-    def get(bundle: Path, size: Sequence[int], pixdim: float | None) -> Path:
+    def get(bundle: Path, size: Sequence[int], pixdim: float | list[float] | None) -> Path:
         recipe = read_config(bundle, "inference.json")["recipe"] | {"image_size": size, "pixdim": pixdim}
         lists: dict[str, Any] = {"recipe": recipe | ({"halves": False} if pixdim is None else {})}
         for name, cases in LISTS.items():
             index = {} if name.endswith("volumes") else {"index": 0}
             lists[name] = [{"image": "stack.npy", "case": case, **index} for case in cases]
             for item in lists[name]:
-                modality = next((part for part in ("ct", "mr") if part in name.split("_")), None)
-                item |= {"modality": modality} if modality else {}
+                domain = next((part for part in ("ct", "mr") if part in name.split("_")), None)
+                item |= {"domain": domain} if domain else {}
                 item |= {} if name.startswith("training") and item["case"].endswith("ence") else {"label": "stack.npy"}
         (folder / "datalist.json").write_text(json.dumps(lists))
         return folder

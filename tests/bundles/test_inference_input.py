@@ -91,9 +91,8 @@ def faults(scans: Scans, values_of_labels: bool) -> Iterator[Fault]:
     yield changed("c_2d", first, lambda data: data[..., 0], "2D image")
     yield changed("d_4d", first, lambda data: np.stack([data, data], -1), "4D file")
     if values_of_labels:
-        yield changed(
-            "e_label", "seg", lambda data: put((0, 0, slice(3)), 9)(data.astype(np.uint8)), "value(s): 9 (3 voxels)"
-        )
+        nine = put((0, 0, slice(3)), 9)
+        yield changed("e_label", "seg", lambda data: nine(data.astype(np.uint8)), "value(s): 9 (3 voxels)")
     item = scans.write("f_truncated")
     Path(item["image"][-1]).write_bytes(Path(item["image"][-1]).read_bytes()[:2000])
     yield Fault(item, item["image"][-1], "truncated")

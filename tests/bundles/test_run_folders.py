@@ -28,7 +28,13 @@ def other_recipe(recipe: dict[str, Any]) -> dict[str, Any]:
     channels = [f"channel {c}" for c in range(2)] if len(recipe["channels"]) > 1 else ["other"]
     size = [16 * max(1, n // 24) for n in recipe["image_size"]]
     labels = ["nothing", *(f"part {k}" for k in range(1, len(recipe["labels"])))]
-    return {"channels": channels, "image_size": size, "pixdim": 1.5 * recipe["pixdim"], "labels": labels}
+    pixdim = recipe["pixdim"]
+    coarser = [1.5 * size if size > 0 else size for size in pixdim] if isinstance(pixdim, list) else 1.5 * pixdim
+    changes = {"channels": channels, "image_size": size, "pixdim": coarser, "labels": labels}
+    if "label_values" in recipe:
+        names = dict(zip(recipe["labels"], labels, strict=True))
+        changes["label_values"] = {names[name]: values for name, values in recipe["label_values"].items()}
+    return changes
 
 
 @pytest.fixture

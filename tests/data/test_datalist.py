@@ -79,3 +79,22 @@ def test_incomplete_stack_leaves_nothing(tmp_path):
     with pytest.raises(ValueError, match=r"s\.npy: 2 slices given for a stack of 3"):
         write_stack(tmp_path / "s.npy", [np.zeros((2, 4))], (3, 4), np.uint8)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_references_exist_like_files(tmp_path):
+    for name in ("P1/P1_1.tif", "P1/P1_2.tif", "P1/P1_1_mask.tif", "dicom/1"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    item = {"image": ["P1/P1_*.tif#0", "P1/P1_*.tif#1", "dicom"], "label": "P1/P1_*_mask.tif", "mask": "P1/P1_*.tif#2"}
+    path = write(tmp_path, training=[item])
+    [read] = read_datalist(path, "training")
+    assert read["image"] == [str(tmp_path / image) for image in item["image"]]
+    assert (read["label"], read["mask"]) == (str(tmp_path / "P1/P1_*_mask.tif"), str(tmp_path / "P1/P1_*.tif#2"))
+    path = write(tmp_path, training=[item | {"mask": "P2/P2_*.tif"}])
+    with pytest.raises(DatalistError, match="mask of entry 0"):
+        read_datalist(path, "training")
+
+
+def test_a_byte_order_mark_is_read(tmp_path):
+    (tmp_path / "datalist.json").write_bytes(b'\xef\xbb\xbf{"training": []}')
+    assert read_datalist(tmp_path / "datalist.json", "training") == []

@@ -8,11 +8,13 @@ import pytest
 from transeg.data.datasets import SliceDataset, UnpairedDataset
 from transeg.data.studies import StudySlices, studies_without_label
 from transeg.errors import StudiesError
-from transeg.methods.genseg.slices import BrainHalfSlices
+from transeg.methods.genseg.slices import LesionSlices
 from transeg.transforms.slices import LoadSliced
 
+from tests.recipes import BRAIN
+
 AFFINE = np.diag([-2.0, -2.0, 2.0, 1.0])
-EXTRACTOR = BrainHalfSlices(channels=2, size=(32, 32))
+EXTRACTOR = LesionSlices(BRAIN | {"image_size": [32, 32], "halves": True, "min_foreground": 0.25})
 
 
 def write_study(folder, name, label=True):
@@ -101,3 +103,11 @@ def test_studies_are_not_looked_for_where_labels_lie_beside_images(folder):
     root, data = folder
     assert [item["image"] for item in studies_without_label(data)] == [str(root / "b.nii.gz")]
     assert studies_without_label([{"image": str(root / "a.nii.gz"), "label": str(root / "b.nii.gz")}]) == []
+
+
+def test_masks_and_former_results_are_no_studies(folder):
+    root, data = folder
+    for name in ("c.NII.GZ", "c_seg.nii.gz", "c_prob.nii.gz", ".d.nii.gz", "below/e.nii.gz"):
+        (root / name).parent.mkdir(exist_ok=True)
+        (root / name).touch()
+    assert [item["image"] for item in studies_without_label(data)] == [str(root / "b.nii.gz"), str(root / "c.NII.GZ")]

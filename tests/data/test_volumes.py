@@ -1,12 +1,14 @@
 """Cases are found under the names that data sets use, and one that fails does not stop the others."""
 
 import json
+import logging
 from pathlib import Path
 
 import pytest
 import torch
 from monai.engines import SupervisedEvaluator
 from monai.handlers import MeanDice, from_engine
+from monai.utils import ensure_tuple
 from torch.utils.data import DataLoader
 from transeg.data.volumes import (
     GuardedIteration,
@@ -15,7 +17,7 @@ from transeg.data.volumes import (
     check_writable,
     find_volumes,
 )
-from transeg.errors import BatchError, DataError, UserError
+from transeg.errors import BatchError, DataError, TableError, UserError
 
 CHANNELS = ("FLAIR", "T1c", "T1", "T2")
 
@@ -27,7 +29,8 @@ def touch(root, *names):
 
 
 def names(root, items):
-    return {item["case"]: [str(Path(file).relative_to(root)) for file in item["image"]] for item in items}
+    files = {item["case"]: ensure_tuple(item["image"]) for item in items}
+    return {case: [str(Path(file).relative_to(root)) for file in images] for case, images in files.items()}
 
 
 @pytest.mark.parametrize(
@@ -66,7 +69,7 @@ def test_no_scan_is_passed_over(tmp_path):
     assert {item["case"] for item in find_volumes(tmp_path, CHANNELS)} == {"p1", "p2"}
     touch(tmp_path / "thigh", "p1_T1.nii.gz", "p2.nii.gz")
     found = find_volumes(tmp_path / "thigh", ("T1w",))
-    assert {item["case"]: Path(item["image"]).name for item in found} == {"p1_T1": "p1_T1.nii.gz", "p2": "p2.nii.gz"}
+    assert {item["case"]: Path(item["image"]).name for item in found} == {"p1": "p1_T1.nii.gz", "p2": "p2.nii.gz"}
     touch(tmp_path / "brain", "p1_T1.nii.gz", "p1_flair.nii.gz")
     assert names(tmp_path, find_volumes(tmp_path / "brain", ("FLAIR",))) == {"p1": ["brain/p1_flair.nii.gz"]}
 
@@ -85,10 +88,80 @@ def test_a_datalist_comes_first(tmp_path):
 
 
 def test_nothing_found(tmp_path):
-    with pytest.raises(DataError, match="no NIfTI volumes"):
+    (tmp_path / "notes.txt").touch()
+    with pytest.raises(DataError, match=r"no scan found(?s:.*)1 not a volume"):
         find_volumes(tmp_path, CHANNELS)
-    with pytest.raises(DataError, match="no such folder"):
+    with pytest.raises(DataError, match="no such file or folder; set dataset_dir"):
         find_volumes(tmp_path / "gone", CHANNELS)
+
+
+def test_one_file(tmp_path):
+    touch(tmp_path, "scan.nii.gz", "other.nii.gz")
+    assert names(tmp_path, find_volumes(tmp_path / "scan.nii.gz", ("T1w",))) == {"scan": ["scan.nii.gz"]}
+    touch(tmp_path, "x/1_flair.nii.gz")
+    [item] = find_volumes(tmp_path / "x/1_flair.nii.gz", ("FLAIR", "T2"))
+    assert [Path(file).name for file in item["image"]] == ["1_flair.nii.gz", "1_t2.nii.gz"]
+
+
+def test_a_table(tmp_path):
+    touch(tmp_path, "a.nii.gz", "b.nii.gz", "m.nii.gz")
+    (tmp_path / "cases.csv").write_text("case,t1ce,FLAIR,label\np,a.nii.gz,b.nii.gz,m.nii.gz\n")
+    [item] = find_volumes(tmp_path / "cases.csv", ("FLAIR", "T1c"))
+    assert item == {
+        "image": [str(tmp_path / "b.nii.gz"), str(tmp_path / "a.nii.gz")],
+        "label": str(tmp_path / "m.nii.gz"),
+        "case": "p",
+    }
+
+
+@pytest.mark.parametrize("name", ["P1.nii.gz", "P1_T1w.nii.gz", "P1_ct.nii.gz", "P1_image.nrrd", "P1_pet.mha"])
+@pytest.mark.parametrize("channel", ["T1w", "image", "CT"])
+def test_an_only_image_is_that_of_an_only_channel(tmp_path, name, channel):
+    touch(tmp_path, name, "P1_seg.nii.gz", "P1_prob.nii.gz")
+    [item] = find_volumes(tmp_path, (channel,))
+    assert item["image"] == str(tmp_path / name)
+    assert "label" not in item
+
+
+def test_an_only_channel_is_not_guessed_among_several_images(tmp_path):
+    touch(tmp_path, "P1_flair.nii.gz", "P1_t1.nii.gz", "P2_flair.nii.gz")
+    with pytest.raises(TableError, match=r"1 of 2 cases leave a choice:\n  P1: which of flair, t1 is image\?"):
+        find_volumes(tmp_path, ("image",))
+    assert {Path(item["image"]).name for item in find_volumes(tmp_path, ("T1w",))} == {
+        "P1_t1.nii.gz",
+        "P2_flair.nii.gz",
+    }
+
+
+def test_two_candidates_for_a_channel_are_refused_only_if_it_is_wanted(tmp_path):
+    touch(tmp_path, "P1_t1.nii.gz", "P1_t1w.nii.gz", "P1_flair.nii.gz", "P1_seg.nii.gz", "P1_mask.nii.gz")
+    with pytest.raises(TableError, match=r"P1: 2 candidates for t1: P1_t1\.nii\.gz, P1_t1w\.nii\.gz"):
+        find_volumes(tmp_path, ("FLAIR", "T1"))
+    assert len(find_volumes(tmp_path, ("FLAIR",))) == 1
+
+
+def test_what_is_left_out_is_warned_of(tmp_path, caplog):
+    touch(tmp_path, "P1.nii.gz", "P2_seg.nii.gz", "notes.txt")
+    with caplog.at_level(logging.INFO):
+        find_volumes(tmp_path, ("image",))
+    levels = {record.getMessage().rpartition(f"{tmp_path}/")[2]: record.levelname for record in caplog.records}
+    assert levels == {
+        "P1.nii.gz": "INFO",
+        "P2_seg.nii.gz: skipped: mask without a scan": "WARNING",
+        "notes.txt": "INFO",
+    }
+    caplog.clear()
+    find_volumes(tmp_path, CHANNELS)
+    assert "channels of P1 are taken in the order FLAIR, T1c, T1, T2" in caplog.text
+
+
+def test_a_datalist_from_windows(tmp_path):
+    touch(tmp_path, "sub/p1.nii.gz")
+    content = json.dumps({"test_volumes": [{"image": "sub\\p1.nii.gz", "case": "p1"}, {"image": "C:\\p2.nii.gz"}]})
+    (tmp_path / "datalist.json").write_bytes(b"\xef\xbb\xbf" + content.encode())
+    first, second = find_volumes(tmp_path, CHANNELS)
+    assert first == {"image": str(tmp_path / "sub/p1.nii.gz"), "case": "p1"}
+    assert not Path(second["image"]).exists()
 
 
 def test_names_must_differ():

@@ -9,11 +9,11 @@ import pytest
 from transeg.data.datalist import read_datalist
 from transeg.data.datasets import UnpairedDataset
 from transeg.data.samplers import UnpairedBatchSampler
-from transeg.errors import CasesFailedError
-from transeg.transforms.brain import brain_preprocessing
+from transeg.errors import CasesFailedError, TableError
+from transeg.transforms.preprocessing import load_scan
 from transeg.transforms.slices import LoadSliced
 
-from data_prep.brats import find_cases, prepare
+from data_prep.brats import find_brains, prepare
 from data_prep.cases import run_command
 
 AFFINE = np.diag([-2.0, -2.0, 2.0, 1.0])
@@ -75,9 +75,9 @@ def test_prepared_data_trains(raw, tmp_path, capsys):
     assert [Path(file).is_file() for file in volumes[0]["image"]] == [True] * 4
     assert {item["case"] for item in volumes if "label" in item} == labelled
     preparation = json.loads(path.read_text())["preparation"]
-    assert preparation["dropped"] == {"little brain": 6 * 4}
+    assert preparation["dropped"] == {"little foreground": 6 * 4}
     assert set(preparation["labelled_cases"]) == labelled
-    assert "dropped: little brain 24" in capsys.readouterr().out
+    assert "dropped: little foreground 24" in capsys.readouterr().out
 
 
 def test_the_recipe_repeats_what_the_network_saw(raw, tmp_path):
@@ -90,22 +90,15 @@ def test_the_recipe_repeats_what_the_network_saw(raw, tmp_path):
         "pixdim": 2.0,
         "halves": True,
         "labels": ["background", "tumour"],
-        "min_brain": 0.2,
-        "min_tumour": 0.01,
+        "label_values": {"tumour": [1, 2, 3, 4]},
+        "min_foreground": 0.2,
+        "min_lesion": 0.01,
         "num_std": 5.0,
         "zero_background": True,
     }
     item = read_datalist(path, "training")[0]
     [volumes] = [v for v in read_datalist(path, "training_volumes") if v["case"] == item["case"]]
-    preprocess = brain_preprocessing(
-        channels=len(recipe["channels"]),
-        pixdim=recipe["pixdim"],
-        size=recipe["image_size"],
-        clip=False,
-        num_std=recipe["num_std"],
-        zero_background=recipe["zero_background"],
-    )
-    half = preprocess(volumes)["image"].numpy()[:, :16, :, item["z"]]
+    half = load_scan(recipe, volumes, clip=False).image[:, :16, :, item["z"]]
     np.testing.assert_array_equal(np.load(item["image"])[item["index"]], half.astype(np.float16))
 
 
@@ -132,18 +125,18 @@ def read_counts(path):
 )
 def test_published_names(tmp_path, names, channels, case):
     write_case(tmp_path, case, names=names, channels=channels)
-    [found] = find_cases(tmp_path, ("FLAIR", "T1c", "T1", "T2"), {})
+    [found] = find_brains(tmp_path, ("FLAIR", "T1c", "T1", "T2"), None)
     assert found.problem == ""
-    assert [path.name for path in found.images] == [names.format(case, channel) for channel in channels]
-    assert found.label.name == names.format(case, "seg")
+    assert [Path(path).name for path in found.images.values()] == [names.format(case, channel) for channel in channels]
+    assert Path(found.label).name == names.format(case, "seg")
     assert found.patient == ("BraTS-GLI-00012" if "GLI" in case else case)
 
 
 def test_grades_from_folders_or_table(raw, tmp_path):
-    assert {case.group for case in find_cases(raw, ("FLAIR",), {})} == {"HGG", "LGG"}
+    assert {case.group for case in find_brains(raw, ("FLAIR",), None)} == {"HGG", "LGG"}
     write_case(tmp_path, "BraTS20_Training_001")
     (tmp_path / "name_mapping.csv").write_text("Grade,BraTS_2020_subject_ID\nLGG,BraTS20_Training_001\n")
-    assert [case.group for case in find_cases(tmp_path, ("FLAIR",), {})] == ["LGG"]
+    assert [case.group for case in find_brains(tmp_path, ("FLAIR",), None)] == ["LGG"]
 
 
 def test_channels_by_pattern_and_a_mask_for_images_without_zero_background(tmp_path):
@@ -164,7 +157,7 @@ def test_channels_by_pattern_and_a_mask_for_images_without_zero_background(tmp_p
 
 
 def test_bad_cases_are_listed_and_the_others_done(raw, tmp_path):
-    for name in ("missing", "nan", "cut", "affine", "labels", "double"):
+    for name in ("missing", "nan", "cut", "affine", "values"):
         write_case(tmp_path / "raw", name)
     for name in ("good1", "good2"):
         write_case(tmp_path / "raw", name)
@@ -174,19 +167,17 @@ def test_bad_cases_are_listed_and_the_others_done(raw, tmp_path):
     whole = (folder / "cut/cut_t1.nii.gz").read_bytes()
     (folder / "cut/cut_t1.nii.gz").write_bytes(whole[: len(whole) // 2])
     save(np.ones((28, 28, 10), np.int16), folder / "affine/affine_t1.nii.gz", np.diag([-2.0, -2, 3, 1]))
-    save(np.full((28, 28, 10), 7, np.uint8), folder / "labels/labels_seg.nii.gz")
-    save(np.ones((28, 28, 10), np.uint8), folder / "double/double_2_seg.nii.gz")
+    save(np.full((28, 28, 10), 7, np.uint8), folder / "values/values_seg.nii.gz")
     with pytest.raises(CasesFailedError) as error:
         prepare(folder, tmp_path / "out", **{**SMALL, "test": 0}, test_cases="good2")
     message = str(error.value)
-    assert "6 of 8 cases failed" in message
+    assert "5 of 7 cases failed" in message
     for part in (
         r"missing: no file for T1c",
         "nan_t2.nii.gz: 7840 NaN",
         "cut_t1.nii.gz: cannot be read",
         "affine_t1.nii.gz",
-        "labels_seg.nii.gz",
-        "several files for label (double_2_seg.nii.gz, double_seg.nii.gz)",
+        "values_seg.nii.gz",
     ):
         assert part in message
     assert "7" in message
@@ -196,9 +187,35 @@ def test_bad_cases_are_listed_and_the_others_done(raw, tmp_path):
     assert written == {"datalist.json", "good1.npy", "good2.npy"}
 
 
+def test_two_masks_of_a_case_are_a_choice_of_the_user(tmp_path):
+    folder = write_case(tmp_path / "raw", "double")
+    write_case(tmp_path / "raw", "good")
+    save(np.ones((28, 28, 10), np.uint8), folder / "double_2_seg.nii.gz")
+    with pytest.raises(
+        TableError, match=r"double: 2 candidates for mask: double/double_2_seg.nii.gz, double/double_seg"
+    ):
+        prepare(tmp_path / "raw", tmp_path / "out", **SMALL)
+    path = prepare(tmp_path / "raw", tmp_path / "out", **SMALL, pattern=["skip=*_2_seg*"])
+    labels = {item["case"]: item.get("label") for item in read_datalist(path, "training_volumes")}
+    labels |= {item["case"]: item["label"] for item in read_datalist(path, "test_volumes")}
+    assert labels["double"].endswith("double/double_seg.nii.gz")
+
+
+def test_a_case_without_a_mask_is_unlabelled(tmp_path):
+    (write_case(tmp_path, "a") / "a_seg.nii.gz").unlink()
+    [found] = find_brains(tmp_path, ("FLAIR", "T2"), None)
+    assert (found.problem, found.label) == ("", None)
+
+
+def test_channels_of_one_file_need_names(tmp_path):
+    save(np.ones((8, 8, 4, 4), np.int16), tmp_path / "BRATS_001.nii.gz")
+    [found] = find_brains(tmp_path, ("FLAIR", "T1c", "T1", "T2"), None)
+    assert "BRATS_001.nii.gz: which channel is which?" in found.problem
+
+
 def test_command_line_exits_with_one_message(tmp_path, monkeypatch):
     monkeypatch.setattr(sys, "argv", ["brats", "--data", str(tmp_path), "--out", str(tmp_path / "out")])
-    with pytest.raises(SystemExit, match=r"^error: .*: no BraTS case found") as stop:
+    with pytest.raises(SystemExit, match=r"^error: .*: no scan found") as stop:
         run_command(prepare)
     assert stop.value.code not in (None, 0)
 

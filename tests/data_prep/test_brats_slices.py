@@ -7,7 +7,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 from transeg.data.datalist import read_datalist
-from transeg.transforms.brain import brain_preprocessing
+from transeg.transforms.preprocessing import load_scan
 
 from data_prep import brats_volumes
 from data_prep.brats_slices import prepare, split_slices
@@ -120,28 +120,18 @@ def test_the_recipe_repeats_what_the_network_saw(raw, tmp_path):
         "image_size": [32, 32],
         "pixdim": 2.0,
         "labels": ["background", "tumour"],
+        "label_values": {"tumour": [1, 2, 3, 4]},
         "first": 4,
         "last": 14,
-        "min_tumour": 20.0,
+        "min_lesion": 20.0,
         "num_std": 3.0,
         "zero_background": True,
     }
     item = read_datalist(path, "test")[0]
     [volumes] = read_datalist(path, "test_volumes")
     np.testing.assert_array_equal(
-        np.load(item["image"])[item["index"]], preprocessed(volumes, recipe)[..., item["z"]].astype(np.float16)
+        np.load(item["image"])[item["index"]], load_scan(recipe, volumes).image[..., item["z"]].astype(np.float16)
     )
-
-
-def preprocessed(volumes, recipe):
-    preprocess = brain_preprocessing(
-        channels=len(recipe["channels"]),
-        pixdim=recipe["pixdim"],
-        size=recipe["image_size"],
-        num_std=recipe["num_std"],
-        zero_background=recipe["zero_background"],
-    )
-    return preprocess(volumes)["image"].numpy()
 
 
 def test_whole_volumes(raw, tmp_path):
@@ -160,7 +150,8 @@ def test_whole_volumes(raw, tmp_path):
         "image_size": [16, 16, 8],
         "pixdim": 4.0,
         "labels": ["background", "tumour"],
-        "min_tumour": 100.0,
+        "label_values": {"tumour": [1, 2, 3, 4]},
+        "min_lesion": 100.0,
         "num_std": 3.0,
         "zero_background": False,
     }

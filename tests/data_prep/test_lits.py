@@ -6,9 +6,9 @@ import nibabel as nib
 import numpy as np
 import pytest
 from transeg.data.datalist import read_datalist
-from transeg.errors import CasesFailedError, VolumeError
+from transeg.errors import CasesFailedError, DataError, VolumeError
 
-from data_prep.lits import find_cases, fold_cases, lesion_width, liver_slices, prepare, weigh_by_position
+from data_prep.lits import find_livers, fold_cases, lesion_width, liver_slices, prepare, weigh_by_position
 
 
 def volume(seed=0):
@@ -84,7 +84,7 @@ def test_weights_draw_absence_by_the_positions_of_presence():
 
 
 def test_folds_are_disjoint_and_whole(raw):
-    cases = find_cases(raw)
+    cases = find_livers(raw)
     tests = [fold_cases(cases, fold, seed=0) for fold in range(4)]
     assert Counter(name for names in tests for name in names) == {f"volume-{n}": 1 for n in range(8)}
     with pytest.raises(ValueError, match="--fold 4"):
@@ -111,7 +111,7 @@ def test_prepared_lists(raw, tmp_path):
     items = [(item["case"], item["z"]) for key in lists for item in lists[key]]
     assert len(items) == len(set(items))
     [first, *_] = read_datalist(path, "test_volumes")
-    assert Path(first["image"][0]).is_file()
+    assert Path(first["image"]).is_file()
     assert json.loads(path.read_text())["recipe"] == {
         "method": "genseg",
         "channels": ["CT"],
@@ -143,5 +143,5 @@ def test_bad_volumes_are_listed_and_the_others_done(raw, tmp_path):
 def test_missing_liver_and_empty_folder(tmp_path):
     with pytest.raises(VolumeError, match="no liver"):
         liver_slices(np.zeros((4, 4, 2)), np.zeros((4, 4, 2)))
-    with pytest.raises(FileNotFoundError, match="no volume-N"):
-        find_cases(tmp_path)
+    with pytest.raises(DataError, match="no scan found"):
+        find_livers(tmp_path)

@@ -8,13 +8,14 @@ from transeg.data.datalist import read_datalist
 from transeg.data.datasets import SliceDataset
 from transeg.data.samplers import UnpairedBatchSampler
 from transeg.data.volumes import find_volumes
-from transeg.errors import CasesFailedError
-from transeg.methods.cardiac.datasets import TwoModalityDataset
+from transeg.errors import CasesFailedError, DataError
+from transeg.methods.cardiac.datasets import TwoDomainDataset
 from transeg.methods.cardiac.preprocessing import cardiac_preprocessing
+from transeg.methods.cardiac.recipe import HEART
 from transeg.transforms.slices import LoadSliced
 from typer.testing import CliRunner
 
-from data_prep.mmwhs import choose_roles, find_cases, prepare
+from data_prep.mmwhs import choose_roles, find_hearts, prepare
 from data_prep.phantoms.__main__ import app
 
 SMALL = {"pixdim": 8.0, "size": (20, 20, 16)}
@@ -55,18 +56,18 @@ def test_half_of_as_many_of_both_modalities_is_for_testing(raw, tmp_path):
     assert len(set(names)) == 10, "four of the CT are left out, none is in two sets"
     assert (content["tensorImageSize"], content["numTraining"], content["numTest"]) == ("3D", 8, 10)
     assert content["labels"]["3"] == "LV"
-    assert {item["modality"] for item in lists["test_mr"]} == {"mr"}
+    assert {item["domain"] for item in lists["test_mr"]} == {"mr"}
     assert cases_in(lists, "test_mr_volumes") == cases_in(lists, "test_mr")
 
 
 def test_prepared_volumes_train_and_validate(raw, tmp_path):
     path = prepare(raw, tmp_path, **SMALL)
-    dataset = TwoModalityDataset(read_datalist(path, "training_ct") + read_datalist(path, "training_mr"), LOAD)
+    training = read_datalist(path, "training_ct") + read_datalist(path, "training_mr")
+    dataset = TwoDomainDataset(training, LOAD, ["ct", "mr"])
     item = dataset[next(iter(UnpairedBatchSampler(dataset, 1)))[0]]
-    assert {key: tuple(tensor.shape) for key, tensor in item.items()} == dict.fromkeys(
-        ("ct", "ct_label", "mr", "mr_label"), (1, 20, 20, 16)
-    )
-    for key in ("ct", "mr"):
+    assert item["a_labelled"] is item["b_labelled"] is True
+    for key in ("a", "b"):
+        assert item[key].shape == item[f"{key}_label"].shape == (1, 20, 20, 16)
         assert -1 <= item[key].min() < -0.8
         assert item[key].max() <= 1
         assert set(item[f"{key}_label"].unique().tolist()) == set(range(6))
@@ -74,25 +75,15 @@ def test_prepared_volumes_train_and_validate(raw, tmp_path):
     validation = SliceDataset(read_datalist(path, "validation_mr"), LOAD)
     assert validation[0]["label"].max() == 5
     [volume] = find_volumes(path.parent, ["CT"], "validation_ct_volumes")
-    assert nib.load(volume["image"][0]).shape == nib.load(volume["label"]).shape
-    assert volume["modality"] == "ct"
+    assert nib.load(volume["image"]).shape == nib.load(volume["label"]).shape
+    assert volume["domain"] == "ct"
 
 
 def test_the_recipe_repeats_what_the_network_saw(raw, tmp_path):
     path = prepare(raw, tmp_path, **SMALL)
     recipe = json.loads(path.read_text())["recipe"]
-    assert recipe == {
-        "method": "cardiac",
-        "channels": ["image"],
-        "image_size": [20, 20, 16],
-        "pixdim": 8.0,
-        "labels": ["background", "Myo", "LA", "LV", "RA", "RV"],
-        "hu_range": [-100.0, 800.0],
-        "percentiles": [0.5, 99.5],
-    }
-    preprocess = cardiac_preprocessing(
-        label_keys="label", pixdim=recipe["pixdim"], size=recipe["image_size"], centre="label"
-    )
+    assert recipe == HEART | {"image_size": [20, 20, 16], "pixdim": 8.0}
+    preprocess = cardiac_preprocessing(recipe, label_keys="label", centre="label")
     for modality in ("ct", "mr"):
         [item], [volumes] = (read_datalist(path, f"validation_{modality}{kind}") for kind in ("", "_volumes"))
         image = preprocess(volumes)["image"].numpy()
@@ -113,7 +104,7 @@ def test_fractions_are_nested_and_leave_the_rest_alone(raw, tmp_path):
 
 
 def test_what_the_first_set_leaves_out_can_train(raw):
-    cases = find_cases(raw)
+    cases = find_hearts(raw)
     first = choose_roles(cases, 0.1, 0.5, {}, 0.0, seed=1)
     second = choose_roles(cases, 0.1, 0.5, {"ct": 0.5}, 1.0, seed=1)
     some = choose_roles(cases, 0.1, 0.5, {}, 0.5, seed=1)
@@ -135,13 +126,33 @@ def test_scans_without_a_label_are_left_out_or_cropped_where_the_heart_is_found(
     for case in (1001, 1002):
         (copy / "mr_train" / f"mr_train_{case}_label.nii.gz").unlink()
     lists, _ = lists_of(prepare(copy, tmp_path / "a", **SMALL))
-    assert counts(lists, "test", "unlabelled") == [(4, 4), (0, 0)]
+    assert counts(lists, "training", "test") == [(3, 3), (4, 4)]
     assert "not used: 8" in capsys.readouterr().out
     lists, _ = lists_of(prepare(copy, tmp_path / "b", **SMALL, unlabelled=True))
-    assert cases_in(lists, "unlabelled_mr") == {"mr_train_1001", "mr_train_1002"}
-    [first, _] = read_datalist(tmp_path / "b" / "datalist.json", "unlabelled_mr")
-    assert "label" not in first
-    assert np.load(first["image"]).shape == (1, 1, 20, 20, 16)
+    assert counts(lists, "training", "test") == [(3, 5), (4, 4)]
+    bare = [item for item in read_datalist(tmp_path / "b" / "datalist.json", "training_mr") if "label" not in item]
+    assert {item["case"] for item in bare} == {"mr_train_1001", "mr_train_1002"}
+    assert np.load(bare[0]["image"]).shape == (1, 1, 20, 20, 16)
+
+
+def labels_in(lists, *roles):
+    return [tuple(sum("label" in item for item in lists[f"{role}_{m}"]) for m in ("ct", "mr")) for role in roles]
+
+
+def test_labels_of_one_modality_only(raw, copy, tmp_path):
+    hidden, _ = lists_of(prepare(raw, tmp_path / "a", **SMALL, unlabelled_domain="mr"))
+    shown, _ = lists_of(prepare(raw, tmp_path / "b", **SMALL))
+    assert counts(hidden, "training", "validation", "test") == counts(shown, "training", "validation", "test")
+    assert labels_in(hidden, "training", "validation", "test") == [(4, 0), (1, 0), (5, 5)]
+    assert cases_in(hidden, "training_mr") == cases_in(shown, "training_mr")
+    assert not any("label" in item for item in hidden["training_mr_volumes"])
+    for path in (copy / "mr_train").glob("*_label.nii.gz"):
+        path.unlink()
+    with pytest.raises(ValueError, match=r"no label file.*add --unlabelled"):
+        prepare(copy, tmp_path / "c", **SMALL)
+    none, _ = lists_of(prepare(copy, tmp_path / "c", **SMALL, unlabelled=True))
+    assert none["training_mr"] == hidden["training_mr"], "a hidden label must not tell where the heart is"
+    assert labels_in(none, "training", "validation", "test") == [(4, 0), (1, 0), (5, 0)]
 
 
 def test_a_bad_case_is_listed_and_the_others_are_done(copy, tmp_path):
@@ -156,7 +167,10 @@ def test_a_bad_case_is_listed_and_the_others_are_done(copy, tmp_path):
 
 
 def test_what_a_user_gets_wrong(raw, tmp_path):
-    with pytest.raises(FileNotFoundError, match=r"no file ct_..._image"):
-        find_cases(tmp_path)
+    with pytest.raises(DataError, match="no scan found"):
+        find_hearts(tmp_path)
+    (tmp_path / "mr_train_1001_image.nii.gz").touch()
+    with pytest.raises(DataError, match=r"no file ct_..._image"):
+        find_hearts(tmp_path)
     with pytest.raises(ValueError, match="none left for training"):
         prepare(raw, tmp_path, **SMALL, test=10)

@@ -9,7 +9,7 @@ import pytest
 
 from data_prep.options import names_of, record_options
 
-COMMANDS = ("brats", "brats_slices", "brats_volumes", "lits", "thigh", "mmwhs", "cluttered_mnist")
+COMMANDS = ("brats", "brats_slices", "brats_volumes", "lits", "thigh", "mmwhs", "mscmr", "cluttered_mnist")
 DIFFERENT = {"size", "min_tumour"}  # of slices or of volumes
 
 

@@ -1,8 +1,8 @@
 from collections import Counter
 
 import pytest
+from transeg.data.table import Case
 
-from data_prep.cases import Case
 from data_prep.splits import split_patients
 
 CASES = [Case(f"h{i}", group="HGG") for i in range(40)] + [Case(f"l{i}", group="LGG") for i in range(20)]

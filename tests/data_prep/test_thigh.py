@@ -8,15 +8,15 @@ from transeg.data.datalist import read_datalist
 from transeg.data.datasets import UnpairedDataset
 from transeg.data.samplers import UnpairedBatchSampler
 from transeg.data.volumes import find_volumes
-from transeg.errors import CasesFailedError
-from transeg.methods.thigh.preprocessing import thigh_preprocessing
+from transeg.errors import CasesFailedError, DataError
+from transeg.transforms.preprocessing import load_scan
 from transeg.transforms.slices import LoadSliced
 from typer.testing import CliRunner
 
 from data_prep.phantoms.__main__ import app
-from data_prep.thigh import find_cases, prepare, read_grades
+from data_prep.thigh import find_thighs, prepare, read_grades
 
-SMALL = {"pixdim": 4.0, "size": (96, 48)}
+SMALL = {"pixdim": [4.0, 4.0, -1.0], "size": (96, 48)}
 
 
 @pytest.fixture(scope="module")
@@ -68,7 +68,7 @@ def test_prepared_slices_train(raw, tmp_path):
     muscle = item["image"][item["label"] > 0]
     assert -0.9 < muscle.mean() < 0.9
     volumes = find_volumes(path.parent, ["T1w"], "test_volumes")
-    assert all(Path(item["image"][0]).is_file() and Path(item["label"]).is_file() for item in volumes)
+    assert all(Path(item["image"]).is_file() and Path(item["label"]).is_file() for item in volumes)
 
 
 def test_the_recipe_repeats_what_the_network_saw(raw, tmp_path):
@@ -78,15 +78,15 @@ def test_the_recipe_repeats_what_the_network_saw(raw, tmp_path):
         "method": "thigh",
         "channels": ["T1w"],
         "image_size": [96, 48],
-        "pixdim": 4.0,
+        "pixdim": [4.0, 4.0, -1.0],
         "labels": ["background", "muscle"],
         "hard_grades": ["moderate", "severe"],
-        "min_body": 0.05,
-        "upper": 99.5,
+        "foreground": "threshold",
+        "normalise": "percentiles",
+        "min_foreground": 0.05,
     }
-    preprocess = thigh_preprocessing(pixdim=recipe["pixdim"], size=recipe["image_size"], upper=recipe["upper"])
     item, volumes = (read_datalist(path, key)[0] for key in ("test", "test_volumes"))
-    image = preprocess(volumes)["image"].numpy()[..., item["z"]]
+    image = load_scan(recipe, volumes).image[..., item["z"]]
     np.testing.assert_array_equal(np.load(item["image"])[item["index"]], image.astype(np.float16))
 
 
@@ -137,16 +137,16 @@ def test_grades_from_a_table(raw, tmp_path):
 
 
 def test_what_a_user_gets_wrong(raw, tmp_path):
-    with pytest.raises(FileNotFoundError, match="no scan"):
-        find_cases(tmp_path)
+    with pytest.raises(DataError, match="no scan"):
+        find_thighs(tmp_path)
     table = tmp_path / "grades.csv"
     table.write_text("case,grade\na,grave\n")
     with pytest.raises(ValueError, match="line 2"):
         read_grades(table)
     table.write_text("case,grade\nPhantom_099,severe\n")
-    with pytest.raises(FileNotFoundError, match="Phantom_099"):
+    with pytest.raises(DataError, match="Phantom_099"):
         prepare(raw, tmp_path / "out", grades=table)
     with pytest.raises(ValueError, match="--hard: unknown grave"):
         prepare(raw, tmp_path / "out", hard="grave")
     nib.save(nib.Nifti1Image(np.ones((8, 8, 2)), np.eye(4)), tmp_path / "a.nii.gz")
-    assert "no grade" in find_cases(tmp_path)[0].problem
+    assert "no grade" in find_thighs(tmp_path)[0].problem

@@ -167,19 +167,20 @@ PAPER[1]["weights"] = {"generators": {"adversarial": 1, "cycle": 10}}
 
 def test_the_phases_of_the_cardiac_paper():
     torch.manual_seed(0)
-    net, d_ct, d_mr = CardiacNet(classes=3, width=2), *(PatchGAN(3, width=2, layers=1) for _ in range(2))
-    batch = {key: torch.rand(1, 1, 16, 16, 16) * 2 - 1 for key in ("ct", "mr")}
-    batch |= {f"{key}_label": torch.randint(3, (1, 1, 16, 16, 16)) for key in ("ct", "mr")}
+    net, d_a, d_b = CardiacNet(classes=3, width=2), *(PatchGAN(3, width=2, layers=1) for _ in range(2))
+    batch = {key: torch.rand(1, 1, 16, 16, 16) * 2 - 1 for key in "ab"}
+    batch |= {f"{key}_label": torch.randint(3, (1, 1, 16, 16, 16)) for key in "ab"}
+    batch |= {f"{key}_labelled": torch.tensor([True]) for key in "ab"}
     parts = {
-        "generators": ([net.g_ct_to_mr, net.g_mr_to_ct], {"adversarial": 1, "cycle": 10, "shape": 1}),
-        "segmenters": ([net.s_ct, net.s_mr], dict.fromkeys(("real", "synthetic", "reconstructed"), 1)),
-        "discriminators": ([d_ct, d_mr], {"adversarial": 1}),
+        "generators": ([net.g_b, net.g_a], {"adversarial": 1, "cycle": 10, "shape": 1}),
+        "segmenters": ([net.s_a, net.s_b], dict.fromkeys(("real", "synthetic", "reconstructed"), 1)),
+        "discriminators": ([d_a, d_b], {"adversarial": 1}),
     }
     players, seen = [], []
     for name, (networks, weights) in parts.items():
         optimizer = torch.optim.Adam([p for part in networks for p in part.parameters()])
         players.append(Player(name, networks, optimizer, weights, normalise_weights=name == "segmenters"))
-    networks = {"network": net, "d_ct": d_ct, "d_mr": d_mr}
+    networks = {"network": net, "d_a": d_a, "d_b": d_b}
     trainer = AlternatingTrainer(
         "cpu", 3, [batch], net, CardiacObjective(), players, networks, train_handlers=[Phases(PAPER)]
     )

@@ -16,17 +16,17 @@ def test_tiles_give_the_values_of_the_whole_and_no_seam():
     edges = tile_edges(volume.shape[2:], 8)
     assert edges == [[8, 16, 24], [8, 16], [8, 16]]
     tiled = TiledInferer(tile=8, most_voxels=100)
-    for network, *args in ((net.g_ct_to_mr,), (net.translate, "ct"), (net,)):
+    for network, *args in ((net.g_b,), (net.translate, "ct"), (net,)):
         whole, parts = TiledInferer()(volume, network, *args), tiled(volume, network, *args)
         torch.testing.assert_close(parts.as_tensor(), whole.as_tensor(), atol=1e-5, rtol=0)
         assert torch.equal(parts.affine, volume.affine)
         assert not parts.requires_grad
     # each tile on its own: other statistics, and steps where tiles meet
-    net.g_ct_to_mr.double()
+    net.g_b.double()
     alone = torch.empty(27, 22, 19)
     for part, source in zip(_tiles(alone), _tiles(volume.as_tensor()[0, 0]), strict=True):
-        part.copy_(net.g_ct_to_mr(source[None, None].double())[0, 0].detach())
-    whole = net.g_ct_to_mr(volume.as_tensor().double())[0, 0].detach()
+        part.copy_(net.g_b(source[None, None].double())[0, 0].detach())
+    whole = net.g_b(volume.as_tensor().double())[0, 0].detach()
     assert seam_score(alone.numpy(), edges) > 1.5 * seam_score(whole.numpy(), edges)
     with pytest.raises(TypeError, match="neither a module"):
         tiled(volume, lambda x: x)

@@ -105,6 +105,6 @@ def check_lists(method, lists, run):
         assert labelled == {"p0"}
         assert absence >= {"p1"}
     elif method == "cardiac":
-        assert {item["case"]: item["modality"] for item in lists["presence"]} == {"p0": "ct", "p1": "mr"}
+        assert {item["case"]: item["domain"] for item in lists["presence"]} == {"p0": "ct", "p1": "mr"}
         terms = json.loads((run / "logs" / "terms.jsonl").read_text().splitlines()[-1])
         assert {"generators/shape", "segmenters/synthetic"} <= terms.keys(), "one epoch is of the last phase"

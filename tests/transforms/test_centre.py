@@ -8,6 +8,7 @@ import torch
 from monai.data import MetaTensor
 from transeg.errors import VolumeError
 from transeg.methods.cardiac.preprocessing import cardiac_preprocessing
+from transeg.methods.cardiac.recipe import HEART
 from transeg.transforms.centre import CropAtCentred
 
 from tests.dicom_series import write_series
@@ -49,7 +50,7 @@ def test_one_scan_in_three_formats_gives_one_crop(tmp_path):
     sitk.WriteImage(image, str(tmp_path / "ct_a.nrrd"))
     sitk.WriteImage(image, str(tmp_path / "ct_a.nii.gz"))
     write_series(image, tmp_path / "ct_series")
-    pre = cardiac_preprocessing(modality="ct", pixdim=5.0, size=(20, 20, 16))
+    pre = cardiac_preprocessing(HEART | {"pixdim": 5.0, "image_size": (20, 20, 16)}, modality="ct")
     first, *others = (pre({"image": tmp_path / name})["image"] for name in ("ct_a.nii.gz", "ct_a.nrrd", "ct_series"))
     assert nib.affines.voxel_sizes(first.affine.numpy()).tolist() == pytest.approx([5, 5, 5])
     for other in others:

@@ -66,7 +66,7 @@ def test_unknown_labels_are_counted():
     message = re.escape(
         "a.nii: 3 unknown label value(s): 1.5 (1 voxel), 7 (1 voxel), 430 (2 voxels); allowed are [0, 1]"
     )
-    with pytest.raises(VolumeError, match=f"{message}.*--labels.*--ignore-labels"):
+    with pytest.raises(VolumeError, match=f"{message}.*--labels.*--labels background"):
         check_labels(values, (1, 0), "a.nii")
     with pytest.raises(VolumeError, match=r"15 unknown .* and 5 more; allowed"):
         check_labels(np.arange(16, dtype=np.float32), (0,), "a.nii")

@@ -9,8 +9,10 @@ from monai.inferers import SimpleInferer
 from monai.transforms import Invertd
 from torch import nn
 from transeg.methods.cardiac.preprocessing import cardiac_preprocessing
-from transeg.transforms.brain import brain_preprocessing
+from transeg.methods.cardiac.recipe import HEART
 from transeg.transforms.outputs import SaveVolumed, Translated, translation_output, write_nifti
+
+from tests.recipes import brain_preprocessing
 
 AFFINE = np.array([[0.0, -2, 0, 5], [1.5, 0, 0.1, -7], [0, 0.1, 4, 3], [0, 0, 0, 1]])
 
@@ -66,7 +68,7 @@ def test_results_on_the_grid_of_the_scan_have_both_its_affines(tmp_path, codes, 
         scan.header["pixdim"][1:4] = pixdim
     nib.save(scan, tmp_path / "ct.nii.gz")
     scan = nib.load(tmp_path / "ct.nii.gz")
-    pre = cardiac_preprocessing(modality="ct", pixdim=4.0, size=(6, 6, 6), centre=(-15, 14, 12))
+    pre = cardiac_preprocessing(HEART | {"pixdim": 4.0, "image_size": (6, 6, 6)}, modality="ct", centre=(-15, 14, 12))
     data = Dataset([{"image": str(tmp_path / "ct.nii.gz"), "case": "a"}], pre)
     (item,) = decollate_batch(next(iter(DataLoader(data, batch_size=1))))  # as in inference
     item["pred"] = item["image"] > 0
@@ -114,7 +116,7 @@ def test_a_translation_is_written_in_the_units_and_on_the_grid_of_the_input(tmp_
         data = (brain * rng.normal(200 + 300 * number, 20, brain.shape)).astype(np.float32)
         files.append(str(tmp_path / f"{number}.nii.gz"))
         nib.save(nib.Nifti1Image(data, np.diag([-2.0, 2, 2, 1])), files[-1])
-    pre = brain_preprocessing(channels=2, size=(24, 24), clip=False)
+    pre = brain_preprocessing(image_size=(24, 24), clip=False)
     item = pre({"image": files, "case": "c"})
     translation_output(Halved(), SimpleInferer(), pre, tmp_path)(item)
     found = nib.load(tmp_path / "c_translation.nii.gz")
@@ -136,7 +138,8 @@ class Blends(nn.Module):
 def test_another_modality_has_its_own_units_and_surroundings(tmp_path):
     ramp = np.linspace(0, 500, 16**3).reshape(16, 16, 16).astype(np.float32)
     nib.save(nib.Nifti1Image(ramp, np.diag([-1.0, 1, 1, 1])), tmp_path / "scan.nii.gz")
-    pre = cardiac_preprocessing(modality="mr", pixdim=1.0, size=(8, 10, 12), centre=(-7.5, 7.5, 7.5))
+    recipe = HEART | {"pixdim": 1.0, "image_size": (8, 10, 12)}
+    pre = cardiac_preprocessing(recipe, modality="mr", centre=(-7.5, 7.5, 7.5))
     for to, limits, fill in (("ct", (-100, 800), -1000), ("mr", (0, 10), -3)):
         item = pre({"image": tmp_path / "scan.nii.gz", "case": "a"})
         options = {"postfix": to, "arguments": [to], "limits": limits, "fill_value": fill}

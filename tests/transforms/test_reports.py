@@ -6,10 +6,11 @@ import nibabel as nib
 import numpy as np
 import pytest
 from PIL import Image
-from transeg.methods.thigh.preprocessing import body_mask, thigh_preprocessing
+from transeg.methods.thigh.preprocessing import body_mask
 from transeg.transforms.reports import TrustReportd
 
 from data_prep.phantoms import thigh_phantom
+from tests.recipes import thigh_preprocessing
 
 
 def rows(path):

@@ -232,7 +232,7 @@ def _data(train: ConfigParser, bundle: Path, folder: Path, method: Method) -> li
     except DataError as error:
         return [str(error)]
     faults = []
-    for names in method.lists.items():
+    for names in method.lists_of(recipe).items():
         cases: list[set[str]] = []
         for name in filter(None, names):
             items, found = _list(datalist, name, name in method.optional)

@@ -383,6 +383,8 @@ def describe_channels(metadata: dict[str, Any], recipe: Mapping[str, Any]) -> No
     image["num_channels"] = len(recipe["channels"])
     image["channel_def"] = {str(index): name for index, name in enumerate(recipe["channels"])}
     pred["channel_def"] = {str(value): name for value, name in enumerate(recipe["labels"])}
+    if pred["num_channels"] > 1:  # one for each label, not one for the only lesion
+        pred["num_channels"] = len(recipe["labels"])
 
 
 def _write(path: Path, config: Mapping[str, Any]) -> None:

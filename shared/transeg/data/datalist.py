@@ -17,10 +17,10 @@ from typing import Any
 
 import numpy as np
 from monai.config import PathLike
-from monai.data import load_decathlon_datalist
 
 from transeg.errors import DatalistError
 from transeg.files import atomic
+from transeg.references import files_of
 
 FILES = ("image", "label", "mask")  # fields that hold file names
 
@@ -46,22 +46,12 @@ def read_datalist(path: PathLike, key: str, optional: bool = False) -> list[dict
         raise DatalistError(
             f"{path}: no such datalist; make one with the data_prep command in the model card, or set the path to yours"
         )
-    try:
-        content = json.loads(path.read_text())
-    except ValueError as error:
-        raise DatalistError(f"{path}: not a JSON file ({error}); prepare the data again") from error
-    lists = {name: value for name, value in content.items() if isinstance(value, list)}
-    if key not in lists:
-        available = ", ".join(f"{name} ({len(value)})" for name, value in lists.items()) or "none"
-        raise DatalistError(f'{path}: no list "{key}"; available: {available}')
-    if not lists[key]:  # MONAI's reader needs a first item
-        return []
-    items = load_list(path, content, key)
+    items = load_list(path, read_json(path), key)
     seen: set[str] = set()
     for number, item in enumerate(items):
-        for name in ("image", "label"):
+        for name in FILES:
             for file in _files(item.get(name)):
-                if file not in seen and not os.path.isfile(file):
+                if file not in seen and not files_of(file):
                     case = f' (case "{item["case"]}")' if "case" in item else ""
                     raise DatalistError(
                         f"{path}: {name} of entry {number}{case} of {key} does not exist: {file}; "
@@ -71,22 +61,47 @@ def read_datalist(path: PathLike, key: str, optional: bool = False) -> list[dict
     return items
 
 
-def load_list(path: PathLike, content: Mapping[str, Any], key: str) -> list[dict[str, Any]]:
-    """Items of a list with resolved file paths and all other fields unchanged.
+def read_json(path: PathLike) -> dict[str, Any]:
+    """Content of a datalist; a byte-order mark, as Windows writes it, does no harm.
 
-    MONAI's reader turns any string into a path if a file or folder of that name lies next to the datalist, such as the
-    modality "ct" next to a folder ct.
+    Raises:
+        DatalistError: not a JSON file.
+    """
+    try:
+        return json.loads(Path(path).read_text(encoding="utf-8-sig"))
+    except ValueError as error:
+        raise DatalistError(f"{path}: not a JSON file ({error}); prepare the data again") from error
+
+
+def load_list(path: PathLike, content: Mapping[str, Any], key: str) -> list[dict[str, Any]]:
+    """Items of a list with file paths joined to the folder of the datalist, and all other fields unchanged.
+
+    MONAI's reader would turn any string into a path if a file or folder of that name lies next to the datalist, such as
+    the domain "ct" next to a folder ct; it knows neither references nor byte-order marks.
 
     Args:
         path: the datalist.
         content: its content.
-        key: name of a non-empty list.
+        key: name of a list.
+
+    Raises:
+        DatalistError: unknown list.
     """
-    items = load_decathlon_datalist(path, data_list_key=key)
-    return [
-        item | {name: value for name, value in own.items() if name not in FILES} if isinstance(own, dict) else item
-        for item, own in zip(items, content[key], strict=True)
-    ]
+    lists = {name: value for name, value in content.items() if isinstance(value, list)}
+    if key not in lists:
+        available = ", ".join(f"{name} ({len(value)})" for name, value in lists.items()) or "none"
+        raise DatalistError(f'{path}: no list "{key}"; available: {available}')
+    folder = Path(path).parent
+    items = [item if isinstance(item, dict) else {"image": item} for item in lists[key]]
+    return [item | {name: _join(folder, item[name]) for name in FILES if name in item} for item in items]
+
+
+def _join(folder: Path, value: Any) -> Any:
+    """A reference, or a list of them, joined to a folder; also one with the separators of Windows."""
+    if isinstance(value, list):
+        return [_join(folder, part) for part in value]
+    joined = os.path.normpath(os.path.join(folder, value))
+    return joined if "\\" not in joined or files_of(joined) else joined.replace("\\", "/")
 
 
 def _files(value: Any) -> Sequence[str]:

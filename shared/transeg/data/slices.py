@@ -17,7 +17,7 @@ class CaseSlices(NamedTuple):
     labels: np.ndarray | None  # (N, X, Y), 0 or 1; None if the case has no label
     fields: list[dict[str, Any]]  # per slice, further fields of its item, such as {"z": 60}
     dropped: dict[str, int]  # reason -> number of slices
-    present: bool | None = None  # whether the case shows the disease; None: decided per slice by its label
+    present: np.ndarray | bool | None = None  # whether each (N,) or all show the disease; None: decided by the labels
 
 
 def write_slices(folder: Path, case: str, slices: CaseSlices) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
@@ -39,6 +39,8 @@ def write_slices(folder: Path, case: str, slices: CaseSlices) -> tuple[list[dict
 
 
 def _is_present(slices: CaseSlices, index: int) -> bool:
+    if isinstance(slices.present, np.ndarray):
+        return bool(slices.present[index])
     if slices.present is not None:
         return slices.present
     assert slices.labels is not None, "a case without a label must say whether it shows the disease"

@@ -17,10 +17,12 @@ import numpy as np
 from monai.config import PathLike
 
 from transeg.data.datalist import read_datalist, write_datalist
+from transeg.data.finder import survey
 from transeg.data.slices import CaseSlices, write_slices
 from transeg.data.volumes import VolumeDataset
 from transeg.errors import StudiesError
 from transeg.files import volume_stem
+from transeg.references import parse
 
 logger = logging.getLogger(__name__)
 
@@ -173,7 +175,7 @@ class StudySlices:
 
 
 def studies_without_label(data: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """NIfTI files next to the labelled images that have no file of the same name next to the labels.
+    """Scans next to the labelled images, by the rules of `survey`, that have no file of the same name with the labels.
 
     MONAI Label stores labels in a separate folder under the name of their image. Where images and labels share a
     folder they cannot be told apart, so none is returned.
@@ -182,7 +184,7 @@ def studies_without_label(data: Sequence[Mapping[str, Any]]) -> list[dict[str, A
     places = {(Path(item["image"]).parent, Path(item["label"]).parent) for item in data if "label" in item}
     for images, labels in sorted(places):
         labelled = {volume_stem(path) for path in labels.iterdir()}
-        for path in sorted(images.glob("*.nii*")) if images != labels else ():
-            if not path.name.startswith(".") and volume_stem(path) not in labelled:
-                found.append({"image": str(path)})
+        cases = survey(images).cases if images != labels else ()
+        scans = sorted({parse(image).path for case in cases for image in case.images.values()})
+        found += [{"image": str(path)} for path in scans if path.parent == images and volume_stem(path) not in labelled]
     return found

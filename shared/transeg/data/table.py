@@ -2,7 +2,7 @@
 
 case: unique name; results are named after it.
 patient: default: the case; splits are by patient.
-One column for each channel, with any name (flair, ct, image): reference to a volume, see `transeg.data.references`;
+One column for each channel, with any name (flair, ct, image): reference to a volume, see `transeg.references`;
     empty: missing.
 label: reference to the mask; empty: unlabelled.
 foreground: reference to a mask of the region to look at, such as the brain, for images with a non-zero background.
@@ -27,9 +27,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from transeg.data.references import files_of, parse
+from transeg.data.names import canonical
 from transeg.errors import TableError
 from transeg.files import write_text
+from transeg.references import files_of, parse
 
 FIELDS = ("case", "patient", "label", "foreground", "presence", "domain", "group", "split", "spacing")
 SPLITS = ("training", "validation", "test")
@@ -56,12 +57,15 @@ class Case:
         """Datalist item of the case's volumes.
 
         Args:
-            channels: in their order, in any case; a missing one is listed under its expected name.
+            channels: in their order, in any case and spelling (T1w is t1); a missing one is listed under its expected
+                name. An only image of another name is taken for all channels, or for the only one.
             folder: paths are made relative to it where possible.
             labelled: include the label.
+
+        Raises:
+            TableError: several images and none of the name of the only channel.
         """
-        own = {name.lower(): reference for name, reference in self.images.items()}
-        images = [_relative(own.get(name.lower(), f"{self.name}_{name}.nii.gz"), folder) for name in channels]
+        images = [_relative(reference, folder) for reference in self._images(channels)]
         item: dict[str, Any] = {"image": images if len(images) > 1 else images[0], "case": self.name}
         optional = {"label": self.label if labelled else None, "mask": self.foreground}
         item |= {key: _relative(reference, folder) for key, reference in optional.items() if reference}
@@ -72,6 +76,32 @@ class Case:
         if self.spacing:
             item["spacing"] = list(self.spacing)
         return item
+
+    def missing(self, channels: Sequence[str]) -> list[str]:
+        """Channels, in the sense of `item`, that the case lacks."""
+        own = {canonical(name) for name in self.images}
+        found = len(own) == 1 and not own & {canonical(name) for name in channels}
+        return [] if found else [name for name in channels if canonical(name) not in own]
+
+    def is_stack(self, channels: Sequence[str]) -> bool:
+        """Whether one file is taken for all of several channels, in their order."""
+        return len(channels) > 1 and len(self.images) == 1 and not self.missing(channels)
+
+    def _images(self, channels: Sequence[str]) -> list[str]:
+        own = {canonical(name): reference for name, reference in self.images.items()}
+        missing = self.missing(channels)
+        if not missing and len(own) == 1:
+            return list(own.values())
+        if missing and len(channels) == 1 and own:
+            raise TableError(
+                f"{self.name}: which of {', '.join(self.images)} is {channels[0]}? name that column of the table "
+                f"{channels[0]}, or leave the others out"
+            )
+        place = parse(next(iter(own.values()))).path.parent if own else Path()
+        return [
+            str(place / f"{self.name}_{name.lower()}.nii.gz") if name in missing else own[canonical(name)]
+            for name in channels
+        ]
 
 
 def read_table(path: str | os.PathLike) -> list[Case]:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import logging
-import re
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -21,83 +20,66 @@ from monai.engines import Workflow
 from monai.utils import ensure_tuple
 from torch.utils.data import IterableDataset, get_worker_info
 
-from transeg.data.datalist import load_list
-from transeg.errors import BatchError, DataError, UserError, reason, root_cause
-from transeg.files import case_name, volume_stem
+from transeg.data.datalist import load_list, read_json
+from transeg.data.finder import find_cases
+from transeg.data.table import Case, read_table
+from transeg.errors import BatchError, DataError, TableError, UserError, reason, root_cause
+from transeg.files import case_name
 
 logger = logging.getLogger(__name__)
-
-# names of sequences in the file names of public datasets (BraTS 2012 to 2023, MSD), case-insensitive
-SEQUENCES = {
-    "FLAIR": ("flair", "t2f"),
-    "T1c": ("t1c", "t1ce", "t1gd"),
-    "T1": ("t1", "t1n"),
-    "T2": ("t2", "t2w"),
-}
-NOT_IMAGES = {"seg", "label", "labels", "mask", "brainmask", "prob", "translation", "fatfraction"}
 
 
 def find_volumes(
     folder: PathLike, channels: Sequence[str], split: str | Sequence[str] = "test_volumes"
 ) -> list[dict[str, Any]]:
-    """List the cases of a folder.
-
-    If it holds a `datalist.json`, these are the items of `split`. Otherwise, files that differ only in the name of the
-    sequence form one case (`case1/case1_flair.nii.gz`, `case1/case1_t1ce.nii.gz`, ...), and any other NIfTI file is
-    one case with channels last.
+    """List the cases of a folder, a file or a table.
 
     Args:
-        folder: searched recursively.
-        channels: sequences in channel order: keys of `SEQUENCES` or parts of file names.
+        folder: folder, which is searched by `find_cases`, unless it holds a `datalist.json`; one volume file; folder of
+            a DICOM series; or table of cases (`.csv`).
+        channels: in their order, in any case and spelling, see `Case.item`.
         split: one or several lists of the datalist, concatenated.
 
     Returns:
-        Items {"image": files, "case": name}; missing files are listed under their expected name.
+        Items, see `Case.item`; those of a folder have no label. Missing files are listed under their expected name.
 
     Raises:
-        DataError: no such folder, or no volume in it.
+        DataError: no such folder, no scan in it, or more than one possibility what is what.
     """
     root = Path(folder)
-    if not root.is_dir():
-        raise DataError(f"{root}: no such folder; set dataset_dir to a folder of NIfTI volumes")
+    if root.suffix.lower() == ".csv":
+        return _items(read_table(root), channels, labelled=True)
     if (root / "datalist.json").is_file():
-        lists, listed = json.loads((root / "datalist.json").read_text()), []
-        for key in ensure_tuple(split):
-            if lists.get(key, True):  # MONAI's reader needs a first item
-                listed += load_list(root / "datalist.json", lists, key)
-        return listed
-    items = []
-    for place in sorted({path.parent for path in root.rglob("*.nii*") if not path.name.startswith(".")}):
-        items += _cases_in(place, root, channels)
-    if not items:
-        raise DataError(f"{root}: no NIfTI volumes (.nii, .nii.gz) found; check dataset_dir")
+        content = read_json(root / "datalist.json")
+        return [item for key in ensure_tuple(split) for item in load_list(root / "datalist.json", content, key)]
+    if not root.exists() and "*" not in root.name:
+        raise DataError(f"{root}: no such file or folder; set dataset_dir to a folder of scans, a scan or a cases.csv")
+    findings = find_cases(root, roles=channels)
+    findings.log()
+    _warn_of_order(findings.cases, channels)
+    return _items(findings.cases, channels, labelled=False)
+
+
+def _items(cases: Sequence[Case], channels: Sequence[str], labelled: bool) -> list[dict[str, Any]]:
+    items, doubts = [], []
+    for case in cases:
+        try:
+            items.append(case.item(channels, labelled=labelled))
+        except TableError as error:
+            doubts.append(str(error))
+    if doubts:
+        raise TableError("\n  ".join([f"{len(doubts)} of {len(cases)} cases leave a choice:", *doubts]))
     return items
 
 
-def _cases_in(place: Path, root: Path, channels: Sequence[str]) -> list[dict[str, Any]]:
-    # other sequence names only count for brain channels: elsewhere p1_T1.nii.gz is a scan of its own
-    known = SEQUENCES if SEQUENCES.keys() & set(channels) else {}
-    aliases = {alias: name for name, names in known.items() for alias in names}
-    aliases |= {name.lower(): name for name in channels}
-    cases: dict[str, dict[str, Path]] = {}
-    plain = []
-    for path in sorted(path for path in place.glob("*.nii*") if not path.name.startswith(".")):
-        parts = re.split(r"([-_.])", volume_stem(path))
-        named = [i for i, part in enumerate(parts) if part.lower() in aliases]
-        if NOT_IMAGES & {part.lower() for part in parts}:
-            continue
-        if not named:
-            plain.append(path)
-            continue
-        template = path.name.replace("".join(parts), "".join([*parts[: named[-1]], "*", *parts[named[-1] + 1 :]]))
-        cases.setdefault(template, {})[aliases[parts[named[-1]].lower()]] = path
-    items: list[dict[str, Any]] = [{"image": str(path), "case": volume_stem(path)} for path in plain]
-    for template, files in cases.items():
-        images = [files.get(name, place / template.replace("*", name.lower())) for name in channels]
-        own_folder = len(cases) == 1 and not plain and place != root
-        stem = volume_stem(template).replace("*", "").strip("-_.")
-        items.append({"image": [str(image) for image in images], "case": place.name if own_folder else stem})
-    return items
+def _warn_of_order(cases: Sequence[Case], channels: Sequence[str]) -> None:
+    stacks = [case.name for case in cases if case.is_stack(channels)]
+    if stacks:
+        logger.warning(
+            "channels of %s are taken in the order %s; list them in a table (x.nii.gz#0) if they are in another",
+            ", ".join(stacks),
+            ", ".join(channels),
+        )
 
 
 class VolumeDataset(IterableDataset):

@@ -97,7 +97,7 @@ def check_labels(voxels: np.ndarray, allowed: Collection[int] | Mapping[int, int
         more = f" and {len(pairs) - MAX_NAMED} more" if len(pairs) > MAX_NAMED else ""
         raise VolumeError(
             f"{name}: {len(pairs)} unknown label value(s): {named}{more}; allowed are {known.tolist()}. Map them with "
-            "--labels, or make stray ones background with --ignore-labels"
+            "--labels NAME=VALUE; --labels background=VALUE ignores one"
         )
     rounded = voxels.round()
     if not isinstance(allowed, Mapping):

@@ -1,3 +1,4 @@
+import json
 import logging
 
 import nibabel as nib
@@ -6,41 +7,49 @@ import pytest
 import torch
 from transeg.data.datasets import SliceDataset
 from transeg.data.samplers import UnpairedBatchSampler
-from transeg.errors import StudiesError
-from transeg.methods.cardiac.datasets import TwoModalityDataset, TwoModalityStudies
+from transeg.errors import DataError, StudiesError
+from transeg.methods.cardiac.datasets import (
+    TwoDomainDataset,
+    TwoDomainStudies,
+    unlabelled_domains,
+    validation_volumes,
+)
+from transeg.methods.cardiac.recipe import HEART
 from transeg.methods.cardiac.volumes import CardiacVolumes
 from transeg.transforms.slices import LoadSliced
 
 from data_prep.mmwhs import prepare
 from data_prep.phantoms.heart import heart_phantom, write_heart
 
-CUT = CardiacVolumes(pixdim=8.0, size=(24, 24, 16))
+BOTH = ["ct", "mr"]
+CUT = CardiacVolumes(HEART | {"pixdim": 8.0, "image_size": (24, 24, 16)})
 LOAD = LoadSliced(spatial_dims=3, classes=True)
 
 
 def load(item):
     value = float(item["value"])
-    return {**item, "image": torch.full((1, 2, 2, 2), value), "label": torch.full((1, 2, 2, 2), value / 100)}
+    image, label = (torch.full((1, 2, 2, 2), number) for number in (value, value / 100))
+    return {**item, "image": image, "label": label, "labelled": "label" in item}
 
 
 def items(count, first, modality):
-    return [{"value": first + i, "label": "l", "modality": modality} for i in range(count)]
+    return [{"value": first + i, "label": "l", "domain": modality} for i in range(count)]
 
 
 def both(ct, mr):
-    return TwoModalityDataset(items(ct, 100, "ct") + items(mr, 200, "mr"), load)
+    return TwoDomainDataset(items(ct, 100, "ct") + items(mr, 200, "mr"), load, BOTH)
 
 
 def values(item):
-    return {key: round(float(tensor[0, 0, 0, 0]), 2) for key, tensor in item.items()}
+    return {key: round(float(x[0, 0, 0, 0]), 2) for key, x in item.items() if torch.is_tensor(x)}
 
 
 def test_a_pair_holds_both_modalities_whichever_has_more():
     more_ct = both(3, 2)
-    assert values(more_ct[2, 0]) == {"ct": 102, "ct_label": 1.02, "mr": 200, "mr_label": 2.0}
-    assert values(more_ct[2])["mr"] == 200
+    assert values(more_ct[2, 0]) == {"a": 102, "a_label": 1.02, "b": 200, "b_label": 2.0}
+    assert values(more_ct[2])["b"] == 200
     more_mr = both(2, 3)
-    assert values(more_mr[2, 0]) == {"ct": 100, "ct_label": 1.0, "mr": 202, "mr_label": 2.02}
+    assert values(more_mr[2, 0]) == {"a": 100, "a_label": 1.0, "b": 202, "b_label": 2.02}
 
 
 @pytest.mark.parametrize("counts", [(7, 3), (3, 7)])
@@ -48,26 +57,68 @@ def test_an_epoch_shows_the_larger_modality_once_and_the_other_evenly(counts):
     dataset = both(*counts)
     sampler = UnpairedBatchSampler(dataset, 1, seed=3)
     assert len(sampler) == 7
-    seen, pairs = {"ct": [], "mr": []}, []
+    seen, pairs = {"a": [], "b": []}, []
     for epoch in range(3):
         sampler.set_epoch(epoch)
         drawn = [values(dataset[pair]) for [pair] in sampler]
-        pairs.append([(item["ct"], item["mr"]) for item in drawn])
+        pairs.append([(item["a"], item["b"]) for item in drawn])
         for key in seen:
             seen[key] += [item[key] for item in drawn]
-    more, fewer = ("ct", "mr") if counts[0] == 7 else ("mr", "ct")
+    more, fewer = "ab" if counts[0] == 7 else "ba"
     assert all(len(set(seen[more][7 * epoch : 7 * epoch + 7])) == 7 for epoch in range(3))
     assert np.unique(seen[fewer], return_counts=True)[1].tolist() == [7, 7, 7]
     assert pairs[0] != pairs[1]
 
 
 def test_volumes_that_cannot_train_are_refused():
-    with pytest.raises(ValueError, match=r"no MR volume.*both modalities"):
+    with pytest.raises(DataError, match=r"no MR volume.*both domains"):
         both(2, 0)
-    with pytest.raises(ValueError, match=r"volume\(s\) without a label: a; remove"):
-        TwoModalityDataset([{"value": 1, "case": "a", "modality": "ct"}], load)
-    with pytest.raises(ValueError, match=r"neither \"ct\" nor \"mr\": b; correct"):
-        TwoModalityDataset([{"value": 1, "case": "b", "label": "l", "modality": "us"}], load)
+    with pytest.raises(DataError, match=r"neither ct nor mr: b; correct"):
+        TwoDomainDataset([{"value": 1, "case": "b", "label": "l", "domain": "us"}], load, BOTH)
+    bare = [{"value": 1, "domain": name} for name in BOTH]
+    with pytest.raises(DataError, match="no training volume has a label"):
+        TwoDomainDataset(bare, load, BOTH)
+
+
+def test_volumes_without_a_label_are_trained_on():
+    bare = [{"value": 300, "domain": "mr"}]
+    dataset = TwoDomainDataset(items(2, 100, "ct") + bare, load, BOTH)
+    assert (dataset[1]["a_labelled"], dataset[1]["b_labelled"]) == (True, False)
+    assert values(dataset[1])["b"] == 300
+    mixed = TwoDomainDataset(items(1, 100, "ct") + bare + items(2, 200, "mr"), load, BOTH)
+    assert [mixed[i]["b_labelled"] for i in range(3)] == [False, True, True]
+
+
+def test_domains_of_which_no_volume_has_a_label(tmp_path):
+    (tmp_path / "a.npy").touch()
+    bare, path = {"image": "a.npy"}, tmp_path / "datalist.json"
+    labelled = bare | {"label": "a.npy"}
+    assert unlabelled_domains(path, BOTH) == []
+    for ct, mr, expected in (
+        ([labelled], [bare, bare], ["mr"]),
+        ([bare], [bare, labelled], ["ct"]),
+        ([labelled], [bare, labelled], []),
+        ([labelled], [], []),
+    ):
+        path.write_text(json.dumps({"training_ct": ct, "training_mr": mr}))
+        assert unlabelled_domains(path, BOTH) == expected
+
+
+def test_labelled_volumes_choose_the_weights(tmp_path, caplog):
+    (tmp_path / "a.npy").touch()
+    labelled, bare = {"image": "a.npy", "label": "a.npy", "index": 0}, {"image": "a.npy", "index": 0}
+    path = tmp_path / "datalist.json"
+
+    def chosen(ct, mr):
+        path.write_text(json.dumps({"validation_ct": ct, "validation_mr": mr, "test_mr": [labelled]}))
+        return len(validation_volumes(path, BOTH))
+
+    assert chosen([labelled, bare], [labelled]) == 2
+    assert not caplog.text
+    assert chosen([labelled], [bare, bare]) == 1
+    assert "no labelled MR for validation; CT chooses the weights, also of what segments MR" in caplog.text
+    assert chosen([bare], []) == 0
+    assert "no labelled CT for validation; nothing chooses" in caplog.text
 
 
 def write_study(folder, name, modality):
@@ -90,45 +141,45 @@ def studies(tmp_path):
 
 def test_studies_become_volumes_of_the_modality_that_they_show(studies, tmp_path, caplog):
     data = [*studies.values()]
-    made = TwoModalityStudies(data, CUT, tmp_path / "datalist.json", tmp_path / "slices")
-    dataset = TwoModalityDataset(data, LOAD, made)
-    assert [(item["case"], item["modality"]) for item in (*dataset.data, *dataset.absence)] == [
+    made = TwoDomainStudies(data, CUT, tmp_path / "datalist.json", BOTH, tmp_path / "slices")
+    dataset = TwoDomainDataset(data, LOAD, BOTH, made)
+    assert [(item["case"], item["domain"]) for item in (*dataset.data, *dataset.absence)] == [
         ("study_ct", "ct"),
         ("study_mr", "mr"),
     ]
     pair = dataset[0, 0]
-    assert pair["ct"].shape == pair["mr_label"].shape == (1, 24, 24, 16)
-    assert pair["ct_label"].max() == 5
-    assert {item["modality"] for item in SliceDataset([], LOAD, made)} == {"ct", "mr"}
+    assert pair["a"].shape == pair["b_label"].shape == (1, 24, 24, 16)
+    assert pair["a_label"].max() == 5
+    assert {item["domain"] for item in SliceDataset([], LOAD, made)} == {"ct", "mr"}
     caplog.clear()
-    assert [item["modality"] for item in SliceDataset([studies["mr"]], LOAD, made)] == ["mr"]
+    assert [item["domain"] for item in SliceDataset([studies["mr"]], LOAD, made)] == ["mr"]
     assert "no CT left for validation" in caplog.text
 
 
 def test_a_modality_without_a_study_comes_from_prepared_volumes(studies, tmp_path, caplog):
     caplog.set_level(logging.INFO)
     data, place = [studies["ct"]], tmp_path / "prepared" / "datalist.json"
-    made = TwoModalityStudies(data, CUT, place, tmp_path / "slices")
+    made = TwoDomainStudies(data, CUT, place, BOTH, tmp_path / "slices")
     with pytest.raises(StudiesError, match=r"no MR among the labelled studies.*label a study of MR too"):
-        TwoModalityDataset(data, LOAD, made)
+        TwoDomainDataset(data, LOAD, BOTH, made)
     with pytest.raises(StudiesError, match="in MONAI Label submit a label"):
-        TwoModalityDataset([], LOAD, TwoModalityStudies([], CUT, place, tmp_path / "slices"))
+        TwoDomainDataset([], LOAD, BOTH, TwoDomainStudies([], CUT, place, BOTH, tmp_path / "slices"))
 
     (tmp_path / "raw").mkdir()
     for modality in ("ct", "mr"):
         for k in range(2):
             write_heart(heart_phantom((0, k), modality, (40, 40, 32), 6.0), tmp_path / "raw", k)
     prepare(tmp_path / "raw", place.parent, pixdim=8.0, size=(24, 24, 16), validation=1, test=0)
-    dataset = TwoModalityDataset(data, LOAD, made)
+    dataset = TwoDomainDataset(data, LOAD, BOTH, made)
     [first], [second] = dataset.data, dataset.absence
-    assert (first["case"], second["modality"]) == ("study_ct", "mr")
-    assert dataset[0]["mr"].shape == (1, 24, 24, 16)
-    assert [item["modality"] for item in SliceDataset(data, LOAD, made)] == ["ct", "mr"]
+    assert (first["case"], second["domain"]) == ("study_ct", "mr")
+    assert dataset[0]["b"].shape == (1, 24, 24, 16)
+    assert [item["domain"] for item in SliceDataset(data, LOAD, made)] == ["ct", "mr"]
 
 
 def test_prepared_volumes_stay_as_they_are(tmp_path):
     prepared = [{**item, "image": "a.npy", "index": 0} for item in items(1, 0, "ct") + items(1, 0, "mr")]
-    made = TwoModalityStudies(prepared, CUT, tmp_path / "none.json", tmp_path / "slices")
-    assert TwoModalityDataset(prepared, load, made).data == prepared[:1]
+    made = TwoDomainStudies(prepared, CUT, tmp_path / "none.json", BOTH, tmp_path / "slices")
+    assert TwoDomainDataset(prepared, load, BOTH, made).data == prepared[:1]
     assert made.validation(prepared[1:]) == prepared[1:]
     assert made.validation([]) == []

@@ -1,15 +1,15 @@
 import pytest
 import torch
 from monai.data import DataLoader, MetaTensor
-from transeg.methods.cardiac.inferer import ModalityInferer
+from transeg.methods.cardiac.inferer import DomainInferer
 from transeg.methods.cardiac.networks import CardiacNet
 
 
 @torch.no_grad()
 def test_each_volume_is_segmented_as_its_modality():
     network = CardiacNet(3, width=2, levels=1).eval()
-    volumes = [MetaTensor(torch.rand(1, 8, 8, 8), meta={"modality": name}) for name in ("mr", "ct")]
-    for inferer in (ModalityInferer(), ModalityInferer(tile=4, most_voxels=1)):
+    volumes = [MetaTensor(torch.rand(1, 8, 8, 8), meta={"domain": name}) for name in ("mr", "ct")]
+    for inferer in (DomainInferer(), DomainInferer(tile=4, most_voxels=1)):
         batches = [*(volume[None] for volume in volumes), *DataLoader(volumes, batch_size=1)]
         for volume, modality in zip(batches, ["mr", "ct"] * 2, strict=True):
             expected = network.segment(volume.as_tensor(), modality)

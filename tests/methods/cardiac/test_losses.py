@@ -22,3 +22,7 @@ def test_voxel_cross_entropy_refuses_labels_without_a_class():
 def test_gradient(check_gradient):
     label = torch.tensor([[[2, 0]]])
     check_gradient(lambda a: voxel_cross_entropy(a.reshape(1, 3, 2), label), 1)
+
+
+def test_no_labelled_volume_costs_nothing():
+    assert voxel_cross_entropy(torch.zeros(0, 3, 2, 2, requires_grad=True), torch.zeros(0, 1, 2, 2)) == 0

@@ -11,7 +11,7 @@ from transeg.methods.cardiac.objective import CardiacObjective
 from transeg.networks.checkpointing import add_checkpointing
 from transeg.networks.discriminators import PatchGAN
 
-PARTS = ("g_ct_to_mr", "g_mr_to_ct", "s_ct", "s_mr")
+PARTS = ("g_b", "g_a", "s_a", "s_b")
 EVERYTHING = {"real", "synthetic", "reconstructed"}
 
 
@@ -40,8 +40,8 @@ class Toy(nn.Module):
 
     def __init__(self):
         super().__init__()
-        self.g_mr_to_ct, self.g_ct_to_mr = Times(0.5), Times(3.0)
-        self.s_ct, self.s_mr = Slope(1.0), Slope(-2.0)
+        self.g_a, self.g_b = Times(0.5), Times(3.0)
+        self.s_a, self.s_b = Slope(1.0), Slope(-2.0)
 
 
 class Mean(nn.Module):
@@ -54,12 +54,14 @@ class Mean(nn.Module):
 @pytest.fixture
 def by_hand():
     batch = {
-        "ct": torch.tensor([[[[1.0, -2.0]]]]),
-        "ct_label": torch.tensor([[[[1, 0]]]]),
-        "mr": torch.tensor([[[[4.0, 1.0]]]]),
-        "mr_label": torch.tensor([[[[0, 1]]]]),
+        "a": torch.tensor([[[[1.0, -2.0]]]]),
+        "a_label": torch.tensor([[[[1, 0]]]]),
+        "a_labelled": torch.tensor([True]),
+        "b": torch.tensor([[[[4.0, 1.0]]]]),
+        "b_label": torch.tensor([[[[0, 1]]]]),
+        "b_labelled": torch.tensor([True]),
     }
-    return {"network": Toy(), "d_ct": Mean(), "d_mr": Mean()}, batch
+    return {"network": Toy(), "d_a": Mean(), "d_b": Mean()}, batch
 
 
 def cross_entropy(logits, labels):
@@ -88,6 +90,53 @@ def test_terms_by_hand(by_hand):
     assert objective.discriminators(nets, t)["adversarial"].item() == pytest.approx((ct + mr) / 2)
 
 
+def without_label(batch, *domains):
+    return {
+        **batch,
+        **{f"{d}_labelled": torch.tensor([False]) for d in domains},
+        **{f"{d}_label": 0 * batch[f"{d}_label"] for d in domains},
+    }
+
+
+def test_terms_by_hand_where_only_a_has_labels(by_hand):
+    nets, batch = by_hand
+    objective = CardiacObjective(pool_size=0)
+    t = objective.forward(nets, without_label(batch, "b"))
+    whole = CardiacObjective(pool_size=0)
+    expected = whole.generators(nets, whole.forward(nets, batch))
+    terms = objective.generators(nets, t)
+    assert terms["shape"].item() == pytest.approx(cross_entropy((-6, 12), (1, 0))), "S_B on x_ab, eq. 2"
+    assert all(terms[name] == expected[name] for name in ("adversarial", "cycle"))
+    terms = objective.segmenters(nets, t)
+    assert terms["real"].item() == pytest.approx(cross_entropy((1, -2), (1, 0))), "S_A on x_a"
+    assert terms["synthetic"].item() == pytest.approx(cross_entropy((-6, 12), (1, 0))), "S_B on x_ab"
+    assert terms["reconstructed"].item() == pytest.approx(cross_entropy((1.5, -3), (1, 0))), "S_A on x_aba"
+
+
+def test_the_mean_is_over_the_labelled_volumes_of_a_batch(by_hand):
+    nets, batch = by_hand
+    objective = CardiacObjective(pool_size=0)
+    alone = objective.forward(nets, batch)
+    bare = without_label(batch, "a", "b")
+    mixed = objective.forward(
+        nets, {key: torch.cat([value, 2 * batch[key] if key in "ab" else bare[key]]) for key, value in batch.items()}
+    )
+    for player in (objective.segmenters, lambda nets, t: {"shape": objective.generators(nets, t)["shape"]}):
+        terms, expected = player(nets, mixed), player(nets, alone)
+        assert {key: value.item() for key, value in terms.items()} == pytest.approx(
+            {key: value.item() for key, value in expected.items()}
+        )
+
+
+def test_without_any_label_nothing_is_compared(by_hand):
+    nets, batch = by_hand
+    objective = CardiacObjective(pool_size=0)
+    t = objective.forward(nets, without_label(batch, "a", "b"))
+    assert objective.generators(nets, t)["shape"] == 0
+    assert objective.segmenters(nets, t) == dict.fromkeys(("real", "synthetic", "reconstructed"), 0)
+    assert nets["network"].s_a.calls == nets["network"].s_b.calls == 0
+
+
 def test_each_player_calls_a_network_once_for_volumes_of_one_size(by_hand):
     nets, batch = by_hand
     net, objective = nets["network"], CardiacObjective()
@@ -104,8 +153,8 @@ def test_volumes_of_any_number_and_size_go_together(by_hand, monkeypatch, limit)
     monkeypatch.setattr(module, "BATCHED_VOXELS", limit)
     objective = CardiacObjective()
     alone = objective.segmenters(nets, objective.forward(nets, batch))
-    twice = {key: torch.cat([value, value]) if key.startswith("mr") else value for key, value in batch.items()}
-    other = {key: value.repeat(1, 1, 2, 1) if key.startswith("mr") else value for key, value in batch.items()}
+    twice = {key: torch.cat([value, value]) if key.startswith("b") else value for key, value in batch.items()}
+    other = {key: value.repeat(1, 1, 2, 1) if key in ("b", "b_label") else value for key, value in batch.items()}
     for more in (twice, other):
         terms = objective.segmenters(nets, objective.forward(nets, more))
         assert all(terms[name].item() == pytest.approx(value.item()) for name, value in alone.items())
@@ -160,15 +209,16 @@ def test_the_pools_belong_to_the_state():
 @pytest.fixture
 def volumes():
     torch.manual_seed(0)
-    nets = {key: PatchGAN(3, width=2, layers=1) for key in ("d_ct", "d_mr")}
+    nets = {key: PatchGAN(3, width=2, layers=1) for key in ("d_a", "d_b")}
     nets["network"] = CardiacNet(classes=3, width=2)
-    batch = {key: torch.rand(1, 1, 16, 16, 16) * 2 - 1 for key in ("ct", "mr")}
-    return nets, {**batch, **{f"{key}_label": torch.randint(3, image.shape) for key, image in batch.items()}}
+    batch = {key: torch.rand(1, 1, 16, 16, 16) * 2 - 1 for key in "ab"}
+    labels = {f"{key}_label": torch.randint(3, image.shape) for key, image in batch.items()}
+    return nets, {**batch, **labels, **{f"{key}_labelled": torch.tensor([True]) for key in batch}}
 
 
 def reached(nets):
     found = {part for part in PARTS if any(p.grad is not None for p in getattr(nets["network"], part).parameters())}
-    return found | {name for name in ("d_ct", "d_mr") if any(p.grad is not None for p in nets[name].parameters())}
+    return found | {name for name in ("d_a", "d_b") if any(p.grad is not None for p in nets[name].parameters())}
 
 
 @pytest.mark.parametrize("name", sorted(EVERYTHING))
@@ -176,7 +226,7 @@ def test_segmenters_leave_the_generators_alone(volumes, name):
     nets, batch = volumes
     objective = CardiacObjective()
     objective.segmenters(nets, objective.forward(nets, batch))[name].backward()
-    assert reached(nets) == {"s_ct", "s_mr"}
+    assert reached(nets) == {"s_a", "s_b"}
     assert "segmenters" in objective.detached
 
 
@@ -184,7 +234,7 @@ def test_discriminators_leave_the_generators_alone(volumes):
     nets, batch = volumes
     objective = CardiacObjective()
     objective.discriminators(nets, objective.forward(nets, batch))["adversarial"].backward()
-    assert reached(nets) == {"d_ct", "d_mr"}
+    assert reached(nets) == {"d_a", "d_b"}
     assert "discriminators" in objective.detached
 
 
@@ -192,9 +242,45 @@ def test_discriminators_leave_the_generators_alone(volumes):
 def test_generators_learn_through_networks_that_stay_as_they_are(volumes, name):
     nets, batch = volumes
     net, objective = nets["network"], CardiacObjective()
-    trained = [*net.g_ct_to_mr.parameters(), *net.g_mr_to_ct.parameters()]
+    trained = [*net.g_b.parameters(), *net.g_a.parameters()]
     objective.generators(nets, objective.forward(nets, batch))[name].backward(inputs=trained)
-    assert reached(nets) == {"g_ct_to_mr", "g_mr_to_ct"}
+    assert reached(nets) == {"g_b", "g_a"}
+
+
+@pytest.mark.parametrize(
+    ("known", "name", "taught"),
+    [
+        ("a", "real", {"s_a"}),
+        ("a", "synthetic", {"s_b"}),
+        ("a", "reconstructed", {"s_a"}),
+        ("b", "real", {"s_b"}),
+        ("b", "synthetic", {"s_a"}),
+        ("b", "reconstructed", {"s_b"}),
+    ],
+)
+def test_labels_of_one_domain_teach_both_segmenters(volumes, known, name, taught):
+    nets, batch = volumes
+    objective = CardiacObjective()
+    t = objective.forward(nets, without_label(batch, "b" if known == "a" else "a"))
+    objective.segmenters(nets, t)[name].backward()
+    assert reached(nets) == taught
+
+
+@pytest.mark.parametrize(("known", "taught"), [("a", {"g_b"}), ("b", {"g_a"})])
+def test_labels_of_one_domain_keep_the_shape_of_its_translations(volumes, known, taught):
+    nets, batch = volumes
+    net, objective = nets["network"], CardiacObjective()
+    t = objective.forward(nets, without_label(batch, "b" if known == "a" else "a"))
+    objective.generators(nets, t)["shape"].backward(inputs=[*net.g_a.parameters(), *net.g_b.parameters()])
+    moved = {n for n in ("g_a", "g_b") for p in getattr(net, n).parameters() if p.grad is not None and p.grad.any()}
+    assert moved == taught
+
+
+def test_only_the_segmenter_of_the_labelled_domain_learns_from_real_volumes_alone(volumes):
+    nets, batch = volumes
+    objective = CardiacObjective(volumes=["real"], translate=False)
+    objective.segmenters(nets, objective.forward(nets, without_label(batch, "b")))["real"].backward()
+    assert reached(nets) == {"s_a"}
 
 
 ORDERS = [("generators", "segmenters", "discriminators"), ("segmenters", "discriminators", "generators")]
@@ -206,9 +292,9 @@ def test_three_players_train_in_turn(volumes, order, checkpointing):
     nets, batch = volumes
     net = add_checkpointing(nets["network"], checkpointing)
     networks = {
-        "generators": [net.g_ct_to_mr, net.g_mr_to_ct],
-        "segmenters": [net.s_ct, net.s_mr],
-        "discriminators": [nets["d_ct"], nets["d_mr"]],
+        "generators": [net.g_b, net.g_a],
+        "segmenters": [net.s_a, net.s_b],
+        "discriminators": [nets["d_a"], nets["d_b"]],
     }
     weights = {
         "generators": {"adversarial": 1, "cycle": 10, "shape": 1},

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 import torch
-from transeg.methods.cardiac.objective import CardiacTranslation
+from transeg.methods.cardiac.objective import CardiacTranslation, Labelled
 from transeg.methods.cardiac.panel import PLANES, REGION_COLOURS, CardiacPanel, orthogonal_slices, region_overlay
 from transeg.visual.panel import panel
 
@@ -15,8 +15,11 @@ def test_a_row_of_eight_and_empty_places_in_a_phase_without_translations(size):
     image = torch.zeros(2, 1, *size)
     label = torch.zeros(2, 1, *size, dtype=torch.long)
     label[:, :, 4:10, 5:12] = 3
-    real = CardiacTranslation(image, image, label, label)
-    whole = CardiacTranslation(image, image, label, label, x_ab=image, x_ba=image, x_aba=image, x_bab=image)
+    known = Labelled(torch.arange(2), label)
+    real = CardiacTranslation(image, image, label, label, known, known)
+    whole = CardiacTranslation(
+        image, image, label, label, known, known, x_ab=image, x_ba=image, x_aba=image, x_bab=image
+    )
     one, two = CardiacPanel()({"translation": whole}), CardiacPanel(rows=2)({"translation": whole})
     assert one.dtype == np.uint8
     assert two.shape[0] > one.shape[0]
@@ -31,6 +34,7 @@ def test_a_row_of_eight_and_empty_places_in_a_phase_without_translations(size):
 
 def test_each_region_has_its_colour():
     label = np.arange(6)[None]
+    assert (region_overlay(np.zeros((1, 1, 3), np.uint8), np.array([[7]])) == np.round(0.55 * REGION_COLOURS[1])).all()
     picture = region_overlay(np.zeros((1, 6, 3), np.uint8), label)
     assert not picture[0, 0].any()
     assert (picture[0, 1:] == np.round(0.55 * REGION_COLOURS)).all()

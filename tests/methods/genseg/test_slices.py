@@ -1,5 +1,8 @@
 import numpy as np
-from transeg.methods.genseg.slices import BrainHalfSlices, half_slices
+from transeg.methods.genseg.slices import LesionSlices, cut_slices
+from transeg.transforms.preprocessing import Scan
+
+from tests.recipes import BRAIN
 
 
 def test_half_slices_by_domain():
@@ -8,7 +11,8 @@ def test_half_slices_by_domain():
     image[:, 10:, 3:, 2] = 0  # 30 % of the right half
     label[0, 0, 0] = 1  # 1 % of the left half
     label[:2, 0, 1] = 1
-    slices = half_slices(image, label)
+    scan = Scan(image, (image != 0).any(0), label, None, (2.0, 2.0, 2.0))
+    slices = cut_slices(scan, halves=True, min_foreground=0.25)
     assert [(item["z"], item["side"]) for item in slices.fields] == [
         (0, "right"),
         (1, "left"),
@@ -16,11 +20,11 @@ def test_half_slices_by_domain():
         (2, "left"),
         (2, "right"),
     ]
-    assert slices.dropped == {"little brain": 2, "small tumour": 1}
+    assert slices.dropped == {"little foreground": 2, "small lesion": 1}
     assert slices.images.shape == (5, 2, 10, 10)
     assert slices.labels.sum(axis=(1, 2)).tolist() == [0, 2, 0, 0, 0]
-    assert half_slices(image, label, min_brain=0.3).dropped["little brain"] == 3
-    assert half_slices(image, label, min_tumour=0.02).dropped["small tumour"] == 2
+    assert cut_slices(scan, True, min_foreground=0.3).dropped["little foreground"] == 3
+    assert cut_slices(scan, True, 0.25, min_lesion=0.02).dropped["small lesion"] == 2
 
 
 def test_half_slices_without_label_are_sorted_by_what_is_sure():
@@ -31,7 +35,21 @@ def test_half_slices_without_label_are_sorted_by_what_is_sure():
     probability[0, 3, 10:12] = 0.6  # 2 % of the brain
     probability[1, 3, 10] = 0.6  # 1 %
     probability[2, 3, 10] = 0.2
-    shows, free = BrainHalfSlices().assign_domain(images, probability)
+    shows, free = LesionSlices(BRAIN).assign_domain(images, probability)
     assert shows.tolist() == [True, False, False, False]
     assert free.tolist() == [False, False, False, True]
-    assert BrainHalfSlices(min_tumour=0.02).assign_domain(images, probability)[0].sum() == 0
+    assert LesionSlices(BRAIN | {"min_lesion": 0.02}).assign_domain(images, probability)[0].sum() == 0
+
+
+def test_whole_slices_and_image_level_labels():
+    image = np.ones((1, 8, 8, 4), np.float32)
+    present = np.array([False, True, True, False])
+    slices = cut_slices(Scan(image, image[0] > 0, None, present, (2.0, 2.0, 2.0)))
+    assert slices.images.shape == (4, 1, 8, 8)
+    assert slices.labels is None
+    assert slices.present.tolist() == present.tolist()
+    assert slices.fields == [{"z": z} for z in range(4)]
+    halves = cut_slices(Scan(image, image[0] > 0, None, present, (2.0, 2.0, 2.0)), halves=True)
+    assert halves.present.tolist() == [False, False, True, True, True, True, False, False]
+    unknown = cut_slices(Scan(image, image[0] > 0, None, None, (2.0, 2.0, 2.0)))
+    assert not unknown.present.any()

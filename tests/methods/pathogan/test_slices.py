@@ -2,7 +2,11 @@ import nibabel as nib
 import numpy as np
 import pytest
 from transeg.data.studies import StudySlices
-from transeg.methods.pathogan.slices import BrainSlices
+from transeg.methods.pathogan.slices import ImageLevelSlices
+
+from tests.recipes import BRAIN
+
+RECIPE = BRAIN | {"image_size": [32, 32], "num_std": 3.0, "zero_background": False, "first": 8, "last": 26}
 
 
 def write(folder, tumour=True):
@@ -22,24 +26,26 @@ def write(folder, tumour=True):
 
 
 def test_slices_by_height_and_area(tmp_path):
-    cut = BrainSlices(2, 2.0, (32, 32), first=8, last=26)
+    cut = ImageLevelSlices(RECIPE)
     slices = cut(write(tmp_path))
     assert [item["z"] for item in slices.fields] == [4, 6, 7, 8, 9, 10, 11]
-    assert slices.dropped == {"out of range": 4, "no brain": 2, "small tumour": 1}  # 1 pixel is 4 mm^2
+    assert slices.dropped == {"out of range": 4, "no foreground": 2, "small lesion": 1}  # 1 pixel is 4 mm^2
     assert slices.labels.sum(axis=(1, 2)).tolist() == [0, 9, 0, 0, 6, 0, 0]
     assert slices.images.shape == (7, 2, 32, 32)
-    larger = BrainSlices(2, 2.0, (32, 32), 8, 26, min_tumour=24)  # 6 pixels are 24 mm^2, which does not exceed it
-    assert larger(write(tmp_path)).dropped["small tumour"] == 2
+    larger = ImageLevelSlices(RECIPE | {"min_lesion": 24})  # 6 pixels are 24 mm^2, which does not exceed it
+    assert larger(write(tmp_path)).dropped["small lesion"] == 2
 
 
 @pytest.mark.parametrize("zero_background", [False, True])
 def test_intensities_and_background(tmp_path, zero_background):
-    images = BrainSlices(2, 2.0, (32, 32), 0, 26, zero_background=zero_background)(write(tmp_path, tumour=False)).images
+    images = ImageLevelSlices(RECIPE | {"first": 0, "zero_background": zero_background})(
+        write(tmp_path, tumour=False)
+    ).images
     inside = images[:, :, 8:24, 6:26].astype(np.float32)
     assert abs(inside.mean()) < 0.01
     assert abs(inside.std() - 1 / 3) < 0.01
     assert np.abs(images).max() == 1
-    assert (images[:, :, :4] == (0 if zero_background else -1)).all()  # 0 lies four standard deviations below the mean
+    assert (images[:, :, :4] == (0 if zero_background else -1)).all()
 
 
 def test_slices_without_label_are_sorted_by_what_is_sure():
@@ -47,17 +53,29 @@ def test_slices_without_label_are_sorted_by_what_is_sure():
     probability[0, 3, 10:16] = 0.6  # 24 mm^2
     probability[1, 3, 10:15] = 0.6  # 20 mm^2
     probability[2, 3, 10] = 0.2
-    shows, free = BrainSlices(2, 2.0).assign_domain(np.zeros((4, 2, 30, 30), np.float16), probability)
+    shows, free = ImageLevelSlices(RECIPE).assign_domain(np.zeros((4, 2, 30, 30), np.float16), probability)
     assert shows.tolist() == [True, False, False, False]
     assert free.tolist() == [False, False, False, True]
 
 
 def test_studies_with_labels_become_both_domains(tmp_path):
-    studies = StudySlices([write(tmp_path)], BrainSlices(2, 2.0, (32, 32), 8, 26), lambda items: None, tmp_path / "cut")
+    studies = StudySlices([write(tmp_path)], ImageLevelSlices(RECIPE), lambda items: None, tmp_path / "cut")
     presence, absence = studies.training()
     assert [[item["z"] for item in items] for items in (presence, absence)] == [[6, 9], [4, 7, 8, 10, 11]]
 
 
 def test_an_empty_range_is_refused():
     with pytest.raises(ValueError, match="from 100 to 60 mm"):
-        BrainSlices(first=100, last=60)
+        ImageLevelSlices(RECIPE | {"first": 100, "last": 60})
+
+
+def test_image_level_labels_tell_the_domain(tmp_path):
+    item = write(tmp_path)
+    del item["label"]
+    cut = ImageLevelSlices(RECIPE | {"first": 0, "last": None})
+    some = cut(item | {"presence": [[5, 6], [9, 9]]})
+    assert some.labels is None
+    assert [field["z"] for field, shown in zip(some.fields, some.present, strict=True) if shown] == [5, 6, 9]
+    assert len(some.fields) == 12
+    assert cut(item | {"presence": True}).present.all()
+    assert not cut(item | {"presence": False}).present.any()

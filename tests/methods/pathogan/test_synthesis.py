@@ -7,8 +7,9 @@ import torch
 from transeg.errors import VolumeError
 from transeg.methods.pathogan.networks import PathoGANNet
 from transeg.methods.pathogan.synthesis import Synthesised, synthesis_output
-from transeg.transforms.brain import brain_preprocessing
 from transeg.transforms.load import LoadVolumed
+
+from tests.recipes import brain_preprocessing
 
 SIZE = (32, 32)
 FIRST, LAST = 12, 20  # mm above the lowest slice: slices 3 to 5 of 4 mm
@@ -26,7 +27,7 @@ def network():
 
 @pytest.fixture(scope="module")
 def preprocessing():
-    return brain_preprocessing("image", channels=2, pixdim=4.0, size=SIZE, num_std=3.0, zero_background=False)
+    return brain_preprocessing(pixdim=4.0, image_size=SIZE, num_std=3.0, zero_background=False)
 
 
 @pytest.fixture(scope="module")

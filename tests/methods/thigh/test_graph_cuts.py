@@ -5,10 +5,10 @@ import pytest
 import torch
 from monai.inferers import SliceInferer
 from transeg.methods.thigh.graph_cuts import GraphCutLearner, load_graph_cut
-from transeg.methods.thigh.preprocessing import thigh_preprocessing
 from transeg.metrics.overlap import dice
 
 from data_prep.phantoms.thigh import thigh_phantom, write_thigh
+from tests.recipes import thigh_preprocessing
 
 SIZE = (96, 48)
 
@@ -36,7 +36,7 @@ class Darker(torch.nn.Module):
 
 @pytest.mark.parametrize("shape_prior", [False, True])
 def test_what_is_learned_segments(items, shape_prior, tmp_path):
-    preprocessing = thigh_preprocessing(("image",), ("label",), 4.0, SIZE)
+    preprocessing = thigh_preprocessing("label", pixdim=[4.0, 4.0, -1.0], image_size=SIZE)
     torch.save({"scale": torch.tensor(0.9)}, tmp_path / "model.pt")
     weight = {"shape_weight": 0.5 * shape_prior}
     grid = [{"smoothness": 0.05, "sigma": 1.0, **weight}, {"smoothness": 0.5, "sigma": 2.0, **weight}]

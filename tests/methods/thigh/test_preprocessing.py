@@ -9,10 +9,11 @@ import pytest
 import torch
 from monai.transforms import Invertd
 from transeg.errors import VolumeError
-from transeg.methods.thigh.preprocessing import body_mask, thigh_preprocessing
+from transeg.methods.thigh.preprocessing import body_mask
 from transeg.transforms.intensity import RestoreIntensityd
 
 from data_prep.phantoms import thigh_phantom
+from tests.recipes import thigh_preprocessing
 
 
 def turned(phantom, order, flips):
@@ -44,7 +45,7 @@ def test_mask_and_intensities_return_to_the_grid_of_the_input(tmp_path, kind):
     item = {"image": tmp_path / "a.nii.gz", "label": tmp_path / "a_mask.nii.gz"}
     nib.save(nib.Nifti1Image(image, affine), item["image"])
     nib.save(nib.Nifti1Image(mask, affine), item["label"])
-    pre = thigh_preprocessing(label_keys="label", size=size)
+    pre = thigh_preprocessing(label_keys="label", image_size=size)
     out = pre(item)
     assert out["image"].shape == out["label"].shape == (1, *size, image.shape[order.index(2)])
     np.testing.assert_allclose(out["image"].pixdim, (2, 2, np.abs(phantom.affine[2, 2])), atol=1e-6)
@@ -95,7 +96,7 @@ def test_both_domains_are_scaled_by_one_rule(tmp_path):
 def test_a_leg_that_does_not_fit_is_reported(tmp_path, caplog):
     phantom = thigh_phantom((1, 0))
     nib.save(nib.Nifti1Image(phantom.image, phantom.affine), tmp_path / "a.nii.gz")
-    thigh_preprocessing(size=(96, 96))({"image": tmp_path / "a.nii.gz"})
+    thigh_preprocessing(image_size=(96, 96))({"image": tmp_path / "a.nii.gz"})
     assert "the body spans" in caplog.text
 
 
@@ -113,7 +114,7 @@ def test_a_real_scan_returns():
     if not files:
         pytest.skip("no real scan here")
     source = nib.load(files[0])
-    pre = thigh_preprocessing(size=(208, 112))
+    pre = thigh_preprocessing(image_size=(208, 112))
     out = pre({"image": files[0]})
     assert out["image"].shape == (1, 208, 112, 10)
     out["copy"] = out["image"].clone()

@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 from monai.data import MetaTensor
 from monai.transforms import Invertd
-from transeg.methods.thigh.preprocessing import thigh_preprocessing
 from transeg.methods.thigh.reports import MeasureLegsd, MuscleCompartmentd
 from transeg.transforms.reports import TrustReportd
 
 from data_prep.phantoms import thigh_phantom
+from tests.recipes import thigh_preprocessing
 
 
 def rows(path):

@@ -2,9 +2,13 @@ import numpy as np
 import pytest
 import torch
 from transeg.data.studies import StudySlices
+from transeg.errors import VolumeError
 from transeg.methods.thigh.slices import ThighSlices, darkening_map
 
 from data_prep.phantoms.thigh import thigh_phantom, write_thigh
+from tests.recipes import THIGH
+
+RECIPE = THIGH | {"pixdim": [4.0, 4.0, -1.0], "image_size": [96, 48]}
 
 GRADES = ("severe", "healthy", "moderate", "minor")
 
@@ -28,7 +32,7 @@ def scans(tmp_path_factory):
 
 
 def test_a_mask_tells_the_domain_of_its_scan(scans):
-    cut = ThighSlices(4.0, (96, 48))
+    cut = ThighSlices(RECIPE)
     hard, easy = cut(scans["severe"]), cut(scans["healthy"])
     assert hard.images.shape == (8, 1, 96, 48)
     assert hard.images.dtype == np.float16
@@ -37,7 +41,7 @@ def test_a_mask_tells_the_domain_of_its_scan(scans):
 
 
 def test_scans_without_a_mask_go_where_the_translation_sends_them(scans, tmp_path):
-    cut = ThighSlices(4.0, (96, 48))
+    cut = ThighSlices(RECIPE)
     share = {"moderate": 0.3, "minor": 0.0}
     names = {grade: scans[grade]["image"].rsplit("/", 1)[1].removesuffix(".nii.gz") for grade in GRADES}
 
@@ -56,3 +60,12 @@ def test_scans_without_a_mask_go_where_the_translation_sends_them(scans, tmp_pat
 def test_darkened_by_hand():
     image, translation = torch.tensor([1.0, 1.0, -0.5]), torch.tensor([-1.0, 0.75, 0.5])
     assert darkening_map(image, translation).tolist() == [1.0, 0.25, 0.0]
+
+
+def test_the_table_tells_the_domain_before_the_mask_does(scans):
+    cut = ThighSlices(RECIPE)
+    assert cut(scans["severe"] | {"domain": "easy"}).present is False
+    assert cut(scans["minor"] | {"domain": "hard"}).present is True
+    assert cut(scans["minor"] | {"presence": True}).present.all()
+    with pytest.raises(VolumeError, match="its domain is 'ct'; expected hard or easy"):
+        cut(scans["minor"] | {"domain": "ct"})

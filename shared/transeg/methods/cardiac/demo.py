@@ -16,7 +16,7 @@ from transeg.data.recipe import bundle_recipe
 from transeg.demo.steps import conclude, read_ras, read_scores, run, run_bundle, say, train
 from transeg.demo.tumours import save_untrained
 from transeg.methods.cardiac.panel import region_overlay
-from transeg.methods.cardiac.preprocessing import HEART_LABELS
+from transeg.methods.cardiac.recipe import HEART, class_values
 from transeg.visual.panel import Tile, panel
 from transeg.visual.tiles import grey, upright, window
 
@@ -77,12 +77,12 @@ def draw(items: Mapping[str, Sequence[Mapping[str, Any]]], masks: Path, rows: in
         masks: folder of what inference wrote.
         rows: most patients of each modality.
     """
-    drawn = []
+    drawn, classes = [], class_values(HEART["labels"], HEART["label_values"])
     for modality, other in OTHER.items():
         for item in items[modality][:rows]:
             found = [masks / f"{item['case']}_{kind}.nii.gz" for kind in (other, "seg")]
-            volumes = [read_ras(path) for path in (item["image"][0], *found, item["label"])]
-            volumes[3] = np.vectorize(lambda value: HEART_LABELS[int(value)], otypes=[int])(volumes[3])
+            volumes = [read_ras(path) for path in (item["image"], *found, item["label"])]
+            volumes[3] = np.vectorize(lambda value: classes[int(value)], otypes=[int])(volumes[3])
             z = int((volumes[3] > 0).sum(axis=(0, 1)).argmax())
             scan, translation, mask, label = (upright(volume[..., z]) for volume in volumes)
             ground = grey(scan, *WINDOWS.get(modality, window(scan)))

@@ -8,6 +8,8 @@ at low resolution.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -170,9 +172,10 @@ class UNetSegmenter(UNet):
 
 
 class CardiacNet(nn.Module):
-    """Generators and segmenters of both modalities, "ct" and "mr", in one module.
+    """Generators and segmenters of both domains in one module, with the symbols of the paper.
 
-    ``forward`` segments one modality, as used at inference: image (B, C, *S) -> logits (B, classes, *S).
+    ``g_a`` translates B to A, ``g_b`` A to B; ``s_a`` and ``s_b`` segment. ``forward`` segments one domain, as used at
+    inference: image (B, C, *S) -> logits (B, classes, *S).
 
     Args:
         spatial_dims: 2 or 3.
@@ -181,7 +184,8 @@ class CardiacNet(nn.Module):
         width: width of the generators.
         segmenter_width: width of the segmenters; default: ``width``.
         levels: see `UNet` (paper: 3).
-        modality: modality that ``forward`` segments.
+        domains: names of A and B.
+        modality: domain that ``forward`` segments, default A.
     """
 
     def __init__(
@@ -192,35 +196,37 @@ class CardiacNet(nn.Module):
         width: int = 16,
         segmenter_width: int | None = None,
         levels: int = 3,
-        modality: str = "ct",
+        domains: Sequence[str] = ("ct", "mr"),
+        modality: str | None = None,
     ) -> None:
         super().__init__()
-        if modality not in ("ct", "mr"):
-            raise ValueError(f"Unknown modality '{modality}': choose ct or mr.")
-        self.modality = modality
+        self.a, self.b = domains
+        self.modality = self.a if modality is None else modality
+        if self.modality not in domains:
+            raise ValueError(f"Unknown domain '{modality}': choose {self.a} or {self.b}.")
         narrow = width if segmenter_width is None else segmenter_width
-        self.g_ct_to_mr = UNetGenerator(spatial_dims, channels, channels, width, levels)
-        self.g_mr_to_ct = UNetGenerator(spatial_dims, channels, channels, width, levels)
-        self.s_ct = UNetSegmenter(spatial_dims, channels, classes, narrow, levels)
-        self.s_mr = UNetSegmenter(spatial_dims, channels, classes, narrow, levels)
+        self.g_b = UNetGenerator(spatial_dims, channels, channels, width, levels)
+        self.g_a = UNetGenerator(spatial_dims, channels, channels, width, levels)
+        self.s_a = UNetSegmenter(spatial_dims, channels, classes, narrow, levels)
+        self.s_b = UNetSegmenter(spatial_dims, channels, classes, narrow, levels)
 
     def forward(self, image: Tensor) -> Tensor:
         return self.segment(image, self.modality)
 
     @torch.jit.export
-    def segment(self, image: Tensor, modality: str) -> Tensor:
-        """Segment an image (B, C, *S) of the given modality -> logits (B, classes, *S)."""
-        if modality == "ct":
-            return self.s_ct(image)
-        if modality == "mr":
-            return self.s_mr(image)
-        raise ValueError(f"Unknown modality '{modality}': choose ct or mr.")
+    def segment(self, image: Tensor, domain: str) -> Tensor:
+        """Segment an image (B, C, *S) of the given domain -> logits (B, classes, *S)."""
+        if domain == self.a:
+            return self.s_a(image)
+        if domain == self.b:
+            return self.s_b(image)
+        raise ValueError(f"Unknown domain '{domain}': choose {self.a} or {self.b}.")
 
     @torch.jit.export
-    def translate(self, image: Tensor, target_modality: str) -> Tensor:
-        """Translate an image (B, C, *S) of the other modality to the target modality (B, C, *S), in [-1, 1]."""
-        if target_modality == "ct":
-            return self.g_mr_to_ct(image)
-        if target_modality == "mr":
-            return self.g_ct_to_mr(image)
-        raise ValueError(f"Unknown modality '{target_modality}': choose ct or mr.")
+    def translate(self, image: Tensor, target: str) -> Tensor:
+        """Translate an image (B, C, *S) of the other domain to the target domain (B, C, *S), in [-1, 1]."""
+        if target == self.a:
+            return self.g_a(image)
+        if target == self.b:
+            return self.g_b(image)
+        raise ValueError(f"Unknown domain '{target}': choose {self.a} or {self.b}.")

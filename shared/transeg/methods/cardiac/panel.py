@@ -11,16 +11,16 @@ import torch
 from transeg.visual.panel import Tile, panel
 from transeg.visual.tiles import RGB, grey, upright, window
 
-# Myo, LA, LV, RA, RV: myocardium green, left heart warm, right heart cold colours
+# Myo, LA, LV, RA, RV: myocardium green, left heart warm, right heart cold colours; others in the same order
 REGION_COLOURS = np.array([[64, 190, 120], [255, 196, 61], [235, 80, 60], [90, 200, 235], [70, 105, 240]])
 PLANES = ("axial", "coronal", "sagittal")
 STRENGTH = 0.55
 
 
 def region_overlay(ground: RGB, label: np.ndarray) -> RGB:
-    """Overlay an image (H, W, 3) with the regions 1 to 5 of a label map (H, W), 0 for background."""
+    """Overlay an image (H, W, 3) with the regions of a label map (H, W), 0 for background."""
     image, inside = ground.astype(float), np.asarray(label) > 0
-    colours = REGION_COLOURS[np.asarray(label)[inside].astype(int) - 1]
+    colours = REGION_COLOURS[(np.asarray(label)[inside].astype(int) - 1) % len(REGION_COLOURS)]
     image[inside] = (1 - STRENGTH) * image[inside] + STRENGTH * colours
     return image.round().astype(np.uint8)
 
@@ -28,7 +28,7 @@ def region_overlay(ground: RGB, label: np.ndarray) -> RGB:
 class CardiacPanel:
     """Draw the middle axial slice of the first volumes of a training iteration, one per row.
 
-    Columns: x_A (CT), its translation x_AB, its reconstruction x_ABA, x_A with its label; then the same for x_B (MR).
+    Columns: x_A, its translation x_AB, its reconstruction x_ABA, x_A with its label, if any; then the same for x_B.
     Translations that a phase does not compute are left blank.
 
     Args:

@@ -1,35 +1,34 @@
-"""Volumes around the heart from cardiac CT and MR, one per scan."""
+"""Cropped volumes of two domains, one per scan."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
 from transeg.data.slices import CaseSlices
+from transeg.methods.cardiac.domains import DOMAIN
 from transeg.methods.cardiac.preprocessing import cardiac_preprocessing
 
 
 class CardiacVolumes:
-    """Crops scans; the result is a stack whose only entry is a volume.
+    """Crops scans as a recipe says; the result is a stack whose only entry is a volume.
 
     Args:
-        modality: "ct", "mr" or "auto", see `cardiac_preprocessing`.
-        pixdim: voxel size in mm (paper: 1.5).
-        size: (X, Y, Z) in voxels (paper: 112 x 112 x 86).
+        recipe: see `cardiac_preprocessing`.
+        modality: name of the domain of all scans, or "auto", see `ScaleDomaind`.
     """
 
-    def __init__(self, modality: str = "auto", pixdim: float = 1.5, size: Sequence[int] = (112, 112, 86)) -> None:
-        options: dict[str, Any] = {"modality": modality, "pixdim": pixdim, "size": tuple(size)}
-        self.labelled = cardiac_preprocessing(label_keys="label", centre="label", **options)
-        self.unlabelled = cardiac_preprocessing(**options)
+    def __init__(self, recipe: Mapping[str, Any], modality: str = "auto") -> None:
+        self.labelled = cardiac_preprocessing(recipe, label_keys="label", modality=modality, centre="label")
+        self.unlabelled = cardiac_preprocessing(recipe, modality=modality)
 
     def __call__(self, item: Mapping[str, Any]) -> CaseSlices:
-        """Load, preprocess and crop {"image": file}, optionally with "label", which is then the centre of the crop.
+        """Load, preprocess and crop {"image": file or files}, optionally with "label" and "domain".
 
         Returns:
-            Images (1, 1, X, Y, Z) in [-1, 1], labels (1, X, Y, Z) with the classes of `HEART_CLASSES`, and "modality".
+            Images (1, C, X, Y, Z) in [-1, 1], labels (1, X, Y, Z) with the classes of the recipe, and "domain".
 
         Raises:
             VolumeError: a file cannot be used.
@@ -39,7 +38,7 @@ class CardiacVolumes:
         return CaseSlices(
             volumes["image"].numpy()[None].astype(np.float16),
             volumes["label"].numpy().astype(np.uint8) if has_label else None,
-            [{"modality": volumes["image"].meta["modality"]}],
+            [{DOMAIN: volumes["image"].meta[DOMAIN]}],
             {},
             present=True,
         )

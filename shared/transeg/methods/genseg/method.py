@@ -7,8 +7,7 @@ METHOD = Method(
     summary="brain tumours from few masks",
     lists={"training": "validation", "training_absence": "validation_absence"},
     optional=frozenset({"validation_absence"}),
-    panel="transeg.methods.genseg.panel.GenSegPanel",
+    extractor="transeg.methods.genseg.slices.LesionSlices",
     phantoms="brain",
-    prepare=("data_prep.brats", "--min-brain", "0.02"),
     demo=Demo("transeg.methods.genseg.demo.brain_demo", "demo", 30, 12, takes_labelled=True),
 )

@@ -7,8 +7,8 @@ METHOD = Method(
     summary="tumours from slice-level labels",
     lists={"training": "validation", "training_absence": None},
     optional=frozenset({"validation"}),  # the last weights are kept
-    panel="transeg.methods.pathogan.panel.PathoGANPanel",
+    extractor="transeg.methods.pathogan.slices.ImageLevelSlices",
+    uses_masks=False,
     phantoms="brain",
-    prepare=("data_prep.brats_slices",),
     demo=Demo("transeg.methods.pathogan.demo.pathogan_demo", "demo_pathogan", 40, 9),
 )

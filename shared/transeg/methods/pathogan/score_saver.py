@@ -29,6 +29,7 @@ from transeg.methods.pathogan.slice_scores import (
     summarise_patients,
 )
 from transeg.transforms.intensity import foreground_mask
+from transeg.transforms.preprocessing import AXES
 
 logger = logging.getLogger(__name__)
 
@@ -55,10 +56,10 @@ class SliceScoreSaver:
 
     Args:
         save_dir: folder, created if missing.
-        pred_key: mask (1, X, Y, Z) on the preprocessed grid (RAS); copy it before it is inverted.
+        pred_key: mask (1, X, Y, Z) on the preprocessed grid; copy it before it is inverted.
         label_key: mask of the same shape, with its affine.
         first: height of the lowest scored slice in mm above the bottom slice.
-        last: height of the highest scored slice, likewise.
+        last: height of the highest scored slice, likewise; None for all.
         min_area: label area in mm^2 that a pathological slice must exceed; slices with a smaller label are left out.
     """
 
@@ -68,11 +69,11 @@ class SliceScoreSaver:
         pred_key: str = "pred",
         label_key: str = "label",
         first: float = 60.0,
-        last: float = 100.0,
+        last: float | None = 100.0,
         min_area: float = 20.0,
     ) -> None:
         self.save_dir, self.pred_key, self.label_key = Path(save_dir), pred_key, label_key
-        self.settings = {"first": first, "last": last, "min_area": min_area}
+        self.first, self.last, self.min_area = first, last, min_area
         self._patients: dict[str, PatientScore] = {}
 
     def attach(self, engine: Engine) -> None:
@@ -98,16 +99,16 @@ class SliceScoreSaver:
             *pixel, thickness = label.pixdim.tolist()
             scored = self._scored_slices(case, item["image"], thickness)
             # plus a millionth, so that rounding of the affine does not decide whether an area just exceeds the limit
-            min_pixels = self.settings["min_area"] / math.prod(pixel) * (1 + 1e-6)
+            min_pixels = self.min_area / math.prod(pixel) * (1 + 1e-6)
             self._patients[case] = score_patient(prediction, truth, scored, min_pixels)
 
     def _masks(self, case: str, *volumes: MetaTensor) -> list[np.ndarray]:
         prediction, label = volumes
         axes = "".join(aff2axcodes(label.affine.cpu().numpy()))
-        if axes != "RAS" or prediction.shape != label.shape or label.ndim != 4 or len(label) != 1:
+        if axes not in AXES.values() or prediction.shape != label.shape or label.ndim != 4 or len(label) != 1:
             raise ValueError(
                 f"{case}: {self.pred_key} {tuple(prediction.shape)} and {self.label_key} {tuple(label.shape)} ({axes}) "
-                "must be (1, X, Y, Z) on one RAS grid; copy the mask before Invertd and pass the copy as pred_key"
+                "must be (1, X, Y, Z) on one preprocessed grid; copy the mask before Invertd, and pass the copy"
             )
         masks = [volume[0].detach().cpu().numpy() for volume in volumes]
         if any(((mask != 0) & (mask != 1)).any() for mask in masks):
@@ -115,11 +116,11 @@ class SliceScoreSaver:
         return masks
 
     def _scored_slices(self, case: str, image: MetaTensor, thickness: float) -> list[int]:
-        heights = self.settings["first"], self.settings["last"]
         shown = foreground_mask(image)[0].any(dim=0).any(dim=0).tolist()
-        chosen = [z for z in slices_between(len(shown), thickness, *heights) if shown[z]]
+        chosen = [z for z in slices_between(len(shown), thickness, self.first, self.last) if shown[z]]
         if not chosen:
-            logger.warning("%s: no slices to score from %g to %g mm", case, *heights)
+            last = "the top" if self.last is None else f"{self.last:g} mm"
+            logger.warning("%s: no slices to score from %g to %s", case, self.first, last)
         return chosen
 
     def __call__(self, engine: Engine) -> None:
@@ -135,7 +136,8 @@ class SliceScoreSaver:
             write_text(self.save_dir / "slices.csv", _table(("case", *SliceScore._fields), rows))
             rows = [{"case": case} | _patient_row(patient) for case, patient in patients.items()]
             write_text(self.save_dir / "patients.csv", _table(("case", *PATIENT), rows))
-            text = json.dumps(_without_nan(self.settings | asdict(summary)), indent=1) + "\n"
+            settings = {"first": self.first, "last": self.last, "min_area": self.min_area}
+            text = json.dumps(_without_nan(settings | asdict(summary)), indent=1) + "\n"
             write_text(self.save_dir / "slices_summary.json", text)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -94,17 +95,17 @@ class SliceSummary:
     patient_dice_all: Spread
 
 
-def slices_between(count: int, thickness: float, first: float = 60.0, last: float = 100.0) -> list[int]:
-    """Axial slices from `first` to `last`, both included, in mm above the bottom slice.
+def slices_between(count: int, thickness: float, first: float = 60.0, last: float | None = 100.0) -> list[int]:
+    """Slices from `first` to `last`, both included, in mm above the bottom slice.
 
     Args:
         count: slices of the volume.
         thickness: distance between neighbours in mm.
         first: in mm.
-        last: in mm. The defaults are the paper's: 41 slices of 1 mm.
+        last: in mm; None for all above `first`. The defaults are the paper's: 41 slices of 1 mm.
     """
     heights = np.arange(count) * thickness
-    return np.flatnonzero((heights > first - 1e-3) & (heights < last + 1e-3)).tolist()
+    return np.flatnonzero((heights > first - 1e-3) & (heights < (math.inf if last is None else last) + 1e-3)).tolist()
 
 
 def score_patient(

@@ -20,9 +20,8 @@ from transeg.errors import VolumeError
 from transeg.files import case_name
 from transeg.methods.pathogan.networks import PathoGANNet
 from transeg.methods.pathogan.slice_scores import slices_between
-from transeg.transforms.brain import brain_mask
 from transeg.transforms.centre import file_name
-from transeg.transforms.intensity import RestoreIntensityd
+from transeg.transforms.intensity import RestoreIntensityd, nonzero_mask
 from transeg.transforms.outputs import SaveVolumed
 
 logger = logging.getLogger(__name__)
@@ -56,7 +55,7 @@ class Synthesised(MapTransform):
         sample: int = 1,
         seed: int = 0,
         first: float = 60.0,
-        last: float = 100.0,
+        last: float | None = 100.0,
         batch_size: int = 16,
     ) -> None:
         super().__init__(keys)
@@ -87,7 +86,7 @@ class Synthesised(MapTransform):
         chosen = slices_between(image.shape[-1], float(image.pixdim[-1]), self.first, self.last)
         if not chosen:
             raise VolumeError(
-                f"{file_name(image)}: no slices from {self.first:g} to {self.last:g} mm above the bottom slice; "
+                f"{file_name(image)}: no slices from {self.first} to {self.last} mm above the bottom slice; "
                 "adjust first and last"
             )
         return chosen
@@ -116,7 +115,7 @@ class Implanted(MapTransform):
         item: dict[Any, Any] = dict(data)
         for key in self.key_iterator(item):
             scan = item[key]
-            item["pathology"] = item["pathology"].to(scan.device) * brain_mask(scan)
+            item["pathology"] = item["pathology"].to(scan.device) * nonzero_mask(scan)
             part = item["pathology"].as_tensor()
             item["synthetic"] = part * item["inpainting"].as_tensor().to(scan.device) + (1 - part) * scan
             if part.max() < 0.5:
@@ -135,7 +134,7 @@ def synthesis_output(
     samples: int = 1,
     seed: int = 0,
     first: float = 60.0,
-    last: float = 100.0,
+    last: float | None = 100.0,
     threshold: float = 0.5,
 ) -> Compose:
     """Make the transform that writes `<case>_sample<k>_image.nii.gz` and `_seg.nii.gz` for k = 1 to `samples`.

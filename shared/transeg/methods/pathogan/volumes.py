@@ -1,62 +1,56 @@
-"""Full brain MR volumes with and without tumour, for PathoGAN in three dimensions."""
+"""Whole volumes with and without a lesion, for PathoGAN in three dimensions."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
 from transeg.data.slices import CaseSlices
-from transeg.methods.pathogan.slices import load_brain
+from transeg.transforms.preprocessing import load_scan
 
 
-class BrainVolumes:
-    """Load one case as a stack of one volume with intensities in [-1, 1].
+class ImageLevelVolumes:
+    """Loads a scan as a stack of one volume with intensities in [-1, 1].
 
     Args:
-        channels: number of channels of the images.
-        pixdim: voxel size in mm.
-        size: (X, Y, Z) in voxels, centred on the brain.
-        min_tumour: volume in mm^3 that a tumour must exceed.
-        zero_background: keep the background 0, see `NormaliseBraind`.
+        recipe: see `transeg.transforms.preprocessing`, with an "image_size" of three numbers, and "min_lesion": volume
+            in mm^3 that a lesion must exceed.
 
     Raises:
-        ValueError: `size` does not have three elements.
+        ValueError: an image size of other than three numbers.
     """
 
-    def __init__(
-        self,
-        channels: int = 4,
-        pixdim: float = 3.75,
-        size: Sequence[int] = (64, 64, 64),
-        min_tumour: float = 1000.0,
-        zero_background: bool = False,
-    ) -> None:
+    def __init__(self, recipe: Mapping[str, Any]) -> None:
+        size = tuple(recipe["image_size"])
         if len(size) != 3:
-            raise ValueError(f"size {tuple(size)}: full volumes need three numbers, X, Y and Z")
-        self.channels, self.pixdim, self.size = channels, pixdim, tuple(size)
-        self.min_tumour, self.zero_background = min_tumour, zero_background
+            raise ValueError(f"size {size}: full volumes need three numbers, X, Y and Z")
+        self.recipe, self.min_lesion = recipe, recipe.get("min_lesion", 1000.0)
 
     def __call__(self, item: Mapping[str, Any]) -> CaseSlices:
-        """Load and preprocess {"image": files}; "mask" and "label" are optional, labels are empty without.
+        """Load and preprocess {"image": files}; "mask", "label" and "presence" are optional.
 
         Returns:
-            Images (N, C, X, Y, Z) and labels (N, X, Y, Z); N is 1, or 0 if the tumour is too small.
+            Images (N, C, X, Y, Z) and labels (N, X, Y, Z); N is 1, or 0 if the lesion is too small. A volume that
+            neither a label nor an image-level label describes counts as absence.
 
         Raises:
             VolumeError: a file cannot be used.
         """
-        image, _, label = load_brain(item, self.channels, self.pixdim, self.size, self.zero_background)
-        small = bool(label.any() and not self._large(label[None])[0])
+        scan = load_scan(self.recipe, item)
+        lesion = np.zeros_like(scan.foreground) if scan.label is None else scan.label > 0
+        small = bool(lesion.any()) and not self._large(lesion[None])[0]
         count = 0 if small else 1
         fields: list[dict[str, Any]] = [{}] * count
-        images, labels = image[None][:count].astype(np.float16), label[None][:count].astype(np.uint8)
-        return CaseSlices(images, labels, fields, {"small tumour": int(small)})
+        images, labels = scan.image[None][:count].astype(np.float16), lesion[None][:count].astype(np.uint8)
+        if scan.label is not None:
+            return CaseSlices(images, labels, fields, {"small lesion": int(small)})
+        return CaseSlices(images, None, fields, {}, scan.present is not None and bool(scan.present.any()))
 
-    def _large(self, tumour: np.ndarray) -> np.ndarray:
-        return tumour.sum(axis=(1, 2, 3)) * self.pixdim**3 > self.min_tumour
+    def _large(self, lesion: np.ndarray) -> np.ndarray:
+        return lesion.sum(axis=(1, 2, 3)) * self.recipe["pixdim"] ** 3 > self.min_lesion
 
     def assign_domain(self, images: np.ndarray, probability: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Assign unlabelled volumes to a domain by their predictions (N, X, Y, Z); see `BrainSlices.assign_domain`."""
+        """Assign unlabelled volumes to a domain by their predictions; see `ImageLevelSlices.assign_domain`."""
         return self._large(probability > 0.5), probability.max(axis=(1, 2, 3)) < 0.1

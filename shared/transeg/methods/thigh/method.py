@@ -7,8 +7,8 @@ METHOD = Method(
     summary="muscle without masks",
     lists={"training": "validation", "training_absence": None},
     optional=frozenset({"validation"}),  # the last weights are kept
-    panel="transeg.methods.thigh.panel.ThighPanel",
+    extractor="transeg.methods.thigh.slices.ThighSlices",
+    domain_of_case=True,
     phantoms="thigh",
-    prepare=("data_prep.thigh",),
     demo=Demo("transeg.methods.thigh.demo.thigh_demo", "demo_thigh", 40, 20),
 )

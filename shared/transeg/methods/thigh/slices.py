@@ -13,56 +13,60 @@ import numpy as np
 import torch
 
 from transeg.data.slices import CaseSlices
+from transeg.errors import VolumeError
+from transeg.files import file_name
 from transeg.methods.thigh.classical.mixture import fit_mixture
-from transeg.methods.thigh.preprocessing import body_mask, thigh_preprocessing
+from transeg.metrics.silhouette import silhouette
+from transeg.transforms.preprocessing import Scan, load_scan
+
+DOMAINS = ("hard", "easy")
 
 
 class ThighSlices:
-    """Extracts the axial slices of a scan.
+    """Extracts the slices of a scan.
 
     Args:
-        pixdim: in-plane voxel size in mm (paper: 1).
-        size: (X, Y) of a slice in voxels (paper: 256 x 256).
-        min_body: minimum body fraction of a slice, exclusive.
-        upper: percentile of the intensities that becomes 1, see `thigh_preprocessing`.
+        recipe: see `transeg.transforms.preprocessing`, and "min_foreground": share of a slice that the body must
+            exceed.
         hard: a scan is hard if more than this fraction of its muscle is closer in intensity to fat than to muscle, or
             if the translation darkens more than this fraction of the body.
         easy: a scan without a mask is easy if the translation darkens less than this fraction; in between it belongs
             to neither domain.
     """
 
-    def __init__(
-        self,
-        pixdim: float = 2.0,
-        size: Sequence[int] = (192, 96),
-        min_body: float = 0.05,
-        upper: float = 99.5,
-        hard: float = 0.15,
-        easy: float = 0.03,
-    ) -> None:
-        self.pixdim, self.size, self.min_body, self.upper = pixdim, tuple(size), min_body, upper
+    def __init__(self, recipe: Mapping[str, Any], hard: float = 0.15, easy: float = 0.03) -> None:
+        self.recipe, self.min_foreground = recipe, recipe.get("min_foreground", 0.05)
         self.hard, self.easy = hard, easy
 
     def __call__(self, item: Mapping[str, Any]) -> CaseSlices:
-        """Load and preprocess {"image": file}, optionally with "label" (the mask of all muscle), and return its slices.
+        """Load and preprocess {"image": files}, and return its slices.
+
+        The domain is the item's "domain" ("hard" or "easy"), else its "presence" (of infiltration); else its "label"
+        (the mask of all muscle) tells.
 
         Raises:
-            VolumeError: a file cannot be used.
+            VolumeError: a file cannot be used, or a domain of another name.
         """
-        label_keys = ("label",) if "label" in item else ()
-        preprocess = thigh_preprocessing(("image",), label_keys, self.pixdim, self.size, self.upper)
-        volumes = preprocess({key: item[key] for key in ("image", *label_keys)})
-        image = volumes["image"]
-        large = body_mask(image)[0].numpy().mean(axis=(0, 1)) > self.min_body
+        scan = load_scan(self.recipe, item)
+        large = silhouette(scan.image[0]).mean(axis=(0, 1)) > self.min_foreground
         chosen = np.flatnonzero(large).tolist()
-        images, *labels = (np.moveaxis(volumes[key].numpy()[..., chosen], -1, 0) for key in ("image", *label_keys))
         return CaseSlices(
-            images.astype(np.float16),
-            labels[0][:, 0].astype(np.uint8) if labels else None,
+            np.moveaxis(scan.image[..., chosen], -1, 0).astype(np.float16),
+            None if scan.label is None else np.moveaxis(scan.label[..., chosen], -1, 0),
             [{"z": z} for z in chosen],
             {"little body": int((~large).sum())},
-            present=bool(labels) and self._infiltrated(image[0].numpy(), volumes["label"][0].numpy() > 0),
+            self._present(item, scan, chosen),
         )
+
+    def _present(self, item: Mapping[str, Any], scan: Scan, slices: Sequence[int]) -> np.ndarray | bool:
+        domain = item.get("domain")
+        if domain is not None:
+            if domain not in DOMAINS:
+                raise VolumeError(f"{file_name(item['image'])}: its domain is {domain!r}; expected hard or easy")
+            return domain == "hard"
+        if scan.present is not None:
+            return scan.present[list(slices)]
+        return scan.label is not None and self._infiltrated(scan.image[0], scan.label > 0)
 
     def assign_domain(self, images: np.ndarray, probability: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Domain of the slices of a scan without a mask.

@@ -1,6 +1,7 @@
 """The preprocessing undoes itself on every kind of grid, and puts the brain in the middle."""
 
 import os
+from contextlib import contextmanager
 from pathlib import Path
 
 import nibabel as nib
@@ -9,9 +10,21 @@ import pytest
 import torch
 from monai.data import MetaTensor
 from monai.transforms import Invertd
-from transeg.errors import VolumeError
-from transeg.transforms.brain import NormaliseBraind, brain_mask, brain_preprocessing
-from transeg.transforms.intensity import RestoreIntensityd, foreground_mask
+from transeg.errors import VolumeError, root_cause
+from transeg.transforms.intensity import NormaliseForegroundd, RestoreIntensityd, foreground_mask, nonzero_mask
+from transeg.transforms.preprocessing import foreground, load_scan
+
+from tests.recipes import BRAIN, brain_preprocessing
+
+
+@contextmanager
+def refused(message):
+    """Expect a VolumeError with this message, which MONAI wraps."""
+    with pytest.raises(RuntimeError) as error:
+        yield
+    cause = root_cause(error.value)
+    assert isinstance(cause, VolumeError)
+    assert message in str(cause)
 
 
 def rotation(degrees):
@@ -77,7 +90,7 @@ def invert(preprocessing, item, key):
 def test_a_mask_returns_to_the_grid_of_the_input(tmp_path, name, four_d):
     shape, affine = GRIDS[name]
     item, _, lesion = write(tmp_path, shape, affine, four_d=four_d)
-    pre = brain_preprocessing(label_keys="label", channels=2, pixdim=2.0, size=(72, 80))
+    pre = brain_preprocessing(label_keys="label", pixdim=2.0, image_size=(72, 80))
     out = pre(item)
     assert out["image"].shape[:3] == (2, 72, 80)
     np.testing.assert_allclose(out["image"].pixdim, 2, atol=1e-6)
@@ -94,8 +107,8 @@ def test_a_mask_returns_to_the_grid_of_the_input(tmp_path, name, four_d):
 @pytest.mark.parametrize("name", ["plain", "permuted", "oblique"])
 def test_the_brain_is_in_the_middle_and_normalised(tmp_path, name):
     item, *_ = write(tmp_path, *GRIDS[name])
-    image = brain_preprocessing(channels=2, size=(72, 80), clip=False)(item)["image"]
-    brain = brain_mask(image)
+    image = brain_preprocessing(image_size=(72, 80), clip=False)(item)["image"]
+    brain = nonzero_mask(image)
     for axis in (1, 2):
         along = np.flatnonzero(brain.any(dim=3).any(dim=3 - axis)[0] if axis == 1 else brain.any(dim=3).any(dim=1)[0])
         assert abs(along[0] + along[-1] + 1 - image.shape[axis]) <= 1
@@ -108,15 +121,15 @@ def test_the_brain_is_in_the_middle_and_normalised(tmp_path, name):
 def test_axes_are_right_posterior_superior(tmp_path):
     shape, affine = GRIDS["permuted"]
     item, _, _lesion = write(tmp_path, shape, affine)
-    out = brain_preprocessing(label_keys="label", channels=2, size=(72, 80))(item)
+    out = brain_preprocessing(label_keys="label", image_size=(72, 80))(item)
     middle = torch.nonzero(out["label"][0]).double().mean(dim=0)
-    brain = torch.nonzero(brain_mask(out["image"])[0]).double().mean(dim=0)
+    brain = torch.nonzero(nonzero_mask(out["image"])[0]).double().mean(dim=0)
     np.testing.assert_allclose((middle - brain) * 2, (14, 15, 5), atol=2)  # mm right, anterior, superior
 
 
 def test_voxels_that_are_right_already_are_not_touched(tmp_path):
     item, data, _ = write(tmp_path, (72, 80, 12), grid((2, 2, 2)))
-    image = brain_preprocessing(channels=2, size=(72, 80), clip=False)(item)["image"]
+    image = brain_preprocessing(image_size=(72, 80), clip=False)(item)["image"]
     restored = RestoreIntensityd("copy")({"copy": image.clone(), "image": image})["copy"]
     inside = np.isin(np.round(data, 2), np.round(restored.numpy(), 2))
     assert inside[data != 0].mean() > 0.99
@@ -124,15 +137,15 @@ def test_voxels_that_are_right_already_are_not_touched(tmp_path):
 
 def test_resampling_leaves_no_trace_around_the_brain(tmp_path):
     item, data, _ = write(tmp_path, (72, 80, 6), grid((2, 2, 6)))
-    image = brain_preprocessing(channels=2, size=(72, 80))(item)["image"]
+    image = brain_preprocessing(image_size=(72, 80))(item)["image"]
     slices = [int((data[:, :, z] != 0).any(-1).sum()) for z in range(6)]
-    found = brain_mask(image)[0].sum(dim=(0, 1)).tolist()
+    found = nonzero_mask(image)[0].sum(dim=(0, 1)).tolist()
     assert set(found) <= set(slices)  # 6 mm slices to 2 mm: the nearest slice's brain, in the plane as it was
 
 
 def test_restored_intensities_on_the_input_grid(tmp_path):
     item, data, _ = write(tmp_path, *GRIDS["flipped"])
-    pre = brain_preprocessing(channels=2, pixdim=2.0, size=(72, 80), clip=False)
+    pre = brain_preprocessing(pixdim=2.0, image_size=(72, 80), clip=False)
     out = pre(item)
     out["copy"] = out["image"].clone()
     back = invert(pre, RestoreIntensityd("copy")(out), "copy")
@@ -149,14 +162,14 @@ def small_volume():
 
 
 def normalised(**options):
-    item = NormaliseBraind("image", **options)({"image": small_volume()})
+    item = NormaliseForegroundd("image", **options)({"image": small_volume()})
     return item["image"], RestoreIntensityd("copy")({**item, "copy": item["image"].clone()})["copy"]
 
 
 def test_three_deviations_and_the_background_by_hand():
     image, restored = normalised(num_std=3.0, zero_background=False)
-    first = [-3 / 6, -1 / 6, -1 / 6, -1 / 6, 0, 0, 2 / 6, 4 / 6, -5 / 6, -5 / 6]
-    second = [-2 / 3, 0, 0, 0, 0, 0, 0, 2 / 3, -2 / 3, -2 / 3]
+    first = [-3 / 6, -1 / 6, -1 / 6, -1 / 6, 0, 0, 2 / 6, 4 / 6, -1, -1]
+    second = [-2 / 3, 0, 0, 0, 0, 0, 0, 2 / 3, -1, -1]
     np.testing.assert_allclose(image.flatten(1).numpy(), [first, second], atol=1e-6)
     np.testing.assert_allclose(restored.numpy(), small_volume().numpy(), atol=1e-5)
     assert foreground_mask(image).flatten().tolist() == [True] * 8 + [False] * 2
@@ -176,11 +189,11 @@ def test_clipped_values_by_hand(zero_background, background):
 
 def test_a_background_that_is_mapped_returns_as_zero(tmp_path):
     item, data, _ = write(tmp_path, *GRIDS["flipped"])
-    pre = brain_preprocessing(channels=2, pixdim=2.0, size=(72, 80), num_std=3.0, zero_background=False)
+    pre = brain_preprocessing(pixdim=2.0, image_size=(72, 80), num_std=3.0, zero_background=False)
     out = pre(item)
     image, inside = out["image"], foreground_mask(out["image"])
-    masked = brain_preprocessing(channels=2, pixdim=2.0, size=(72, 80))(item)["image"]
-    np.testing.assert_array_equal(inside.numpy(), brain_mask(masked).numpy())
+    masked = brain_preprocessing(pixdim=2.0, image_size=(72, 80))(item)["image"]
+    np.testing.assert_array_equal(inside.numpy(), nonzero_mask(masked).numpy())
     assert (image[:, ~inside[0]] == -1).all()
     assert (image[:, inside[0]] == -1).all(dim=0).sum() == 0
     out["copy"] = image.clone()
@@ -190,23 +203,130 @@ def test_a_background_that_is_mapped_returns_as_zero(tmp_path):
     assert not back[:, 0, 0].any()
 
 
-def test_a_mask_replaces_a_background_that_is_not_zero(tmp_path, caplog):
+def rewrite(item, data, affine, change):
+    """The scan's channels again, each changed by a function of its voxels."""
+    for c, file in enumerate(item["image"]):
+        nib.save(nib.Nifti1Image(change(data[..., c]).astype(np.float32), affine), file)
+
+
+def test_a_mask_replaces_a_background_that_is_noise(tmp_path, caplog):
     shape, affine = GRIDS["plain"]
     item, data, _ = write(tmp_path, shape, affine)
-    expected = brain_preprocessing(channels=2, size=(72, 80))(item)["image"]
+    expected = brain_preprocessing()(item)["image"]
     nib.save(nib.Nifti1Image((data.any(-1)).astype(np.uint8), affine), tmp_path / "mask.nii.gz")
-    for c, file in enumerate(item["image"]):
-        nib.save(nib.Nifti1Image(np.where(data[..., c] == 0, -7, data[..., c]), affine), file)
-    masked = brain_preprocessing(channels=2, size=(72, 80), mask_key="mask")
-    image = masked({"image": item["image"], "mask": tmp_path / "mask.nii.gz"})["image"]
-    np.testing.assert_allclose(image.numpy(), expected.numpy(), atol=1e-5)
-    brain_preprocessing(channels=2, size=(72, 80))(item)
+    noise = np.random.default_rng(0).normal(-7, 1, shape)
+    rewrite(item, data, affine, lambda image: np.where(image == 0, noise, image))
+    for changes in ({}, {"foreground": "mask"}):
+        image = brain_preprocessing(**changes)({"image": item["image"], "mask": tmp_path / "mask.nii.gz"})["image"]
+        np.testing.assert_allclose(image.numpy(), expected.numpy(), atol=1e-5)
+    brain_preprocessing()(item)
     assert "no zero background" in caplog.text
+    with refused("no foreground mask; give one"):
+        brain_preprocessing(foreground="mask")(item)
+
+
+@pytest.mark.parametrize("zero_background", [True, False])
+@pytest.mark.parametrize(("factor", "offset"), [(1, -7), (0.01, 0), (3, 1000), (-1, 50)], ids=str)
+def test_gain_and_offset_of_a_scan_do_not_matter(tmp_path, factor, offset, zero_background):
+    """Also where the background moves with them, as in a scan that was normalised as a whole."""
+    item, data, _ = write(tmp_path, *GRIDS["plain"])
+    pre = brain_preprocessing(zero_background=zero_background, num_std=3.0)
+    expected = pre(item)["image"]
+    rewrite(item, data, GRIDS["plain"][1], lambda image: factor * image + offset)
+    found = pre(item)["image"]
+    inside = foreground_mask(expected)
+    np.testing.assert_array_equal(foreground_mask(found).numpy(), inside.numpy())
+    np.testing.assert_allclose(np.sign(factor) * (found * inside).numpy(), (expected * inside).numpy(), atol=1e-4)
+    assert (found[:, ~inside[0]] == (0 if zero_background else -1)).all()
+
+
+def test_an_offset_within_the_brain_does_not_move_the_background(tmp_path):
+    item, data, _ = write(tmp_path, *GRIDS["plain"])
+    pre = brain_preprocessing(zero_background=False, num_std=3.0)
+    expected = pre(item)["image"]
+    rewrite(item, data, GRIDS["plain"][1], lambda image: np.where(image == 0, 0, image - image[image != 0].mean()))
+    np.testing.assert_allclose(pre(item)["image"].numpy(), expected.numpy(), atol=1e-4)
+
+
+def test_foreground_by_hand():
+    image = torch.zeros(2, 3, 3, 3)
+    image[0] += 5
+    image[0, 1, 1, 1] = 0  # differs from the first channel's background
+    image[1, 0, 1, 1] = 2
+    assert torch.nonzero(foreground(image)[0]).tolist() == [[0, 1, 1], [1, 1, 1]]
+    noise = torch.arange(1, 28.0).reshape(1, 3, 3, 3)
+    assert foreground(noise).all()
+
+
+@pytest.mark.parametrize("name", ["plain", "flipped", "permuted"])
+@pytest.mark.parametrize(("axis", "world"), [("axial", 2), ("coronal", 1), ("sagittal", 0)])
+def test_slices_lie_along_the_last_axis_and_presence_follows_them(tmp_path, name, axis, world):
+    shape, affine = GRIDS[name]
+    item, *_ = write(tmp_path, shape, affine)
+    recipe = BRAIN | {"axis": axis, "pixdim": [2.0, 2.0, -1.0], "crop": "centre"}
+    along = nib.io_orientation(affine)[:, 0].tolist().index(world)
+    scan = load_scan(recipe, item | {"presence": [[2, 4], [7, 7]]})
+    assert scan.image.shape[-1] == len(scan.present) == shape[along]
+    expected = [2, 3, 4, 7]
+    if nib.io_orientation(affine)[along, 1] < 0:
+        expected = sorted(shape[along] - 1 - z for z in expected)
+    assert np.flatnonzero(scan.present).tolist() == expected
+    assert load_scan(recipe, item | {"presence": True}).present.all()
+    assert not load_scan(recipe, item | {"presence": False}).present.any()
+    assert load_scan(recipe, item).present is None
+    with refused(f"presence names slice 99, but its slices are 0 to {shape[along] - 1}"):
+        load_scan(recipe, item | {"presence": [[3, 99]]})
+
+
+def test_label_values_become_classes_and_others_are_refused(tmp_path):
+    shape, affine = GRIDS["plain"]
+    item, *_ = write(tmp_path, shape, affine)
+    label = np.zeros(shape, np.int16)
+    label[30:36, 30:36, 10:16], label[36:40, 30:36, 10:16], label[30:36, 36:40, 10:16] = 200, 600, 430
+    nib.save(nib.Nifti1Image(label, affine), item["label"])
+    values = {"labels": ["background", "a", "b"], "label_values": {"a": [200], "b": [600], "background": [430]}}
+    out = brain_preprocessing("label", **values)(item)["label"]
+    assert np.unique(out).tolist() == [0, 1, 2]
+    with refused("unknown label value"):
+        brain_preprocessing("label", **values | {"label_values": {"a": [200], "b": [600]}})(item)
+    merged = brain_preprocessing("label", labels=["background", "all"], label_values=None)(item)["label"]
+    assert merged.sum() == (label > 0).sum()
+
+
+def test_a_window_for_ct(tmp_path):
+    shape, affine = GRIDS["plain"]
+    item, data, _ = write(tmp_path, shape, affine)
+    rewrite(item, data, affine, lambda image: np.where(image == 0, -1000, image))
+    out = brain_preprocessing(foreground="threshold", normalise="window", window=[-100, 300])(item)["image"]
+    assert out.min() == -1
+    assert out.max() == 1
+    clipped = brain_preprocessing(foreground="threshold", window=[250, 350], clip=False)(item)["image"]
+    restored = RestoreIntensityd("copy")({"copy": clipped.clone(), "image": clipped})["copy"]
+    inside = foreground_mask(clipped)[0]
+    assert restored[0, inside].min() > 249
+    assert restored[0, inside].max() < 351
+
+
+def test_the_image_may_be_centred_on_a_point(tmp_path):
+    shape, affine = GRIDS["plain"]
+    item, *_ = write(tmp_path, shape, affine)
+    voxel = np.array([30, 44, 12])
+    point = affine[:3, :3] @ voxel + affine[:3, 3]
+    out = brain_preprocessing(crop=point.tolist(), image_size=[16, 16, 8], clip=False)(item)["image"]
+    assert out.shape == (2, 16, 16, 8)
+    middle = out.affine.numpy() @ [7.5, 7.5, 3.5, 1]
+    assert np.abs(middle[:3] - point).max() <= 1.5
+
+
+@pytest.mark.parametrize("fault", [{"axis": "axiall"}, {"foreground": "all"}, {"normalise": "z"}], ids=str)
+def test_unknown_rules_are_refused(fault):
+    with pytest.raises(ValueError, match="expected"):
+        brain_preprocessing(**fault)
 
 
 def test_a_brain_larger_than_the_slice_is_reported(tmp_path, caplog):
     item, *_ = write(tmp_path, *GRIDS["plain"])
-    brain_preprocessing(channels=2, size=(72, 40))(item)
+    brain_preprocessing(image_size=(72, 40))(item)
     assert "more than the slice size 40" in caplog.text
 
 
@@ -214,9 +334,9 @@ def test_a_constant_channel_is_refused(tmp_path):
     item, data, _ = write(tmp_path, *GRIDS["plain"])
     nib.save(nib.Nifti1Image((data[..., 0] != 0).astype(np.uint8), GRIDS["plain"][1]), item["image"][1])
     with pytest.raises(RuntimeError) as error:
-        brain_preprocessing(channels=2, size=(72, 80))(item)
+        brain_preprocessing(image_size=(72, 80))(item)
     assert isinstance(error.value.__cause__, VolumeError)
-    assert "constant over the brain" in str(error.value.__cause__)
+    assert "constant over the foreground" in str(error.value.__cause__)
 
 
 def test_real_scans_return_exactly():
@@ -224,7 +344,7 @@ def test_real_scans_return_exactly():
     cases = sorted(data.glob("brats_2013_*"))
     if not cases:
         pytest.skip("no real scans here")
-    pre = brain_preprocessing(label_keys="label", channels=2, pixdim=1.0, size=(240, 240), mask_key="mask")
+    pre = brain_preprocessing(label_keys="label", pixdim=1.0, image_size=(240, 240))
     for case in cases[:2]:
         files = [str(next(case.glob(f"{name}_*.nii.gz"))) for name in ("Flair", "T1c")]
         label = str(case / "OTMultiClass.nii.gz")
@@ -238,6 +358,6 @@ def test_real_scans_return_exactly():
 def test_keys_that_begin_like_the_image_are_left_alone(tmp_path):
     """MONAI Label adds "image_path"; MONAI's Spacingd takes it for meta data."""
     item, _, _ = write(tmp_path, *GRIDS["thick"])
-    result = brain_preprocessing("image", channels=2)({**item, "image_path": "volume.nii.gz"})
+    result = brain_preprocessing()({**item, "image_path": "volume.nii.gz"})
     assert result["image_path"] == "volume.nii.gz"
     assert result["image"].pixdim.tolist() == pytest.approx([2, 2, 2])

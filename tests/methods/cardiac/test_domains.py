@@ -5,9 +5,20 @@ import pytest
 import torch
 from monai.data import MetaTensor
 from transeg.errors import VolumeError
-from transeg.methods.cardiac.modality import ScaleModalityd, check_translation_direction, detect_modality
+from transeg.methods.cardiac.domains import (
+    ScaleDomaind,
+    check_translation_direction,
+    detect_domain,
+    detect_modality,
+    fill_values,
+    translation_limits,
+)
+from transeg.methods.cardiac.recipe import HEART
 
 from data_prep.phantoms import heart_phantom
+
+DOMAINS = HEART["domains"]
+MRI = {"c0": {"scale": "percentiles", "range": [0, 100]}, "lge": {"scale": "window", "range": [10, 30]}}
 
 
 def volume(voxels, name="study_7.nii.gz"):
@@ -62,40 +73,80 @@ def test_each_is_scaled_by_its_rule():
     ramp = np.linspace(-1000, 1000, 1001).reshape(7, 11, 13)
     for item, modality, middle in (
         ({}, "ct", 1 / 9),  # 0 HU of -100 to 800
-        ({"modality": "mr"}, "mr", 0.5),
+        ({"domain": "mr"}, "mr", 0.5),
     ):
-        out = ScaleModalityd("image")({"image": volume(ramp), **item})["image"]
-        assert out.meta["modality"] == modality
+        out = ScaleDomaind("image", DOMAINS)({"image": volume(ramp), **item})["image"]
+        assert out.meta["domain"] == modality
         assert float(out.flatten()[500]) == pytest.approx(middle, abs=1e-5)
         assert (float(out.min()), float(out.max())) == (0, 1)
-    assert ScaleModalityd("image", "mr")({"image": volume(ramp, "ct_1.nii")})["image"].meta["modality"] == "mr"
+    assert ScaleDomaind("image", DOMAINS, "mr")({"image": volume(ramp, "ct_1.nii")})["image"].meta["domain"] == "mr"
 
 
 def test_no_other_modality():
     with pytest.raises(ValueError, match='"ct", "mr" or "auto", got \'us\''):
-        ScaleModalityd("image", "us")
+        ScaleDomaind("image", DOMAINS, "us")
     with pytest.raises(VolumeError, match=r"study_7.*must be \"ct\" or \"mr\", got 'us'"):
-        ScaleModalityd("image")({"image": volume(np.ones((4, 4, 4))), "modality": "us"})
+        ScaleDomaind("image", DOMAINS)({"image": volume(np.ones((4, 4, 4))), "domain": "us"})
 
 
 def test_an_item_that_says_another_modality_is_refused():
     scan = volume(np.arange(27.0).reshape(3, 3, 3))
-    assert ScaleModalityd("image", "mr")({"image": scan, "modality": "mr"})["image"].meta["modality"] == "mr"
+    assert ScaleDomaind("image", DOMAINS, "mr")({"image": scan, "domain": "mr"})["image"].meta["domain"] == "mr"
     with pytest.raises(VolumeError, match=r"study_7.*listed as MR, but modality is 'ct'"):
-        ScaleModalityd("image", "ct")({"image": scan, "modality": "mr"})
+        ScaleDomaind("image", DOMAINS, "ct")({"image": scan, "domain": "mr"})
 
 
 def test_a_translation_begins_from_one_modality():
-    check_translation_direction(modality="ct", target_modality="mr")  # as the config calls it
+    check_translation_direction(modality="ct", target_modality="mr", domains=DOMAINS)  # as the config calls it
     with pytest.raises(ValueError, match='not \'auto\': set modality to "ct" or "mr"'):
-        check_translation_direction("auto", "ct")
+        check_translation_direction("auto", "ct", DOMAINS)
     with pytest.raises(ValueError, match="from 'mr' to 'mr'"):
-        check_translation_direction("mr", "mr")
+        check_translation_direction("mr", "mr", DOMAINS)
 
 
 def test_what_looks_like_another_modality_is_told(caplog):
-    ScaleModalityd("image", "mr")({"image": volume(np.full((3, 3, 3), 7) * np.arange(3), "ct_1.nii.gz")})
+    ScaleDomaind("image", DOMAINS, "mr")({"image": volume(np.full((3, 3, 3), 7) * np.arange(3), "ct_1.nii.gz")})
     assert "ct_1.nii.gz: does not look like MR" in caplog.text
     caplog.clear()
-    ScaleModalityd("image", "ct")({"image": volume(np.full((3, 3, 3), 7) * np.arange(3), "ct_1.nii.gz")})
+    ScaleDomaind("image", DOMAINS, "ct")({"image": volume(np.full((3, 3, 3), 7) * np.arange(3), "ct_1.nii.gz")})
     assert not caplog.text
+
+
+@pytest.mark.parametrize(
+    ("name", "domain"),
+    [
+        ("patient10_LGE.nii.gz", "lge"),
+        ("c0-7.nii", "c0"),
+        ("c01.nii", None),
+        ("c0_to_lge.nii.gz", None),
+        ("ct_1.nii.gz", None),
+    ],
+)
+def test_other_domains_are_words_of_the_file_name(name, domain):
+    assert detect_domain(volume(np.full((2, 2, 2), -500), name), ["c0", "lge"]) == domain
+
+
+def test_any_two_domains_are_scaled_by_their_rules():
+    ramp = np.arange(41.0).reshape(1, 1, 41)
+    scale = ScaleDomaind("image", MRI)
+    listed = scale({"image": volume(ramp), "domain": "c0"})["image"]
+    named = scale({"image": volume(ramp, "p_lge.nii")})["image"]
+    assert (listed.meta["domain"], named.meta["domain"]) == ("c0", "lge")
+    np.testing.assert_allclose(listed.flatten(), np.arange(41) / 40, atol=1e-6)
+    np.testing.assert_allclose(named.flatten(), ((np.arange(41) - 10) / 20).clip(0, 1), atol=1e-6)
+    with pytest.raises(VolumeError, match=r'study_7.*unknown domain; set modality to "c0" or "lge".*_c0.nii.gz'):
+        scale({"image": volume(ramp)})
+    assert ScaleDomaind("image", MRI, "c0")({"image": volume(ramp)})["image"].meta["domain"] == "c0"
+
+
+def test_channels_are_scaled_together():
+    two = MetaTensor(torch.stack([torch.arange(8.0), 10 * torch.arange(8.0)]).reshape(2, 2, 2, 2))
+    scaled = ScaleDomaind("image", MRI, "c0")({"image": two})["image"]
+    torch.testing.assert_close(scaled[0].as_tensor(), scaled[1].as_tensor())
+    assert ScaleDomaind("image", MRI, "lge")({"image": two})["image"][1].max() == 1
+
+
+def test_units_of_translations():
+    assert translation_limits(DOMAINS) == {"ct": [-100, 800], "mr": [0, 1000]}
+    assert fill_values(DOMAINS) == {"ct": -1000, "mr": 0}
+    assert (translation_limits(MRI)["lge"], fill_values(MRI)["lge"]) == ([10, 30], 10)

@@ -1,0 +1,121 @@
+"""Volumes of two domains, such as CT and MR: splits by patient, and the prepared volumes of any table of cases."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from transeg.data.datalist import write_datalist
+from transeg.data.table import SPLITS, Case
+from transeg.errors import UserError
+from transeg.methods.cardiac.volumes import CardiacVolumes
+
+from data_prep.cases import raise_failed, write_cases
+from data_prep.splits import split_patients
+
+
+def split_by_patient(cases: Sequence[Case], validation: float, test: float, seed: int) -> dict[str, str]:
+    """Split by case name: all volumes of a patient, of both domains, are in the same split.
+
+    Stratified by the domains that a patient was scanned in. Arguments as for `split_patients`.
+    """
+    scanned: dict[str, set[str]] = {}
+    for case in cases:
+        scanned.setdefault(case.patient or case.name, set()).add(case.domain)
+    strata = [replace(case, group="+".join(sorted(scanned[case.patient or case.name]))) for case in cases]
+    return split_patients(strata, validation, test, seed)
+
+
+def prepare_domains(
+    cases: Sequence[Case],
+    roles: Mapping[str, str],
+    out: Path,
+    recipe: Mapping[str, Any],
+    *,
+    unlabelled_domain: str | None = None,
+    further_roles: Sequence[str] = (),
+    name: str,
+    description: str,
+    options: Mapping[str, Any],
+    seed: int,
+    workers: int = 1,
+) -> Path:
+    """Write the volume of every case that has a role, then the datalist, with a list of each role and domain.
+
+    Args:
+        cases: cases, with their domain.
+        roles: role by case name, one of `SPLITS` or `further_roles`.
+        out: output folder.
+        recipe: see `cardiac_preprocessing`.
+        unlabelled_domain: hide the labels of this domain, except those of the test volumes.
+        further_roles: roles of volumes that are listed but not trained on.
+        name: see `write_datalist`.
+        description: see `write_datalist`.
+        options: options of the command.
+        seed: random seed of the roles, for the record.
+        workers: number of processes.
+
+    Returns:
+        Path of the datalist. Items have "domain"; those of `training_ct` and so on are prepared volumes, those of
+        `training_ct_volumes` their source files.
+
+    Raises:
+        CasesFailedError: at the end, if any case failed.
+        UserError: a case of another domain, no training volume of a domain, or none with a label.
+    """
+    domains = [*recipe["domains"]]
+    stray = sorted(case.name for case in cases if case.domain not in domains)
+    if stray:
+        raise UserError(f"{', '.join(stray[:5])}: domain is neither {' nor '.join(domains)}; correct the table")
+    used = [_shown(case, roles[case.name], unlabelled_domain) for case in cases if case.name in roles]
+    out.mkdir(parents=True, exist_ok=True)
+    path = out / "datalist.json"
+    path.unlink(missing_ok=True)  # an incomplete folder is no data set
+    kept, failed = write_cases(used, recipe["channels"], CardiacVolumes(recipe), out, workers)
+    lists: dict[str, list[dict[str, Any]]] = {f"{role}_{d}": [] for role in (*SPLITS, *further_roles) for d in domains}
+    volumes: dict[str, list[dict[str, Any]]] = {f"{key}_volumes": [] for key in lists}
+    for case in (case for case in used if case.name in kept):
+        key = f"{roles[case.name]}_{case.domain}"
+        label = {"label": f"labels/{case.name}.npy"} if case.label else {}
+        lists[key] += [item | label for item in kept[case.name].presence]
+        volumes[f"{key}_volumes"].append(case.item(recipe["channels"], out))
+    write_datalist(
+        path,
+        lists | volumes,
+        name=name,
+        description=description,
+        recipe=recipe,
+        preparation={
+            "options": dict(options),
+            "seed": seed,
+            "kept": {key: len(items) for key, items in (lists | volumes).items()},
+            "roles": dict(roles),
+            "failed": failed,
+        },
+        dimensions=3,
+    )
+    _print_summary(lists, (*SPLITS, *further_roles), domains, len(cases) - len(used))
+    print(f"wrote {path}")
+    raise_failed(failed, len(used))
+    empty = [d for d in domains if not lists[f"training_{d}"]]
+    if empty:
+        raise UserError(f"no training volume of {empty[0].upper()}; add volumes or reduce validation and test")
+    if not any("label" in item for d in domains for item in lists[f"training_{d}"]):
+        raise UserError("no training volume has a label; label some volumes of at least one domain")
+    return path
+
+
+def _shown(case: Case, role: str, unlabelled_domain: str | None) -> Case:
+    """The case with what is to be known of it; a hidden label must not tell where to crop either."""
+    return replace(case, label=None) if case.domain == unlabelled_domain and role != "test" else case
+
+
+def _print_summary(lists: Mapping[str, Sequence], roles: Sequence[str], domains: Sequence[str], unused: int) -> None:
+    print(f"{'':12}" + "".join(f"{d.upper():>8}{'labelled':>10}" for d in domains))
+    for role in roles:
+        found = [lists[f"{role}_{d}"] for d in domains]
+        print(f"{role:12}" + "".join(f"{len(items):8}{sum('label' in i for i in items):10}" for items in found))
+    if unused:
+        print(f"not used: {unused}")

@@ -1,0 +1,156 @@
+"""What a data set is like: sizes, voxel sizes, intensities, labels. Preparation proposes its settings from it."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import nibabel as nib
+import numpy as np
+import torch
+from monai.data import MetaTensor
+from monai.transforms import Orientation
+from tqdm import tqdm
+from transeg.data.table import Case
+from transeg.errors import UserError
+from transeg.metrics.silhouette import silhouette
+from transeg.transforms.preprocessing import foreground
+from transeg.transforms.read import read_volume
+
+from data_prep.cases import label_values
+
+LOOKED_AT = 24  # scans whose voxels are read
+AIR_HU = -500.0  # no MR is as dark
+
+
+@dataclass
+class Fingerprint:
+    """Of the scans that were looked at; axes are right, anterior, superior (R, A, S).
+
+    Attributes:
+        cases: number of cases.
+        labelled: of them, with a label.
+        presence: of them, with an image-level label: yes or slices.
+        absence: of them, with an image-level label: no.
+        spacing: median voxel size in mm (3,).
+        size: largest size of a scan in mm (3,).
+        extent: largest size of the foreground in mm (3,), without outliers above the 95th percentile.
+        zero_background: whether voxels outside the foreground have one value.
+        ct: whether intensities are Hounsfield units.
+        window: 0.5 and 99.5 percentiles of the foreground.
+        values: number of labels that have each value above 0.
+        shown: cases whose label has any.
+        failed: reason by case that cannot be read.
+    """
+
+    cases: int
+    labelled: int
+    presence: int
+    absence: int
+    spacing: np.ndarray
+    size: np.ndarray
+    extent: np.ndarray
+    zero_background: bool
+    ct: bool
+    window: tuple[float, float]
+    values: Counter[int] = field(default_factory=Counter)
+    shown: frozenset[str] = frozenset()
+    failed: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def slice_axis(self) -> int:
+        """Axis (0 R, 1 A, 2 S) of the slices: that of the thickest voxels; S if they are about isotropic."""
+        return int(self.spacing.argmax()) if self.anisotropic else 2
+
+    @property
+    def anisotropic(self) -> bool:
+        """Whether slices are too thick to interpolate between."""
+        return bool(self.spacing.max() > 2 * np.sort(self.spacing)[1])
+
+    def lines(self) -> list[str]:
+        """What a user should see."""
+        known = f"{self.cases} cases: {self.labelled} with a label"
+        if self.presence or self.absence:
+            known += f", image-level labels: {self.presence} presence, {self.absence} absence"
+        x, y, z = (f"{value:.3g}" for value in self.spacing)
+        a, b, c = (f"{value:.0f}" for value in self.extent)
+        lines = [
+            known,
+            f"voxel size {x} x {y} x {z} mm (right-left, anterior-posterior, inferior-superior; median)",
+            f"foreground up to {a} x {b} x {c} mm, intensities {self.window[0]:.4g} to {self.window[1]:.4g}"
+            + (" (CT)" if self.ct else "")
+            + (", constant background" if self.zero_background else ""),
+        ]
+        if self.values:
+            lines.append("label values: " + ", ".join(f"{v} (in {n})" for v, n in sorted(self.values.items())))
+        return lines + [f"cannot be read: {case}: {why}" for case, why in self.failed.items()]
+
+
+def examine(cases: Sequence[Case], channels: Sequence[str]) -> Fingerprint:
+    """Look at up to `LOOKED_AT` scans, evenly spread, and at all labels.
+
+    Args:
+        cases: with references.
+        channels: the first one is looked at.
+
+    Raises:
+        UserError: no scan can be read.
+    """
+    chosen = {round(i) for i in np.linspace(0, len(cases) - 1, min(LOOKED_AT, len(cases)))}
+    scans: list[dict[str, Any]] = []
+    values: Counter[int] = Counter()
+    shown: set[str] = set()
+    failed: dict[str, str] = {}
+    for number, case in enumerate(tqdm(cases, desc="looking at the data", unit="case", disable=None)):
+        try:
+            if number in chosen:
+                scans.append(_scan(read_volume(case.item(channels[:1])["image"], case.spacing)))
+            if case.label:
+                found = label_values(case)
+                values.update(found)
+                shown |= {case.name} if found else set()
+        except Exception as error:  # told below, and again when the case is prepared
+            failed[case.name] = str(error)
+    if not scans:
+        raise UserError("no scan can be read:" + "".join(f"\n  {case}: {why}" for case, why in failed.items()))
+    extents = np.array([scan["extent"] for scan in scans])
+    windows = np.array([scan["window"] for scan in scans])
+    return Fingerprint(
+        cases=len(cases),
+        labelled=sum(case.label is not None for case in cases),
+        presence=sum(bool(case.presence) and not case.label for case in cases),
+        absence=sum(case.presence is False and not case.label for case in cases),
+        spacing=np.median([scan["spacing"] for scan in scans], axis=0),
+        size=np.max([scan["size"] for scan in scans], axis=0),
+        extent=np.percentile(extents, 95, axis=0),
+        zero_background=sum(scan["zero"] for scan in scans) > len(scans) / 2,
+        ct=sum(scan["ct"] for scan in scans) > len(scans) / 2,
+        window=(float(np.median(windows[:, 0])), float(np.median(windows[:, 1]))),
+        values=values,
+        shown=frozenset(shown),
+        failed=failed,
+    )
+
+
+def _scan(scan: MetaTensor) -> dict[str, Any]:
+    image = Orientation(axcodes="RAS", labels=None)(scan)
+    assert isinstance(image, MetaTensor)
+    spacing = np.asarray(nib.affines.voxel_sizes(image.affine.numpy()))
+    inside = torch.as_tensor(foreground(image))[0].numpy()
+    zero = bool(inside.mean() < 0.9)
+    volume = image[0].numpy()
+    if not zero:
+        inside = silhouette(volume)
+    voxels = volume[inside]
+    low, high = np.percentile(voxels, [0.5, 99.5])
+    spans = [np.flatnonzero(inside.any(axis=tuple({0, 1, 2} - {axis}))) for axis in range(3)]
+    return {
+        "spacing": spacing,
+        "size": spacing * volume.shape,
+        "extent": spacing * [span[-1] - span[0] + 1 for span in spans],
+        "zero": zero,
+        "ct": bool(np.percentile(volume, 0.5) < AIR_HU),
+        "window": (low, high),
+    }

@@ -1,0 +1,323 @@
+"""Any data set, described by a table, prepared for any bundle.
+
+The table, `cases.csv`, has one row for each case (`python -m data_prep.table FOLDER` drafts it): files or DICOM series,
+a mask or none, image-level labels, domain, patient, split. What is not set by an option is proposed from the data, and
+shown; `--dry-run` shows it only. The settings travel with the data as their recipe, see
+`transeg.transforms.preprocessing`: training and inference read them from there.
+
+Validation and test patients are drawn from those with a label where there are any, so that scores mean something; all
+others are for training. A column `split` overrides the draw.
+
+    python -m data_prep.prepare cases.csv --bundle brain_mri_genseg_segmentation --out OUT
+"""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import typer
+from transeg.bundle.package import bundle_folder
+from transeg.data.recipe import bundle_recipe
+from transeg.data.table import Case, read_table, table_channels
+from transeg.errors import UserError
+from transeg.method import Method, find_method, resolve
+from transeg.transforms.preprocessing import AXES
+
+from data_prep.cases import is_known, prepare_cases, run_command
+from data_prep.fingerprint import Fingerprint, examine
+from data_prep.options import (
+    LabelledCases,
+    LabelledCount,
+    LabelledFraction,
+    Labels,
+    Out,
+    Seed,
+    Test,
+    Validation,
+    Workers,
+    names_of,
+    parse_labels,
+    record_options,
+)
+from data_prep.splits import split_labelled
+
+AXIS_NAMES = ("sagittal", "coronal", "axial")  # of slices along R, A, S
+MULTIPLE = 16  # of which networks want image sizes
+
+Table = Annotated[Path, typer.Argument(help="Table of the cases, see data_prep.table.")]
+Bundle = Annotated[str, typer.Option(help="Bundle, or run folder, to prepare for.")]
+ChannelNames = Annotated[
+    str, typer.Option(help="Comma-separated columns of the table, in the order for the network (default: all).")
+]
+Axis = Annotated[
+    Literal["axial", "coronal", "sagittal"] | None,
+    typer.Option(help="Orientation of the slices (default: that of the thickest voxels)."),
+]
+Voxel = Annotated[
+    str,
+    typer.Option(
+        help="Voxel size in mm: one number, or three (in the plane, across slices), native keeping that of each scan: "
+        '"2", "0.8,0.8,native".'
+    ),
+]
+Size = Annotated[str, typer.Option(help='Image size in voxels: "128,128", or "64,64,32" for volumes.')]
+Crop = Annotated[
+    str, typer.Option(help='What images are centred on: foreground, centre (of the scan), or "x,y,z" in mm.')
+]
+ForegroundRule = Annotated[
+    Literal["zero", "threshold", "mask", "none"] | None,
+    typer.Option(help="What separates the foreground: a constant background, a threshold above air, the mask of the "
+                 "table's foreground column, or nothing."),
+]  # fmt: skip
+Normalise = Annotated[
+    Literal["std", "percentiles", "window"] | None,
+    typer.Option(help="Intensities: mean and deviation over the foreground, percentiles of the scan, or a window."),
+]
+Window = Annotated[str, typer.Option(help='Intensity window in the units of the files, e.g. "-100,800" for CT.')]
+
+
+def prepare(
+    table: Table,
+    bundle: Bundle,
+    out: Out,
+    channels: ChannelNames = "",
+    axis: Axis = None,
+    pixdim: Voxel = "",
+    size: Size = "",
+    crop: Crop = "",
+    foreground: ForegroundRule = None,
+    normalise: Normalise = None,
+    window: Window = "",
+    halves: Annotated[bool, typer.Option(help="Cut slices at mid-width, as for brains.")] = False,
+    labels: Labels = None,
+    validation: Validation = 0.1,
+    test: Test = 0.1,
+    labelled_fraction: LabelledFraction = 1.0,
+    labelled_count: LabelledCount = None,
+    labelled_cases: LabelledCases = "",
+    seed: Seed = 0,
+    workers: Workers = 1,
+    dry_run: Annotated[bool, typer.Option(help="Show what would be prepared, and stop.")] = False,
+) -> Path | None:
+    """Prepare the cases of a table for a bundle.
+
+    Failed cases are listed at the end; all others are processed. Exit status 1 if any failed.
+    """
+    options = record_options("prepare", locals())
+    cases = read_table(table)
+    root = bundle_root(bundle)
+    base = bundle_recipe(root)
+    method = find_method(base["method"])
+    names = choose_channels(names_of(channels), cases, base)
+    fingerprint = examine(cases, names)
+    for line in fingerprint.lines():
+        print(line)
+    recipe = propose(
+        base,
+        method,
+        fingerprint,
+        channels=names,
+        axis=axis,
+        pixdim=parse_pixdim(pixdim),
+        image_size=[int(value) for value in parse_numbers(size, "--size", (2, 3))] or None,
+        crop=parse_crop(crop),
+        foreground=foreground or ("mask" if all(case.foreground for case in cases) else None),
+        normalise=normalise,
+        window=parse_numbers(window, "--window", (2,)) or None,
+        halves=halves,
+        label_values=parse_labels(labels or ()),
+    )
+    print("recipe: " + ", ".join(f"{key} {_shown(value)}" for key, value in recipe.items()))
+    splits = split_labelled(cases, validation, test, seed, pool=evaluation_pool(cases, method, fingerprint))
+    if dry_run:
+        return None
+    path = prepare_cases(
+        cases,
+        splits,
+        resolve(method.extractor)(recipe),
+        out,
+        labelled_fraction=labelled_fraction,
+        labelled_count=labelled_count if method.uses_masks else 0,
+        labelled_cases=names_of(labelled_cases),
+        seed=seed,
+        workers=workers,
+        graded=method.domain_of_case,
+        name=table.resolve().parent.name,
+        description=f"Prepared from {table.name} for {root.name}.",
+        recipe=recipe,
+        options=options,
+    )
+    config = os.path.relpath(root / "configs" / "train.json")
+    print(f"next: python -m monai.bundle run training --config_file {config} --dataset_dir {out} --run_dir runs/NAME")
+    return path
+
+
+def bundle_root(name: str) -> Path:
+    """Folder of a bundle or run folder, given by its path or by its name.
+
+    Raises:
+        UserError: no such bundle.
+    """
+    path = Path(name)
+    return path if (path / "configs").is_dir() else bundle_folder(name)
+
+
+def choose_channels(wanted: Sequence[str], cases: Sequence[Case], base: Mapping[str, Any]) -> list[str]:
+    """Channels in order: those asked for; else, if the table has all of the bundle's, these; else all of the table.
+
+    Raises:
+        UserError: a channel that the table does not have.
+    """
+    own = {name.lower(): name for name in table_channels(cases)}
+    unknown = [name for name in wanted if name.lower() not in own]
+    if unknown:
+        raise UserError(f"--channels: no column {', '.join(unknown)}; the table has {', '.join(own.values())}")
+    if wanted:
+        return [own[name.lower()] for name in wanted]
+    if set(own) == {name.lower() for name in base["channels"]}:
+        return list(base["channels"])
+    return list(own.values())
+
+
+def propose(
+    base: Mapping[str, Any], method: Method, found: Fingerprint, *, channels: Sequence[str], **chosen: Any
+) -> dict[str, Any]:
+    """Recipe for a data set.
+
+    Args:
+        base: recipe of the bundle, whose rules are kept where they do not depend on the data.
+        method: of the bundle.
+        found: what the data are like.
+        channels: names in order.
+        chosen: settings by key of the recipe; None: proposed.
+
+    Raises:
+        UserError: label values that need names, or more structures than the method segments.
+    """
+    axis = chosen["axis"] or AXIS_NAMES[found.slice_axis]
+    order = ["RAS".index(code) for code in AXES[axis]]
+    crop = chosen["crop"] or "foreground"
+    extent = (found.extent if crop == "foreground" else found.size)[order]
+    spacing = found.spacing[order]
+    pixdim = chosen["pixdim"] or _propose_pixdim(extent, spacing, found.anisotropic, method.proposed_size)
+    sizes = [native if step < 0 else step for step, native in zip(_three(pixdim), spacing, strict=True)]
+    count = len(base["image_size"])
+    image_size = chosen["image_size"] or [
+        _up(extent[k] / sizes[k], 2 * MULTIPLE if chosen["halves"] and k == 0 else MULTIPLE) for k in range(count)
+    ]
+    label_values = chosen["label_values"] or _propose_labels(found)
+    structures = [name for name in label_values if name != "background"]
+    if method.structures is not None and len(structures) > method.structures:
+        raise UserError(
+            f"--labels names {', '.join(structures)}, but {base['method']} segments {method.structures} structure; "
+            f"merge them, e.g. --labels {structures[0]}=1,2, and ignore others, e.g. --labels background=3"
+        )
+    window = chosen["window"]
+    if window is None and found.ct and chosen["normalise"] != "percentiles":
+        window = [round(value) for value in found.window]
+    recipe = dict(base) | {
+        "channels": list(channels),
+        "axis": axis,
+        "pixdim": pixdim,
+        "image_size": list(image_size),
+        "crop": crop,
+        "foreground": chosen["foreground"] or ("zero" if found.zero_background else "threshold"),
+        "normalise": chosen["normalise"] or base.get("normalise", "std"),
+        "labels": ["background", *structures],
+        "label_values": {name: list(values) for name, values in label_values.items()},
+    }
+    recipe |= {"window": window} if window else {}
+    recipe |= {"halves": chosen["halves"]} if "halves" in base else {}
+    recipe |= {"first": 0.0, "last": None} if "first" in base else {}  # the bundle's heights are those of brains
+    return recipe
+
+
+def _propose_pixdim(extent: Any, spacing: Any, anisotropic: bool, pixels: int) -> float | list[float]:
+    """Voxel size at which the larger side of an image has at most `pixels` voxels, but none finer than the scans'."""
+    fits = max(extent[:2]) / pixels
+    plane = max(float(min(spacing[:2])), math.ceil(20 * fits - 1e-6) / 20)
+    plane = round(plane, 2)
+    return [plane, plane, -1.0] if anisotropic else plane
+
+
+def _propose_labels(found: Fingerprint) -> dict[str, list[int]]:
+    values = sorted(found.values)
+    if len(values) > 1:
+        listed = ",".join(map(str, values))
+        raise UserError(f"the labels have the values {listed}; name what they are, e.g. --labels lesion={listed}")
+    return {"lesion": values or [1]}
+
+
+def _three(pixdim: float | Sequence[float]) -> list[float]:
+    return list(pixdim) if isinstance(pixdim, Sequence) else [pixdim] * 3
+
+
+def _up(voxels: float, multiple: int) -> int:
+    return max(2 * MULTIPLE, math.ceil(voxels / multiple - 1e-6) * multiple)
+
+
+def evaluation_pool(cases: Sequence[Case], method: Method, found: Fingerprint) -> list[Case]:
+    """Cases to draw validation and test patients from: those whose label shows a structure, if there are any.
+
+    Of a method whose domains are those of whole cases, the hard ones.
+    """
+    known = [case for case in cases if is_known(case)]
+    pool = [case for case in known if case.name in found.shown] or known
+    if method.domain_of_case:
+        pool = [case for case in pool if case.domain == "hard" or case.presence] or pool
+    return pool
+
+
+def parse_numbers(text: str, option: str, counts: Sequence[int]) -> list[float]:
+    """Numbers separated by commas, spaces or x; empty without.
+
+    Raises:
+        UserError: not numbers, or not as many.
+    """
+    parts = text.replace(",", " ").replace("x", " ").split()
+    try:
+        values = [float(part) for part in parts]
+    except ValueError:
+        values = []
+    if parts and len(values) not in counts:
+        raise UserError(f"{option} {text}: expected {' or '.join(map(str, counts))} numbers, separated by commas")
+    return values
+
+
+def parse_pixdim(text: str) -> float | list[float] | None:
+    """Voxel size: one number, or three of which any may be native (-1); None if empty.
+
+    Raises:
+        UserError: not of this form.
+    """
+    values = parse_numbers(text.lower().replace("native", "-1"), "--pixdim", (1, 3))
+    if any(value <= 0 and value != -1 for value in values) or values == [-1]:
+        raise UserError(f"--pixdim {text}: voxel sizes are above 0; native only as one of three")
+    return None if not values else values[0] if len(values) == 1 else values
+
+
+def parse_crop(text: str) -> str | list[float] | None:
+    """What images are centred on: a name, or a point in mm.
+
+    Raises:
+        UserError: neither.
+    """
+    if text in ("", "foreground", "centre"):
+        return text or None
+    return parse_numbers(text, "--crop (foreground, centre or x,y,z in mm)", (3,))
+
+
+def _shown(value: Any) -> str:
+    if isinstance(value, Mapping):
+        return "; ".join(f"{name}={','.join(map(str, values))}" for name, values in value.items())
+    return (
+        " x ".join("native" if part == -1 else f"{part}" for part in value) if isinstance(value, list) else str(value)
+    )
+
+
+if __name__ == "__main__":
+    run_command(prepare)

@@ -1,0 +1,73 @@
+"""The command that drafts a table."""
+
+import csv
+
+import pytest
+from transeg.data.table import read_table
+from transeg.errors import TableError, UserError
+
+from data_prep.options import patterns_of
+from data_prep.table import draft
+
+
+def touch(root, *names):
+    for name in names:
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).touch()
+
+
+@pytest.fixture
+def scans(tmp_path):
+    folder = tmp_path / "scans"
+    touch(folder, "A/P1_flair.nii.gz", "A/P1_t1.nii.gz", "A/P1_seg.nii.gz", "B/P2_flair.nii.gz", "B/notes.txt")
+    return folder
+
+
+def test_a_draft_and_its_account(scans, tmp_path, capsys):
+    path = draft(scans, tmp_path / "cases.csv", group=["first=A/*"], account=tmp_path / "account.csv")
+    first, second = read_table(path)
+    assert (first.name, list(first.images), first.group) == ("A", ["flair", "t1"], "first")
+    assert first.label == str(scans / "A/P1_seg.nii.gz")
+    assert (second.name, second.label) == ("P2", None)
+    with (tmp_path / "account.csv").open(newline="") as file:
+        rows = {row["file"]: row["what"] for row in csv.DictReader(file)}
+    assert rows == {
+        "A/P1_flair.nii.gz": "flair of A",
+        "A/P1_t1.nii.gz": "t1 of A",
+        "A/P1_seg.nii.gz": "mask of A",
+        "B/P2_flair.nii.gz": "flair of P2",
+        "B/notes.txt": "skipped: not a volume",
+    }
+    text = capsys.readouterr().out
+    for line in (
+        "skipped: not a volume (1):\n  B/notes.txt",
+        "5 files: 4 used, 1 skipped",
+        "2 cases of 2 patients; flair 2, t1 1, label 1",
+        "check: 1 cases lack a channel that others have: P2",
+    ):
+        assert line in text
+
+
+def test_a_table_is_only_replaced_when_asked(scans, tmp_path):
+    (tmp_path / "cases.csv").write_text("mine")
+    with pytest.raises(UserError, match="--overwrite"):
+        draft(scans, tmp_path / "cases.csv")
+    assert (tmp_path / "cases.csv").read_text() == "mine"
+    draft(scans, tmp_path / "cases.csv", overwrite=True)
+    assert len(read_table(tmp_path / "cases.csv")) == 2
+
+
+def test_doubts_write_the_account_but_no_table(scans, tmp_path):
+    touch(scans, "A/P1_mask.nii.gz")
+    with pytest.raises(TableError, match="2 candidates for mask"):
+        draft(scans, tmp_path / "cases.csv", account=tmp_path / "account.csv")
+    assert not (tmp_path / "cases.csv").exists()
+    assert "A/P1_mask.nii.gz" in (tmp_path / "account.csv").read_text()
+    draft(scans, tmp_path / "cases.csv", pattern=["label=*_seg*", "skip=*_mask*"])
+
+
+def test_patterns():
+    assert patterns_of(["flair=*F*", "t1 = x=y"]) == {"flair": "*F*", "t1": "x=y"}
+    for wrong in (["flair"], ["=*x*"], ["a="], ["a=1", "a=2"]):
+        with pytest.raises(UserError, match="--domain"):
+            patterns_of(wrong, "--domain")
