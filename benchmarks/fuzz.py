@@ -58,9 +58,9 @@ class Scan:
         same = volume.shape[1:] == self.voxels.shape and bool((volume.numpy()[0] == self.voxels).all())
         return same and bool(np.abs(volume.affine.numpy() - self.affine).max() < 1e-4)
 
-    def trial(self, reference: Path | str, must: str, **item: Any) -> Trial:
+    def trial(self, reference: Path, must: str, spacing: tuple[float, ...] | None = None) -> Trial:
         """Load one reference."""
-        data: dict[Hashable, Any] = {**item, "image": str(reference)}
+        data: dict[Hashable, Any] = {"image": str(reference), "spacing": spacing}
         return Trial(lambda: LoadVolumed("image")(data)["image"], self.right, must)
 
     def nifti(self, change: Callable[[nib.Nifti1Image], None], suffix: str = ".nii") -> Path:
