@@ -19,10 +19,10 @@ from typing import Annotated
 
 import typer
 from transeg.data.finder import Findings, survey
-from transeg.data.references import SLICES, parse, suffix_of
 from transeg.data.table import Case, table_channels, write_table
 from transeg.errors import UserError
 from transeg.files import write_text
+from transeg.references import SLICES, parse, suffix_of
 
 from data_prep.cases import run_command
 from data_prep.options import Domains, Groups, Patterns, patterns_of

@@ -1,7 +1,9 @@
-"""Checks that tests of several folders share."""
+"""Checks that tests of several folders share; how the tests are spread over the cores."""
 
 import copy
+import os
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 import torch
@@ -9,6 +11,27 @@ from torch import Tensor, nn
 from torch.autograd import gradcheck
 from transeg.bundle.memory import saved_storages
 from transeg.networks.checkpointing import add_checkpointing
+
+if "PYTEST_XDIST_WORKER" in os.environ:  # a thread for each of the processes, and for those that they start
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+    torch.set_num_threads(1)
+
+LONGEST = (  # files that begin first, so that none of them is left over at the end
+    "test_demo.py",
+    "test_documented_commands.py",
+    "test_fifth_method.py",
+    "bundles/test_ranks.py",
+    "bundles/test_run_folders.py",
+    "label/test_bundles.py",
+)
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put the tests of the longest files first, in the order of their files."""
+    folder = Path(__file__).parent
+    ranks = {folder / name: rank for rank, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: ranks.get(item.path, len(ranks)))
 
 
 @pytest.fixture

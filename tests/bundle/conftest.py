@@ -1,12 +1,9 @@
-"""Every bundle of the checkout in turn, copied away, and a run folder; data prepared for them."""
+"""Every bundle of the checkout in turn, copied away, and a run folder of each; data prepared for them."""
 
 from __future__ import annotations
 
 import json
-import os
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -15,10 +12,12 @@ from monai.bundle import ConfigParser
 from transeg.bundle.package import build, find_bundles
 from transeg.bundle.runs import bundle_name
 
-from tests.bundles.conftest import write_prepared
+from tests.bundles.conftest import one_update, other_recipe, read_config, write_prepared
+from tests.commands import python_m
 
 ROOT = Path(__file__).resolve().parents[2]
 BUNDLES = find_bundles(ROOT / "bundles")
+RUNS = {f"run of {bundle.name}": bundle for bundle in BUNDLES}
 TRAINED = "thigh_mri_muscle_segmentation"
 OVERLAID = "brain_mri_genseg_segmentation"  # has the most overlays
 LEFT = shutil.ignore_patterns("data", "eval", "__pycache__", "previous", "train_state.pt")
@@ -48,25 +47,36 @@ def change(path, edit):
 
 
 @pytest.fixture(scope="session")
-def run_folder(tmp_path_factory):
+def run_of(tmp_path_factory):
+    """Run folders by bundle: one update of its smallest networks, on data of another grid with other names."""
+    made = {}
+
+    def get(bundle):
+        if bundle not in made:
+            root = tmp_path_factory.mktemp("run")
+            made[bundle] = root / "2026-01-01_00-00-00"
+            write_prepared(root / "data", recipe_of(bundle) | other_recipe(recipe_of(bundle)))
+            options = one_update(read_config(bundle, "train.json")) | {"val_batch_size": 4}
+            options |= {"dataset_dir": root / "data", "run_dir": made[bundle]}
+            command = ["run", "training", "--config_file", bundle / "configs" / "train.json"]
+            command += [part for key, value in options.items() for part in (f"--{key}", value)]
+            python_m("monai.bundle", *command, cwd=ROOT, log=root / "log")
+        return made[bundle]
+
+    return get
+
+
+@pytest.fixture(scope="session")
+def run_folder(run_of):
     """What a training run of one update makes."""
-    root, bundle = tmp_path_factory.mktemp("run"), ROOT / "bundles" / TRAINED
-    options = {"dataset_dir": prepare(root / "data", bundle), "run_dir": root / "2026-01-01_00-00-00"}
-    options |= {"epochs": 1, "batches_per_epoch": 1, "batch_size": 2, "val_batch_size": 4}
-    command = [sys.executable, "-m", "monai.bundle", "run", "training"]
-    command += ["--config_file", str(bundle / "configs" / "train.json")]
-    command += [part for key, value in options.items() for part in (f"--{key}", str(value))]
-    environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
-    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr[-3000:]
-    return options["run_dir"]
+    return run_of(ROOT / "bundles" / TRAINED)
 
 
-@pytest.fixture(scope="session", params=[*BUNDLES, "run folder"], ids=lambda path: Path(path).name)
-def bundle(request, tmp_path_factory):
-    """Copy of each bundle in turn, then a run folder."""
-    if request.param == "run folder":
-        return request.getfixturevalue("run_folder")
+@pytest.fixture(scope="session", params=[*BUNDLES, *RUNS], ids=lambda param: getattr(param, "name", param))
+def bundle(request, run_of, tmp_path_factory):
+    """Copy of each bundle in turn, then a run folder of each."""
+    if request.param in RUNS:
+        return run_of(RUNS[request.param])
     return shutil.copytree(request.param, tmp_path_factory.mktemp("bundles") / request.param.name, ignore=LEFT)
 
 

@@ -97,6 +97,18 @@ def test_the_configs_of_a_packaged_run_find_their_folder(run_folder, tmp_path):
     assert "--run_dir 2026-01-01_00-00-00" in files["docs/README.md"].decode()
 
 
+def test_a_run_does_not_replace_another_archive(run_folder, tmp_path):
+    first = build(run_folder, tmp_path / "out")
+    assert build(run_folder, tmp_path / "out") == first
+    other = shutil.copytree(run_folder, tmp_path / "other")
+    (other / "docs" / "README.md").write_text("# Another run")
+    with pytest.raises(
+        ReleaseError, match=r"_v0\.1\.0\.zip is there and holds something else; give this run a name by"
+    ):
+        build(other, tmp_path / "out")
+    assert build(other, tmp_path / "out", name="other") != first
+
+
 def test_a_setting_with_a_path_of_this_machine_is_refused(copy, tmp_path):
     change(copy / "configs" / "train.json", lambda config: config.update(learning_rate="/home/me/rates"))
     with pytest.raises(ReleaseError, match=r"train\.json: learning_rate: /home/me/rates is a path of this machine"):

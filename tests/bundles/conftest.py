@@ -15,6 +15,8 @@ from transeg.data.datalist import write_datalist, write_stack
 
 BUNDLES = Path(__file__).resolve().parents[2] / "bundles"
 CPU = "$torch.device('cpu')"
+SMALLEST = {"width": 2, "segmenter_width": 2, "discriminator_width": 2, "blocks": 1, "code": 8}  # of what a bundle has
+SHORT = {"epochs": 1, "batches_per_epoch": 1, "batch_size": 1, "labelled_per_batch": 1}
 FILES = (
     "LICENSE",
     "configs/evaluate.json",
@@ -59,6 +61,26 @@ def parser_of(root: Path, *files: str, **settings) -> ConfigParser:
     for key, value in {"bundle_root": str(root), "device": CPU, **settings}.items():
         parser[key] = value
     return parser
+
+
+def other_recipe(recipe: Mapping[str, Any]) -> dict[str, Any]:
+    """Channels, grid and label names that differ from a recipe's where the method leaves them free."""
+    channels = [f"channel {c}" for c in range(2)] if len(recipe["channels"]) > 1 else ["other"]
+    size = [16 * max(1, n // 24) for n in recipe["image_size"]]
+    labels = ["background", *(f"part {k}" for k in range(1, len(recipe["labels"])))]
+    pixdim = recipe["pixdim"]
+    coarser = [1.5 * size if size > 0 else size for size in pixdim] if isinstance(pixdim, list) else 1.5 * pixdim
+    changes = {"channels": channels, "image_size": size, "pixdim": coarser, "labels": labels}
+    if "label_values" in recipe:
+        names = dict(zip(recipe["labels"], labels, strict=True))
+        changes["label_values"] = {names[name]: values for name, values in recipe["label_values"].items()}
+    return changes
+
+
+def one_update(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings of a training config for an epoch of one update of its smallest networks."""
+    small = {key: value for key, value in {**SMALLEST, **SHORT}.items() if key in config}
+    return small | ({} if config["labelled_per_batch"] else {"labelled_per_batch": 0})
 
 
 def load_nifti(path: Path) -> nib.Nifti1Image:

@@ -10,31 +10,14 @@ from typing import Any
 import pytest
 import torch
 
-from .conftest import BUNDLES, parser_of, read_config
+from .conftest import BUNDLES, one_update, other_recipe, parser_of, read_config
 from .test_workflows import GRIDS, copy, workflow, write_volumes  # noqa: F401 (fixture)
-
-SMALLEST = {"width": 2, "segmenter_width": 2, "discriminator_width": 2, "blocks": 1, "code": 8}  # of what a bundle has
-SHORT = {"epochs": 1, "batches_per_epoch": 1, "batch_size": 1, "labelled_per_batch": 1}
 
 
 def digests(root: Path) -> dict[str, str]:
     """Hash of every file below a folder."""
     files = [path for path in sorted(root.rglob("*")) if path.is_file()]
     return {path.relative_to(root).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
-
-
-def other_recipe(recipe: dict[str, Any]) -> dict[str, Any]:
-    """Channels, grid and label names that differ from a recipe's where the method leaves them free."""
-    channels = [f"channel {c}" for c in range(2)] if len(recipe["channels"]) > 1 else ["other"]
-    size = [16 * max(1, n // 24) for n in recipe["image_size"]]
-    labels = ["nothing", *(f"part {k}" for k in range(1, len(recipe["labels"])))]
-    pixdim = recipe["pixdim"]
-    coarser = [1.5 * size if size > 0 else size for size in pixdim] if isinstance(pixdim, list) else 1.5 * pixdim
-    changes = {"channels": channels, "image_size": size, "pixdim": coarser, "labels": labels}
-    if "label_values" in recipe:
-        names = dict(zip(recipe["labels"], labels, strict=True))
-        changes["label_values"] = {names[name]: values for name, values in recipe["label_values"].items()}
-    return changes
 
 
 @pytest.fixture
@@ -45,9 +28,7 @@ def other(bundle, prepared):
 
 def trained(root: Path, data: Path, run: Path, **options: Any) -> Any:
     """Trainer at the end of a run of one update per epoch."""
-    config = read_config(root, "train.json")
-    small = {key: value for key, value in {**SMALLEST, **SHORT}.items() if key in config}
-    small |= {"labelled_per_batch": 0} if not config["labelled_per_batch"] else {}
+    small = one_update(read_config(root, "train.json"))
     parser = parser_of(root, "train.json", **{**small, "dataset_dir": str(data), "run_dir": str(run), **options})
     parser.get_parsed_content("initialize")
     parser.get_parsed_content("run")

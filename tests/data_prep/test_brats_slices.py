@@ -155,7 +155,7 @@ def test_whole_volumes(raw, tmp_path):
         "num_std": 3.0,
         "zero_background": False,
     }
-    volume = preprocessed(lists["test_volumes"][0], recipe)
+    volume = load_scan(recipe, lists["test_volumes"][0]).image
     np.testing.assert_array_equal(np.load(lists["test"][0]["image"])[0], volume.astype(np.float16))
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.bundle.conftest import ROOT, run_folder  # noqa: F401 (fixture)
+from tests.bundle.conftest import ROOT, run_folder, run_of  # noqa: F401 (fixtures)
 
 
 @pytest.fixture(scope="session")

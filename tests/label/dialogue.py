@@ -11,7 +11,7 @@ from transeg.method import find_method
 from benchmarks.label_server import Study, brain_study, write_studies
 from data_prep.phantoms.heart import heart_phantom
 from data_prep.phantoms.thigh import thigh_phantom
-from tests.bundle.conftest import LEFT, change
+from tests.bundle.conftest import LEFT, change, recipe_of
 
 LABELLED, ALL = 2, 4
 GRADES = ("severe", "healthy", "severe", "healthy")
@@ -40,7 +40,13 @@ def write_phantoms(folder, bundle, affines=(None,)):
     """Studies for the method of a bundle: p0 to p3, of which p0 and p1 have a label."""
     kind = find_method(method_of(bundle)).phantoms
     assert kind is not None
-    write_studies(folder, ALL, LABELLED, affines, draw=DRAW[kind])
+    channels = len(recipe_of(bundle)["channels"])
+
+    def draw(k):
+        study = DRAW[kind](k)
+        return study._replace(image=study.image[..., :channels]) if channels > 1 else study
+
+    write_studies(folder, ALL, LABELLED, affines, draw=draw)
     return folder
 
 

@@ -1,4 +1,4 @@
-"""Every bundle, and a run folder, in the real MONAI Label server: masks, a training run, masks, and a restart."""
+"""Every bundle, and a run folder of each, in the real MONAI Label server: masks, a training, masks, and a restart."""
 
 import json
 import re
@@ -10,7 +10,7 @@ from transeg.bundle.preflight import preflight_problems
 from transeg.bundle.runs import bundle_name, method_of
 
 from benchmarks.label_server import LabelServer
-from tests.bundle.conftest import BUNDLES
+from tests.bundle.conftest import BUNDLES, TRAINED
 
 from .dialogue import (
     check_lists,
@@ -28,6 +28,18 @@ from .dialogue import (
 def bundle(request, tmp_path):
     source = request.getfixturevalue("run_folder") if request.param == "run folder" else request.param
     return with_small_training(source, tmp_path)
+
+
+@pytest.mark.parametrize("trained", [b for b in BUNDLES if b.name != TRAINED], ids=lambda path: path.name)
+def test_a_run_folder_segments_with_its_own_labels(python, trained, run_of, tmp_path):
+    """A training run and a restart are those of the dialogue above."""
+    run = run_of(trained)
+    studies = write_phantoms(tmp_path / "studies", run)
+    with LabelServer(python, studies, run, tmp_path / "app") as server:
+        info = json.loads(server.request("GET", "/info/").content)
+        assert info["models"][trained.name]["labels"] == labels_of(run)
+        mask = read(server.infer(trained.name, "p2"), tmp_path / "mask.nii.gz")
+        check_mask(mask, studies / "p2.nii.gz", labels_of(run).values())
 
 
 def model_files(server, name):

@@ -16,7 +16,7 @@ from monai.bundle import ConfigParser
 import transeg
 from transeg.bundle.archive import CONTENTS, MANIFEST, json_bytes, manifest, zip_bytes
 from transeg.bundle.config import BASES, walk
-from transeg.bundle.runs import WEIGHTS, bundle_name, root_expression
+from transeg.bundle.runs import WEIGHTS, bundle_name, is_run, root_expression
 from transeg.errors import ReleaseError, UserError
 from transeg.files import atomic, write_text
 
@@ -72,7 +72,8 @@ def build(bundle: Path, out: Path, url: str = "", name: str | None = None) -> Pa
         Path of the archive.
 
     Raises:
-        ReleaseError: a file is missing, a path is one of this machine, or name or version cannot be released.
+        ReleaseError: a file is missing, a path is one of this machine, name or version cannot be released, or a run
+            would replace another archive.
     """
     bundle = bundle.resolve()
     name = name or bundle_name(bundle)
@@ -85,6 +86,10 @@ def build(bundle: Path, out: Path, url: str = "", name: str | None = None) -> Pa
 
     data = zip_bytes({f"{name}/{path}": content for path, content in files.items()})
     target = out / f"{release}.zip"
+    if is_run(bundle) and target.is_file() and target.read_bytes() != data:
+        raise ReleaseError(
+            f"{target} is there and holds something else; give this run a name by --name, or delete that archive"
+        )
     with atomic(target) as partial:
         partial.write_bytes(data)
     write_text(target.with_name(target.name + ".sha256"), f"{hashlib.sha256(data).hexdigest()}  {target.name}\n")

@@ -31,7 +31,7 @@ from transeg.bundle.config import content, references, running_parser
 from transeg.engines.trainer import AlternatingTrainer
 from transeg.engines.weights import SCORING, load_weights
 from transeg.errors import RunError
-from transeg.files import atomic
+from transeg.files import atomic, write_text
 
 logger = logging.getLogger(__name__)
 
@@ -57,6 +57,11 @@ def new_run_dir(bundle_root: PathLike, runs: PathLike = "runs") -> str:
 def bundle_name(root: PathLike) -> str:
     """Name of the bundle that a folder is, or was trained from."""
     return str(_metadata(Path(root)).get("bundle", Path(root).resolve().name))
+
+
+def is_run(root: PathLike) -> bool:
+    """Whether a folder is a run folder: its metadata name the bundle that it was trained from."""
+    return "bundle" in _metadata(Path(root))
 
 
 def check_run(bundle_root: PathLike, start: PathLike | None = None, resume: bool = False) -> None:
@@ -304,8 +309,8 @@ class RunFolder:
     def _write_card(self, engine: AlternatingTrainer, scores: Mapping[str, float]) -> None:
         began = self._started_at or time.time()
         panels = sorted((self.path / "logs" / "panels").glob("*.png"))
-        (self.path / "docs").mkdir(parents=True, exist_ok=True)
         if panels:
+            (self.path / "docs").mkdir(parents=True, exist_ok=True)
             shutil.copyfile(panels[-1], self.path / "docs" / "panel.png")
         text = run_card(
             _metadata(self.path),
@@ -321,10 +326,10 @@ class RunFolder:
             scores=scores,
             picture="panel.png" if panels else None,
         )
-        with atomic(self.path / "docs" / "README.md") as partial:
-            partial.write_text(text, encoding="utf-8")
-        (self.path / "docs" / "data_license.txt").write_text(
-            "The data of this training run are described in README.md; their licence is that of their owner.\n"
+        write_text(self.path / "docs" / "README.md", text)
+        write_text(
+            self.path / "docs" / "data_license.txt",
+            "The data of this training run are described in README.md; their licence is that of their owner.\n",
         )
 
 
@@ -388,8 +393,7 @@ def describe_channels(metadata: dict[str, Any], recipe: Mapping[str, Any]) -> No
 
 
 def _write(path: Path, config: Mapping[str, Any]) -> None:
-    with atomic(path) as partial:
-        partial.write_text(json.dumps(config, indent=4, ensure_ascii=False, default=_as_text) + "\n", encoding="utf-8")
+    write_text(path, json.dumps(config, indent=4, ensure_ascii=False, default=_as_text) + "\n")
 
 
 def _as_text(value: Any) -> Any:

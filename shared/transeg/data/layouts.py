@@ -14,9 +14,9 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from transeg.data.names import FOREGROUND, IMAGE, LABEL, OUTPUT, canonical, read_name
-from transeg.data.references import VOLUMES, suffix_of
 from transeg.data.sources import Volume
 from transeg.files import volume_stem
+from transeg.references import VOLUMES, suffix_of
 
 # patient in the name of a case: BraTS 2023 and 2024, BRATS 2013 and 2015, TCGA; else the whole name
 PATIENT = re.compile(r"BraTS-\w+-\d{5}|.*_pat\d+|TCGA[-_]\w\w[-_]\w{4}|.+", re.DOTALL)

@@ -19,6 +19,7 @@ from rich.table import Table
 
 from transeg.bundle.runs import STATE
 from transeg.errors import UserError
+from transeg.files import write_text
 
 console = Console()
 
@@ -89,5 +90,5 @@ def conclude(
         table.add_row(name, f"{np.mean(values):.3f}", *(f"{value:.2f}" for value in values))
     console.print(table)
     minutes = (time.monotonic() - start) / 60
-    (out / "demo.json").write_text(json.dumps({"dice": dices, **settings, "minutes": minutes}, indent=2) + "\n")
+    write_text(out / "demo.json", json.dumps({"dice": dices, **settings, "minutes": minutes}, indent=2) + "\n")
     console.print(f"Picture: {out / 'demo.png'}   Run folder: {out / 'run'}   ({minutes:.1f} minutes)")

@@ -17,6 +17,8 @@ from ignite.handlers import ProgressBar
 from PIL import Image
 from torch.utils.tensorboard import SummaryWriter
 
+from transeg.files import write_text
+
 logger = logging.getLogger(__name__)
 
 
@@ -83,9 +85,8 @@ class _TermFiles:
     """``terms.jsonl`` and TensorBoard events in a folder, continued after an iteration."""
 
     def __init__(self, folder: Path, iteration: int) -> None:
-        folder.mkdir(parents=True, exist_ok=True)
         path = folder / "terms.jsonl"
-        path.write_text("".join(_rows_until(path, iteration)), encoding="utf-8")
+        write_text(path, "".join(_rows_until(path, iteration)))
         self._rows = open(path, "a", encoding="utf-8", buffering=1)  # noqa: SIM115 (closed at the end of the run)
         self._events = SummaryWriter(folder, purge_step=iteration + 1, flush_secs=10)
 

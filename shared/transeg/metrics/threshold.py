@@ -6,6 +6,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from transeg.errors import DataError
+
 
 def best_threshold(images: Sequence[np.ndarray], labels: Sequence[np.ndarray], candidates: int = 200) -> float:
     """Threshold t that maximises the mean Dice of the masks image > t over the volumes.
@@ -16,11 +18,11 @@ def best_threshold(images: Sequence[np.ndarray], labels: Sequence[np.ndarray], c
         candidates: number of candidate thresholds, quantiles of the non-zero voxels.
 
     Raises:
-        ValueError: no volume has a lesion.
+        DataError: no volume has a lesion.
     """
     pairs = [(np.ravel(i), np.ravel(y) != 0) for i, y in zip(images, labels, strict=True) if np.any(y)]
     if not pairs:
-        raise ValueError("choosing a threshold needs volumes with a lesion; none has one")
+        raise DataError("choosing a threshold needs volumes with a lesion; none has one")
     values = np.concatenate([image[image != 0] for image, _ in pairs])
     thresholds = np.unique(np.quantile(values, np.linspace(0, 1, candidates)))
     scores = np.zeros(len(thresholds))

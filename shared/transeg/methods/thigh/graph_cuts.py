@@ -20,6 +20,8 @@ from monai.config import KeysCollection, PathLike
 from monai.networks.utils import eval_mode
 
 from transeg.engines.weights import load_weights
+from transeg.errors import DataError
+from transeg.files import atomic, write_text
 from transeg.methods.thigh.classical.intensity import IntensityModel, count_intensities, learn_intensity
 from transeg.methods.thigh.classical.mixture import fit_mixture
 from transeg.methods.thigh.classical.search import Case, grid_search, paper_grid
@@ -68,11 +70,11 @@ class GraphCutLearner:
             The selected parameters.
 
         Raises:
-            ValueError: fewer than two annotated scans.
+            DataError: fewer than two annotated scans.
         """
         items = [item for item in self.data if "label" in item]
         if len(items) < 2:
-            raise ValueError(
+            raise DataError(
                 f"{len(items)} of {len(self.data)} scans have a mask, but learning a graph cut needs at least two; "
                 "choose another list (split) or annotate more scans"
             )
@@ -84,11 +86,11 @@ class GraphCutLearner:
         model = learn_intensity(count_intensities(filtered(case.z, best), case.muscle) for case in cases)
         self.folder.mkdir(parents=True, exist_ok=True)
         model.save(self.folder / INTENSITY)
-        (self.folder / PARAMETERS).write_text(json.dumps(asdict(best), indent=1) + "\n")
+        write_text(self.folder / PARAMETERS, json.dumps(asdict(best), indent=1) + "\n")
         if self.shape_prior:
             save_atlas(self.folder / ATLAS, atlas)
         table = result.table()
-        with (self.folder / SEARCH).open("w", newline="") as file:
+        with atomic(self.folder / SEARCH) as partial, partial.open("w", newline="") as file:
             writer = csv.DictWriter(file, list(table[0]))
             writer.writeheader()
             writer.writerows(table)

@@ -15,6 +15,9 @@ from pathlib import Path
 import numpy as np
 from scipy.ndimage import gaussian_filter, gaussian_filter1d
 
+from transeg.errors import DataError
+from transeg.files import write_text
+
 RANGE, BINS = (-1.5, 3.0), 180  # of z, with muscle at 0 and fat at 1; values beyond are counted in the outermost bins
 WIDTH = 2.0  # standard deviation of the smoothing in bins
 PSEUDOCOUNT = 1e-5  # added to each histogram, so that unseen intensities get the prior
@@ -42,20 +45,20 @@ class IntensityModel:
 
     def save(self, path: str | os.PathLike) -> None:
         """Write as JSON."""
-        Path(path).write_text(json.dumps(asdict(self), indent=1) + "\n")
+        write_text(path, json.dumps(asdict(self), indent=1) + "\n")
 
     @classmethod
     def load(cls, path: str | os.PathLike) -> IntensityModel:
         """Read what `save` wrote.
 
         Raises:
-            ValueError: the file is not a model.
+            DataError: the file is not a model.
         """
         try:
             content = json.loads(Path(path).read_text())
             return cls(**{**content, "muscle": tuple(content["muscle"])})
         except (ValueError, TypeError, KeyError) as error:
-            raise ValueError(f"{path}: not an intensity model ({error}); save it again") from error
+            raise DataError(f"{path}: not an intensity model ({error}); save it again") from error
 
 
 def smooth_slices(image: np.ndarray, sigma: float) -> np.ndarray:
@@ -80,12 +83,12 @@ def learn_intensity(counts: Iterable[np.ndarray]) -> IntensityModel:
         counts: histogram of each scan, see `count_intensities`.
 
     Raises:
-        ValueError: no scans, or no muscle or background in them.
+        DataError: no scans, or no muscle or background in them.
     """
     total = np.sum(list(counts), axis=0)
     sizes = total.sum(axis=-1) if np.ndim(total) == 2 else np.zeros(2)
     if not sizes.all():
-        raise ValueError("the intensity model needs annotated scans with muscle and background; check the masks")
+        raise DataError("the intensity model needs annotated scans with muscle and background; check the masks")
     prior = float(sizes[1] / sizes.sum())
     likelihood = gaussian_filter1d(total / sizes[:, None], WIDTH, axis=1, mode="nearest") + PSEUDOCOUNT
     joint = likelihood * np.array([[1 - prior], [prior]])
