@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import typer
-from transeg.bundle.package import bundle_folder
+from transeg.bundle.package import bundle_root
 from transeg.data.recipe import bundle_recipe
 from transeg.data.table import Case, read_table, table_channels
 from transeg.errors import UserError
@@ -71,7 +71,7 @@ Size = Annotated[str, typer.Option(help='Image size in voxels: "128,128", or "64
 Crop = Annotated[
     str,
     typer.Option(
-        help='What images are centred on: foreground, centre (of the scan), "x,y,z" in mm; for two domains also heart, none.'
+        help='What images are centred on: foreground, centre (of the scan), "x,y,z" in mm; for two domains also heart.'
     ),
 ]
 ForegroundRule = Annotated[
@@ -184,16 +184,6 @@ def prepare(
 def _print_next(root: Path, out: Path) -> None:
     config = os.path.relpath(root / "configs" / "train.json")
     print(f"next: python -m monai.bundle run training --config_file {config} --dataset_dir {out} --run_dir runs/NAME")
-
-
-def bundle_root(name: str) -> Path:
-    """Folder of a bundle or run folder, given by its path or by its name.
-
-    Raises:
-        UserError: no such bundle.
-    """
-    path = Path(name)
-    return path if (path / "configs").is_dir() else bundle_folder(name)
 
 
 def choose_channels(wanted: Sequence[str], cases: Sequence[Case], base: Mapping[str, Any]) -> list[str]:
