@@ -35,7 +35,7 @@ from transeg.bundle.package import bundle_root
 from transeg.bundle.preflight import read_overrides
 from transeg.data.recipe import Recipe, bundle_recipe
 from transeg.data.volumes import VolumeDataset
-from transeg.errors import BatchError, DataError
+from transeg.errors import BatchError, DataError, root_cause
 from transeg.files import atomic, write_text
 from transeg.references import files_of
 from transeg.transforms.read import read_volume
@@ -171,7 +171,9 @@ def _run(
     engine.add_event_handler(Events.ITERATION_COMPLETED, count)
     try:
         workflow.run()
-    except BatchError:
+    except Exception as error:  # MONAI wraps it
+        if not isinstance(root_cause(error), BatchError):
+            raise
         failures |= dataset.failures
     finally:
         bar.close()
