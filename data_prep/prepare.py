@@ -21,6 +21,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
+import nibabel as nib
+import numpy as np
 import typer
 from transeg.bundle.package import bundle_root
 from transeg.data.recipe import bundle_recipe
@@ -28,11 +30,13 @@ from transeg.data.table import Case, read_table, table_channels
 from transeg.errors import UserError
 from transeg.method import Method, find_method, resolve
 from transeg.transforms.preprocessing import AXES
+from transeg.transforms.read import read_volume
 
 from data_prep.cases import is_known, prepare_cases, run_command
 from data_prep.domain_volumes import prepare_domains
 from data_prep.fingerprint import Fingerprint, examine
 from data_prep.options import (
+    ImageLevel,
     LabelledCases,
     LabelledCount,
     LabelledFraction,
@@ -105,6 +109,7 @@ def prepare(
     labelled_fraction: LabelledFraction = 1.0,
     labelled_count: LabelledCount = None,
     labelled_cases: LabelledCases = "",
+    image_level: ImageLevel = False,
     seed: Seed = 0,
     workers: Workers = 1,
     dry_run: Annotated[bool, typer.Option(help="Show what would be prepared, and stop.")] = False,
@@ -114,71 +119,138 @@ def prepare(
     Failed cases are listed at the end; all others are processed. Exit status 1 if any failed.
     """
     options = record_options("prepare", locals())
-    cases = read_table(table)
-    root = bundle_root(bundle)
+    return prepare_scans(
+        read_table(table),
+        bundle_root(bundle),
+        out,
+        channels=names_of(channels),
+        settings={
+            "axis": axis,
+            "pixdim": parse_pixdim(pixdim),
+            "image_size": [int(value) for value in parse_numbers(size, "--size", (2, 3))] or None,
+            "crop": parse_crop(crop),
+            "foreground": foreground,
+            "normalise": normalise,
+            "window": parse_numbers(window, "--window", (2,)) or None,
+            "halves": halves,
+            "label_values": parse_labels(labels or ()),
+        },
+        validation=validation,
+        test=test,
+        labelled_fraction=labelled_fraction,
+        labelled_count=labelled_count,
+        labelled_cases=names_of(labelled_cases),
+        image_level=image_level,
+        seed=seed,
+        workers=workers,
+        dry_run=dry_run,
+        name=table.resolve().parent.name,
+        options=options,
+    )
+
+
+def prepare_scans(
+    cases: Sequence[Case],
+    root: Path,
+    out: Path,
+    *,
+    channels: Sequence[str] = (),
+    settings: Mapping[str, Any] | None = None,
+    validation: float = 0.1,
+    test: float = 0.1,
+    labelled_fraction: float = 1.0,
+    labelled_count: int | None = None,
+    labelled_cases: Sequence[str] = (),
+    image_level: bool = False,
+    seed: int = 0,
+    workers: int = 1,
+    dry_run: bool = False,
+    name: str,
+    options: Mapping[str, Any],
+) -> Path | None:
+    """Prepare cases for a bundle: what `prepare` does with a table, and presets with what they find.
+
+    Args:
+        cases: to prepare.
+        root: bundle or run folder.
+        out: output folder.
+        channels: columns of the table in order; default see `choose_channels`.
+        settings: of the recipe, see `propose`; what is missing or None is proposed.
+        validation: fraction or number of patients, see `split_labelled`.
+        test: likewise.
+        labelled_fraction: see `prepare_cases`, as the other options of labels.
+        labelled_count: see there.
+        labelled_cases: see there.
+        image_level: use masks of training and validation only to tell which slices show a structure.
+        seed: random seed of the split and of labels that are kept.
+        workers: number of processes.
+        dry_run: show the recipe and stop.
+        name: of the data set.
+        options: of the command, for the record.
+
+    Returns:
+        Path of the datalist; None for a dry run.
+
+    Raises:
+        UserError: a setting or the data do not suit the bundle.
+        CasesFailedError: at the end, if any case failed.
+    """
     base = bundle_recipe(root)
     method = find_method(base["method"])
-    names = choose_channels(names_of(channels), cases, base)
+    names = choose_channels(channels, cases, base)
     if "domains" in base:
         check_two_domains(cases, method)
     fingerprint = examine(cases, names)
     for line in fingerprint.lines():
         print(line)
-    recipe = propose(
-        base,
-        method,
-        fingerprint,
-        cases=cases,
-        channels=names,
-        axis=axis,
-        pixdim=parse_pixdim(pixdim),
-        image_size=[int(value) for value in parse_numbers(size, "--size", (2, 3))] or None,
-        crop=parse_crop(crop),
-        foreground=foreground or ("mask" if all(case.foreground for case in cases) else None),
-        normalise=normalise,
-        window=parse_numbers(window, "--window", (2,)) or None,
-        halves=halves,
-        label_values=parse_labels(labels or ()),
-    )
+    chosen = dict(settings or {})
+    if all(case.foreground for case in cases):
+        chosen["foreground"] = chosen.get("foreground") or "mask"
+    recipe = propose(base, method, fingerprint, cases=cases, channels=names, **chosen)
     print("recipe: " + ", ".join(f"{key} {_shown(value)}" for key, value in recipe.items()))
     splits = split_labelled(cases, validation, test, seed, pool=evaluation_pool(cases, method, fingerprint))
     if dry_run:
         return None
-    name, description = table.resolve().parent.name, f"Prepared from {table.name} for {root.name}."
+    if image_level:
+        cases = [case if splits[case.name] == "test" else hide_mask(case, recipe["axis"]) for case in cases]
+    about: dict[str, Any] = {"name": name, "description": f"Prepared for {root.name}.", "options": options}
     if "domains" in recipe:
-        if labelled_count is not None or labelled_fraction < 1 or labelled_cases:
-            raise UserError("--labelled-...: with two domains, leave labels out of the table instead")
-        path = prepare_domains(
+        if labelled_count is not None or labelled_fraction < 1 or labelled_cases or image_level:
+            raise UserError("options of labels: with two domains, leave labels out of the table instead")
+        path = prepare_domains(cases, splits, out, recipe, seed=seed, workers=workers, **about)
+    else:
+        path = prepare_cases(
             cases,
             splits,
+            resolve(method.extractor)(recipe),
             out,
-            recipe,
-            name=name,
-            description=description,
-            options=options,
+            labelled_fraction=labelled_fraction,
+            labelled_count=labelled_count if method.uses_masks else 0,
+            labelled_cases=labelled_cases,
             seed=seed,
             workers=workers,
+            graded=method.domain_of_case,
+            recipe=recipe,
+            **about,
         )
-        _print_next(root, out)
-        return path
-    path = prepare_cases(
-        cases,
-        splits,
-        resolve(method.extractor)(recipe),
-        out,
-        labelled_fraction=labelled_fraction,
-        labelled_count=labelled_count if method.uses_masks else 0,
-        labelled_cases=names_of(labelled_cases),
-        seed=seed,
-        workers=workers,
-        graded=method.domain_of_case,
-        name=name,
-        description=description,
-        recipe=recipe,
-        options=options,
-    )
     _print_next(root, out)
     return path
+
+
+def hide_mask(case: Case, axis: str) -> Case:
+    """The case with the slices that its mask shows instead of the mask, as an image-level label.
+
+    Args:
+        case: with a mask or without.
+        axis: of the slices, one of `AXIS_NAMES`.
+    """
+    if case.label is None:
+        return case
+    mask = read_volume(case.label, case.spacing)
+    along = nib.orientations.io_orientation(mask.affine.numpy())[:, 0].tolist().index(AXIS_NAMES.index(axis))
+    shown = np.flatnonzero((mask[0].numpy() > 0).any(axis=tuple({0, 1, 2} - {along})))
+    runs = np.split(shown, np.flatnonzero(np.diff(shown) > 1) + 1) if len(shown) else []
+    return replace(case, label=None, presence=tuple((int(run[0]), int(run[-1])) for run in runs) or False)
 
 
 def _print_next(root: Path, out: Path) -> None:
@@ -225,18 +297,20 @@ def propose(
     Raises:
         UserError: label values that need names, or more structures than the method segments.
     """
-    axis = chosen["axis"] or AXIS_NAMES[found.slice_axis]
+    axis = chosen.get("axis") or AXIS_NAMES[found.slice_axis]
     order = ["RAS".index(code) for code in AXES[axis]]
-    crop = chosen["crop"] or ("centre" if "domains" in base else "foreground")
+    crop = chosen.get("crop") or ("centre" if "domains" in base else "foreground")
     extent = (found.extent if crop == "foreground" else found.size)[order]
     spacing = found.spacing[order]
-    pixdim = chosen["pixdim"] or _propose_pixdim(extent, spacing, found.anisotropic, method.proposed_size)
+    pixdim = chosen.get("pixdim") or _propose_pixdim(extent, spacing, found.anisotropic, method.proposed_size)
     sizes = [native if step < 0 else step for step, native in zip(_three(pixdim), spacing, strict=True)]
     count = len(base["image_size"])
-    image_size = chosen["image_size"] or [
-        _up(extent[k] / sizes[k], 2 * MULTIPLE if chosen["halves"] and k == 0 else MULTIPLE) for k in range(count)
+    if chosen.get("image_size") and len(chosen["image_size"]) != count:
+        raise UserError(f"--size: {base['method']} takes images of {count} axes, got {chosen['image_size']}")
+    image_size = chosen.get("image_size") or [
+        _up(extent[k] / sizes[k], 2 * MULTIPLE if chosen.get("halves") and k == 0 else MULTIPLE) for k in range(count)
     ]
-    label_values = chosen["label_values"] or _propose_labels(found)
+    label_values = chosen.get("label_values") or _propose_labels(found)
     structures = [name for name in label_values if name != "background"]
     if method.structures is not None and len(structures) > method.structures:
         raise UserError(
@@ -253,16 +327,16 @@ def propose(
         "label_values": {name: list(values) for name, values in label_values.items()},
     }
     if "domains" in base:
-        return recipe | {"domains": _propose_domains(cases, channels, chosen["window"])}
-    window = chosen["window"]
-    if window is None and found.ct and chosen["normalise"] != "percentiles":
+        return recipe | {"domains": _propose_domains(cases, channels, chosen.get("window"))}
+    window = chosen.get("window")
+    if window is None and found.ct and chosen.get("normalise") != "percentiles":
         window = [round(value) for value in found.window]
     recipe |= {
-        "foreground": chosen["foreground"] or ("zero" if found.zero_background else "threshold"),
-        "normalise": chosen["normalise"] or base.get("normalise", "std"),
+        "foreground": chosen.get("foreground") or ("zero" if found.zero_background else "threshold"),
+        "normalise": chosen.get("normalise") or base.get("normalise", "std"),
     }
     recipe |= {"window": window} if window else {}
-    recipe |= {"halves": chosen["halves"]} if "halves" in base else {}
+    recipe |= {"halves": bool(chosen.get("halves"))} if "halves" in base else {}
     recipe |= {"first": 0.0, "last": None} if "first" in base else {}  # the bundle's heights are those of brains
     return recipe
 
