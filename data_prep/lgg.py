@@ -74,7 +74,7 @@ def prepare(
         channels=names_of(channels),
         settings={
             "axis": "axial",
-            "pixdim": [x, y, -1.0],
+            "pixdim": [*spacing[:2], -1.0],
             "foreground": "threshold",
             "label_values": {"tumour": [1, 255]},
         },
