@@ -150,7 +150,7 @@ def _run(
         logging_file=False,
         bundle_root=str(root),
         output_dir=str(out),
-        datalist=[dict(item) for item in items],
+        datalist=tuple(items),  # in a list, MONAI would read the # of a reference as a config's separator
         **settings,
     )
     workflow.initialize()
