@@ -36,7 +36,7 @@ class Fingerprint:
         absence: of them, with an image-level label: no.
         spacing: median voxel size in mm (3,).
         size: largest size of a scan in mm (3,).
-        extent: largest size of the foreground in mm (3,), without outliers above the 95th percentile.
+        extent: largest size of the foreground in mm (3,).
         zero_background: whether voxels outside the foreground have one value.
         ct: whether intensities are Hounsfield units.
         window: 0.5 and 99.5 percentiles of the foreground.
@@ -124,7 +124,7 @@ def examine(cases: Sequence[Case], channels: Sequence[str]) -> Fingerprint:
         absence=sum(case.presence is False and not case.label for case in cases),
         spacing=np.median([scan["spacing"] for scan in scans], axis=0),
         size=np.max([scan["size"] for scan in scans], axis=0),
-        extent=np.percentile(extents, 95, axis=0),
+        extent=extents.max(axis=0),
         zero_background=sum(scan["zero"] for scan in scans) > len(scans) / 2,
         ct=sum(scan["ct"] for scan in scans) > len(scans) / 2,
         window=(float(np.median(windows[:, 0])), float(np.median(windows[:, 1]))),

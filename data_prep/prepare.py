@@ -53,6 +53,7 @@ from data_prep.options import (
 from data_prep.splits import split_labelled
 
 AXIS_NAMES = ("sagittal", "coronal", "axial")  # of slices along R, A, S
+MARGIN = 1.05  # around the largest foreground that was looked at
 MULTIPLE = 16  # of which networks want image sizes
 
 Table = Annotated[Path, typer.Argument(help="Table of the cases, see data_prep.table.")]
@@ -254,8 +255,10 @@ def hide_mask(case: Case, axis: str) -> Case:
 
 
 def _print_next(root: Path, out: Path) -> None:
-    config = os.path.relpath(root / "configs" / "train.json")
-    print(f"next: python -m monai.bundle run training --config_file {config} --dataset_dir {out} --run_dir runs/NAME")
+    config, inside = os.path.relpath(root / "configs" / "train.json"), Path("bundles", root.name, "configs").is_dir()
+    where = "" if inside else f" --bundle_root {os.path.relpath(root)}"
+    run = f"--dataset_dir {out} --run_dir runs/NAME{where}"
+    print(f"next: python -m monai.bundle run training --config_file {config} {run}")
 
 
 def choose_channels(wanted: Sequence[str], cases: Sequence[Case], base: Mapping[str, Any]) -> list[str]:
@@ -300,9 +303,10 @@ def propose(
     axis = chosen.get("axis") or AXIS_NAMES[found.slice_axis]
     order = ["RAS".index(code) for code in AXES[axis]]
     crop = chosen.get("crop") or ("centre" if "domains" in base else "foreground")
-    extent = (found.extent if crop == "foreground" else found.size)[order]
+    extent = (MARGIN * found.extent if crop == "foreground" else found.size)[order]
     spacing = found.spacing[order]
-    pixdim = chosen.get("pixdim") or _propose_pixdim(extent, spacing, found.anisotropic, method.proposed_size)
+    thick = found.anisotropic or -1 in _three(base["pixdim"])
+    pixdim = chosen.get("pixdim") or _propose_pixdim(extent, spacing, thick, method.proposed_size)
     sizes = [native if step < 0 else step for step, native in zip(_three(pixdim), spacing, strict=True)]
     count = len(base["image_size"])
     if chosen.get("image_size") and len(chosen["image_size"]) != count:
@@ -310,7 +314,8 @@ def propose(
     image_size = chosen.get("image_size") or [
         _up(extent[k] / sizes[k], 2 * MULTIPLE if chosen.get("halves") and k == 0 else MULTIPLE) for k in range(count)
     ]
-    label_values = chosen.get("label_values") or _propose_labels(found)
+    label_values = chosen.get("label_values") or _propose_labels(found, base, method)
+    _check_values(label_values, found)
     structures = [name for name in label_values if name != "background"]
     if method.structures is not None and len(structures) > method.structures:
         raise UserError(
@@ -341,12 +346,12 @@ def propose(
     return recipe
 
 
-def _propose_pixdim(extent: Any, spacing: Any, anisotropic: bool, pixels: int) -> float | list[float]:
+def _propose_pixdim(extent: Any, spacing: Any, thick: bool, pixels: int) -> float | list[float]:
     """Voxel size at which the larger side of an image has at most `pixels` voxels, but none finer than the scans'."""
     fits = max(extent[:2]) / pixels
     plane = max(float(min(spacing[:2])), math.ceil(20 * fits - 1e-6) / 20)
     plane = round(plane, 2)
-    return [plane, plane, -1.0] if anisotropic else plane
+    return [plane, plane, -1.0] if thick else plane
 
 
 def check_two_domains(cases: Sequence[Case], method: Method) -> None:
@@ -375,8 +380,22 @@ def _propose_domains(
     return scales
 
 
-def _propose_labels(found: Fingerprint) -> dict[str, list[int]]:
+def _check_values(label_values: Mapping[str, Sequence[int]], found: Fingerprint) -> None:
+    unnamed = sorted(set(found.values) - {value for values in label_values.values() for value in values})
+    if unnamed:
+        listed = ",".join(map(str, unnamed))
+        raise UserError(
+            f"--labels: the labels have values without a name: {listed}; name them, or ignore them with --labels "
+            f"background={listed}"
+        )
+
+
+def _propose_labels(found: Fingerprint, base: Mapping[str, Any], method: Method) -> dict[str, Sequence[int]]:
+    """The values of the bundle, if it tells several structures apart by them; otherwise the only one is the lesion."""
     values = sorted(found.values)
+    own: dict[str, Sequence[int]] = base.get("label_values", {})
+    if method.structures is None and set(values) <= {value for named in own.values() for value in named}:
+        return own
     if len(values) > 1:
         listed = ",".join(map(str, values))
         raise UserError(f"the labels have the values {listed}; name what they are, e.g. --labels lesion={listed}")

@@ -5,7 +5,10 @@ import json
 import pytest
 from monai.bundle import ConfigParser
 from transeg.bundle.config import argument_faults, key_faults, known_keys, running_parser, value_faults
-from transeg.errors import ConfigError
+from transeg.bundle.package import find_bundles
+from transeg.errors import ConfigError, root_cause
+
+from .conftest import ROOT
 
 TRAIN = {"epochs": 3, "resume": False, "learning_rate": 0.1, "image_size": [4, 4], "threshold": 0.5, "train": {}}
 
@@ -115,3 +118,12 @@ def test_check_config_lists_every_fault(root):
     assert isinstance(cause, ConfigError)
     assert "--epoch: no such key; did you mean epochs?" in str(cause)
     assert "--epochs 0: must be at least 1" in str(cause)
+
+
+def test_a_root_without_configs_is_told(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    parser = ConfigParser()
+    parser.read_config(str(find_bundles(ROOT / "bundles")[0] / "configs" / "inference.json"))
+    with pytest.raises(RuntimeError) as error:  # by MONAI
+        parser.get_parsed_content("initialize")
+    assert "bundle_root is ., which has no configs" in str(root_cause(error.value))

@@ -65,6 +65,11 @@ def check_config() -> None:
     error_hook.install()
     parser = running_parser()
     root = Path(parser.get_parsed_content("bundle_root"))
+    if not config_files(root):
+        raise ConfigError(
+            f"bundle_root is {root}, which has no configs; run from the root of the repository or the bundle's folder, "
+            "or add --bundle_root with the folder of the bundle"
+        )
     faults = key_faults(parser, root) + value_faults(content(parser), root) + argument_faults(parser)
     if faults:
         raise ConfigError("; ".join(faults))
