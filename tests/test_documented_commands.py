@@ -158,6 +158,8 @@ def check_options(command: Sequence[str], here: Path) -> None:
 
 def few(module: str) -> list[str]:
     """Options of a preparation that leave few patients to validate, test and learn from."""
+    if module in ("data_prep.table", "data_prep.prepare"):
+        return []
     return [option for end, options in FEW.items() if module.endswith(end) for option in options]
 
 

@@ -1,0 +1,282 @@
+"""Any table for any bundle: what is proposed from the data, who sees which label, and what is refused."""
+
+import csv
+import json
+from dataclasses import replace
+
+import nibabel as nib
+import numpy as np
+import pytest
+from transeg.bundle.package import bundle_folder
+from transeg.data.datalist import read_datalist
+from transeg.data.recipe import bundle_recipe
+from transeg.data.table import Case, read_table, write_table
+from transeg.errors import UserError
+from transeg.method import find_method
+
+from data_prep import lgg, sts
+from data_prep.fingerprint import examine
+from data_prep.options import assign_values, parse_labels
+from data_prep.phantoms.heart import heart_phantom
+from data_prep.phantoms.knee import LESION, knee_phantom, write_knee, write_reading
+from data_prep.prepare import hide_mask, parse_crop, parse_pixdim, prepare
+from data_prep.splits import split_labelled
+from data_prep.table import draft
+
+GENSEG, PATHOGAN = "brain_mri_genseg_segmentation", "brain_mri_pathogan_segmentation"
+CARDIAC, THIGH = "cardiac_ct_mr_segmentation", "thigh_mri_muscle_segmentation"
+
+
+@pytest.fixture(scope="module")
+def knees(tmp_path_factory):
+    """Ten sagittal knees of one channel, 1.75 x 1.75 x 6 mm; label value 7; masks of four, a reading of all."""
+    folder = tmp_path_factory.mktemp("knees")
+    rows = []
+    for case in range(10):
+        phantom = knee_phantom((0, case), (64, 64, 10), (1.75, 1.75, 6.0), 0.2, lesion=case % 3 != 2)
+        rows.append(write_knee(phantom, folder, case, labelled=case < 4))
+    write_reading(folder, rows)
+    return draft(folder, folder / "cases.csv", join=folder / "reading.csv")
+
+
+def lists_of(path):
+    content = json.loads(path.read_text())
+    return {key: value for key, value in content.items() if isinstance(value, list)}, content["recipe"]
+
+
+def test_few_masks_and_yes_or_no_for_the_others(knees, tmp_path, capsys):
+    lists, recipe = lists_of(prepare(knees, GENSEG, tmp_path / "out"))
+    assert recipe["channels"] == ["image"]
+    assert recipe["axis"] == "sagittal"
+    assert recipe["pixdim"] == [1.75, 1.75, -1.0]
+    assert (recipe["foreground"], recipe["normalise"], recipe["halves"]) == ("threshold", "std", False)
+    assert (recipe["labels"], recipe["label_values"]) == (["background", "lesion"], {"lesion": [LESION]})
+    assert all(size % 16 == 0 for size in recipe["image_size"])
+    presence = {case.name: case.presence for case in read_table(knees)}
+    masked = {f"knee_{case:03d}" for case in (0, 1, 3)}  # and a mask of none in knee_002
+    for split in ("validation", "test"):
+        assert {item["case"] for item in lists[f"{split}_volumes"]} < masked
+        assert all("label" in item for item in lists[split])
+    labelled = {item["case"] for item in lists["training"] if "label" in item}
+    assert len(labelled) == 1
+    assert labelled < masked
+    for item in lists["training"]:
+        if item["case"] not in masked:
+            assert any(first <= item["z"] <= last for first, last in presence[item["case"]])
+    stack = np.load(tmp_path / "out" / lists["training"][0]["image"])
+    assert stack.shape[1:] == (1, *recipe["image_size"])
+    shown = capsys.readouterr().out
+    assert "10 cases: 4 with a label, image-level labels: 4 presence, 2 absence" in shown
+    assert "label values: 7 (in 3)" in shown
+    assert "voxel size 6 x 1.75 x 1.75 mm" in shown
+    assert f"--dataset_dir {tmp_path / 'out'}" in shown
+
+
+def test_not_one_mask(knees, tmp_path):
+    cases = [replace(case, label=None) for case in read_table(knees) if case.name != "knee_002"]
+    table = write_table(tmp_path / "cases.csv", cases)
+    lists, recipe = lists_of(prepare(table, PATHOGAN, tmp_path / "out"))
+    assert (recipe["first"], recipe["last"]) == (0.0, None)  # the heights of the bundle are those of brains
+    assert lists["training"]
+    assert lists["training_absence"]
+    assert not any("label" in item for items in lists.values() for item in items)
+
+
+def test_masks_hidden_but_for_testing(knees, tmp_path):
+    lists, _ = lists_of(prepare(knees, PATHOGAN, tmp_path / "out", image_level=True))
+    assert all(("label" in item) == (name in ("test", "test_volumes")) for name in lists for item in lists[name])
+    assert lists["test"]
+
+
+def test_a_mask_becomes_the_slices_that_it_shows(tmp_path):
+    mask = np.zeros((6, 7, 12), np.uint8)
+    mask[2, 3, [1, 2, 3, 8]] = 7
+    nib.save(nib.Nifti1Image(mask, np.diag([1, 1, -3, 1])), tmp_path / "a.nii.gz")
+    case = Case("a", {"image": "x"}, str(tmp_path / "a.nii.gz"))
+    assert hide_mask(case, "axial").presence == ((1, 3), (8, 8))
+    assert hide_mask(case, "sagittal").presence == ((2, 2),)
+    nib.save(nib.Nifti1Image(0 * mask, np.eye(4)), tmp_path / "a.nii.gz")
+    assert hide_mask(case, "axial").presence is False
+    assert hide_mask(case, "axial").label is None
+
+
+def test_settings_go_before_proposals(knees, tmp_path):
+    options = {"axis": "coronal", "pixdim": "2,2,native", "size": "48,64", "crop": "centre", "foreground": "none"}
+    options |= {"normalise": "percentiles", "labels": ["oedema=7"]}
+    _, recipe = lists_of(prepare(knees, GENSEG, tmp_path / "out", **options))
+    assert recipe.items() >= {
+        "axis": "coronal", "pixdim": [2.0, 2.0, -1.0], "image_size": [48, 64], "crop": "centre", "foreground": "none",
+        "normalise": "percentiles", "labels": ["background", "oedema"], "label_values": {"oedema": [7]},
+    }.items()  # fmt: skip
+
+
+def test_a_dry_run_writes_nothing(knees, tmp_path):
+    assert prepare(knees, GENSEG, tmp_path / "out", dry_run=True) is None
+    assert not (tmp_path / "out").exists()
+
+
+def test_two_domains_with_labels_of_one(tmp_path):
+    rows = []
+    for case in range(3):
+        for domain in ("ct", "mr"):
+            phantom = heart_phantom((0, case), domain, (36, 36, 30), 6.0)
+            name = f"{domain}{case}"
+            nib.save(nib.Nifti1Image(phantom.image, phantom.affine), tmp_path / f"{name}.nii.gz")
+            nib.save(nib.Nifti1Image(phantom.label, phantom.affine), tmp_path / f"{name}_label.nii.gz")
+            label = str(tmp_path / f"{name}_label.nii.gz") if domain == "ct" else None
+            rows.append(Case(name, {"image": str(tmp_path / f"{name}.nii.gz")}, label, patient=name, domain=domain))
+    table = write_table(tmp_path / "cases.csv", rows)
+    lists, recipe = lists_of(prepare(table, CARDIAC, tmp_path / "out", test=0))
+    assert list(recipe["domains"]) == ["ct", "mr"]  # the labelled one first
+    assert recipe["domains"]["ct"]["scale"] == "window"
+    assert recipe["domains"]["mr"] == {"scale": "percentiles", "range": [0.5, 99.5]}
+    assert recipe["label_values"] == bundle_recipe(bundle_folder(CARDIAC))["label_values"]
+    assert {"label" in item for item in lists["training_ct"]} == {True}
+    assert {"label" in item for item in lists["training_mr"]} == {False}
+    with pytest.raises(UserError, match="two domains, such as ct and mr; the column domain of the table has: ct"):
+        prepare(write_table(tmp_path / "one.csv", rows[::2]), CARDIAC, tmp_path / "no")
+    bare = write_table(tmp_path / "bare.csv", [replace(row, label=None) for row in rows])
+    with pytest.raises(UserError, match="needs labels of at least one domain"):
+        prepare(bare, CARDIAC, tmp_path / "no")
+
+
+def test_easy_and_hard(knees, tmp_path):
+    rows = [replace(row, label=None, presence=None) for row in read_table(knees)[:6]]
+    rows = [replace(row, domain="hard" if k % 2 else "easy") for k, row in enumerate(rows)]
+    lists, recipe = lists_of(prepare(write_table(tmp_path / "cases.csv", rows), THIGH, tmp_path / "out"))
+    assert {item["case"] for item in lists["training"]} <= {row.name for row in rows[1::2]}
+    assert {item["case"] for item in lists["training_absence"]} == {row.name for row in rows[::2]}
+    assert recipe["normalise"] == "percentiles"
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"channels": "flair"}, "no column flair; the table has image"),
+        ({"pixdim": "2,2"}, "expected 1 or 3 numbers"),
+        ({"pixdim": "0"}, "voxel sizes are above 0"),
+        ({"size": "64,64,64"}, "takes images of 2 axes"),
+        ({"crop": "1,2"}, "expected 3 numbers"),
+        ({"labels": ["lesion=3"]}, "values without a name: 7"),
+        ({"labels": ["a=7", "b=1"]}, "segments 1 structure"),
+        ({"labels": ["lesion"]}, "expected NAME=VALUE"),
+        ({"labels": ["a=7", "b=7"]}, "value 7 is given twice"),
+        ({"bundle": "no_such_bundle"}, "no_such_bundle not found"),
+    ],
+    ids=str,
+)
+def test_what_is_refused(knees, tmp_path, options, message):
+    with pytest.raises(UserError, match=message):
+        prepare(knees, **{"bundle": GENSEG, "out": tmp_path / "out", **options})
+    assert not (tmp_path / "out").exists()
+
+
+def test_cases_of_which_nothing_is_known_are_told(knees, tmp_path, capsys):
+    rows = [row if k != 5 else replace(row, presence=None) for k, row in enumerate(read_table(knees))]
+    lists, _ = lists_of(prepare(write_table(tmp_path / "cases.csv", rows), GENSEG, tmp_path / "out"))
+    assert not any(item["case"] == "knee_005" for items in lists.values() for item in items)
+    assert "not used: knee_005: neither a label nor an image-level label" in capsys.readouterr().out
+
+
+def test_a_fingerprint_by_hand(tmp_path):
+    voxels = np.zeros((20, 30, 8), np.int16)
+    voxels[5:15, 10:20, 2:6] = 100 + np.arange(4)
+    nib.save(nib.Nifti1Image(voxels, np.diag([2.0, 1.0, 5.0, 1.0])), tmp_path / "a.nii.gz")
+    found = examine([Case("a", {"image": str(tmp_path / "a.nii.gz")})], ["image"])
+    assert found.spacing.tolist() == [2, 1, 5]
+    assert found.size.tolist() == [40, 30, 40]
+    assert found.extent.tolist() == [20, 10, 20]
+    assert found.zero_background
+    assert found.anisotropic
+    assert (found.slice_axis, found.ct) == (2, False)
+    assert found.window == pytest.approx((100, 103))
+
+
+def test_values_and_sizes_are_parsed():
+    assert parse_pixdim("0.8 x 0.8 x native") == [0.8, 0.8, -1]
+    assert parse_pixdim("2") == 2
+    assert parse_pixdim("") is None
+    assert parse_crop("1,2.5,-3") == [1, 2.5, -3]
+    assert parse_labels(["a=1,2", "b=3", "a=5"]) == {"a": [1, 2, 5], "b": [3]}
+    assert assign_values({"t": [1, 2, 4]}, ["background=4", "u=2"]) == {"t": [1], "background": [4], "u": [2]}
+
+
+@pytest.mark.parametrize(("labelled", "expected"), [(1, (0, 0)), (2, (1, 0)), (3, (1, 1)), (20, (2, 2))])
+def test_only_labelled_patients_are_held_out(labelled, expected):
+    cases = [Case(f"c{k:02d}", label="x" if k < labelled else None, patient=f"c{k:02d}") for k in range(40)]
+    splits = split_labelled(cases, 0.1, 0.1, 0)
+    held = [[name for name, split in splits.items() if split == part] for part in ("validation", "test")]
+    assert tuple(map(len, held)) == expected
+    assert all(int(name[1:]) < labelled for names in held for name in names)
+    stated = split_labelled([replace(case, split="test" if case.name == "c39" else "") for case in cases], 0.1, 0.1, 0)
+    assert [name for name, split in stated.items() if split != "training"] == ["c39"]
+
+
+def write_slices(folder, patient, slices=6, size=48):
+    """A patient as in kaggle_3m: RGB slices and masks, a lesion in the middle ones."""
+    from PIL import Image
+
+    (folder / patient).mkdir(parents=True)
+    rng = np.random.default_rng(sum(patient.encode()))
+    grid = np.stack(np.meshgrid(*[np.linspace(-1, 1, size)] * 2, indexing="ij"), -1)
+    head = (grid**2).sum(-1) < 0.7
+    for z in range(1, slices + 1):
+        mask = (((grid - 0.2) ** 2).sum(-1) < 0.06) & (2 < z < 5)
+        image = head[..., None] * (90 + 60 * mask[..., None]) + rng.integers(0, 9, (size, size, 3))
+        Image.fromarray(image.astype(np.uint8)).save(folder / patient / f"{patient}_{z}.tif")
+        Image.fromarray((255 * mask).astype(np.uint8)).save(folder / patient / f"{patient}_{z}_mask.tif")
+
+
+def test_lgg_as_published(tmp_path):
+    for k in range(5):
+        write_slices(tmp_path / "kaggle_3m", f"TCGA_DU_10{k}0_19990101")
+    lists, recipe = lists_of(
+        lgg.prepare(tmp_path / "kaggle_3m", tmp_path / "out", labelled_count=1, test=1, validation=1)
+    )
+    assert recipe["channels"] == ["pre", "flair", "post"]
+    assert recipe["pixdim"] == [0.94, 0.94, -1.0]
+    assert [len(lists[name]) for name in ("training", "training_absence", "test")] == [6, 12, 2]
+    assert len({item["case"] for item in lists["training"] if "label" in item}) == 1
+    [volume] = read_datalist(tmp_path / "out" / "datalist.json", "test_volumes")
+    assert [reference.rsplit("#")[1] for reference in volume["image"]] == ["0", "1", "2"]
+    hidden, _ = lists_of(
+        lgg.prepare(tmp_path / "kaggle_3m", tmp_path / "b", PATHOGAN, image_level=True, test=1, validation=1)
+    )
+    assert [len(hidden[name]) for name in ("training", "training_absence")] == [6, 12]
+    assert not any("label" in item for item in hidden["training"] + hidden["training_volumes"])
+
+
+def test_sts_as_published(tmp_path):
+    rng = np.random.default_rng(0)
+    for k in range(4):
+        (tmp_path / "raw" / f"STS_00{k}").mkdir(parents=True)
+        for name, spacing, base in (("MR_T1", (2, 2, 6), 0), ("CT", (2.5, 2.5, 6), -900)):
+            if name == "CT" and k == 3:
+                continue
+            leg = np.zeros((40, 40, 8))
+            leg[8:32, 8:32] = 1
+            mask = np.zeros(leg.shape, np.uint8)
+            mask[14:22, 14:22, 2:5] = 1
+            image = (leg * (300.0 - base + 90.0 * mask) + base + 5 * rng.normal(size=leg.shape)).astype(np.int16)
+            for what, volume in (("image", image), ("mask", mask)):
+                nib.save(
+                    nib.Nifti1Image(volume, np.diag([*spacing, 1.0])),
+                    tmp_path / "raw" / f"STS_00{k}" / f"{name}_{what}.nii.gz",
+                )
+    lists, _ = lists_of(sts.prepare(tmp_path / "raw", tmp_path / "out", validation=1, test=1))
+    assert {item["case"] for name, items in lists.items() for item in items} == {f"STS_00{k}_MR" for k in range(4)}
+    two, recipe = lists_of(sts.prepare(tmp_path / "raw", tmp_path / "two", CARDIAC, validation=1, test=0))
+    assert {*recipe["domains"]} == {"mr", "ct"}
+    assert len(two["training_mr"]) + len(two["validation_mr"]) == 4
+
+
+def test_methods_name_an_extractor_that_takes_a_recipe():
+    for name in ("genseg", "pathogan", "thigh", "cardiac"):
+        assert find_method(name).extractor.startswith(f"transeg.methods.{name}.")
+    with (bundle_folder(GENSEG) / "configs" / "inference.json").open() as file:
+        assert json.load(file)["recipe"]["method"] == "genseg"
+
+
+def test_the_reading_of_phantoms_is_a_table(knees):
+    with (knees.parent / "reading.csv").open(newline="") as file:
+        assert [row["presence"] for row in csv.DictReader(file)][2] == "no"
