@@ -21,11 +21,15 @@ def split_by_patient(cases: Sequence[Case], validation: float, test: float, seed
 
     Stratified by the domains that a patient was scanned in. Arguments as for `split_patients`.
     """
+    return split_patients(by_domains(cases), validation, test, seed)
+
+
+def by_domains(cases: Sequence[Case]) -> list[Case]:
+    """Cases grouped by the domains that their patient was scanned in."""
     scanned: dict[str, set[str]] = {}
     for case in cases:
         scanned.setdefault(case.patient or case.name, set()).add(case.domain)
-    strata = [replace(case, group="+".join(sorted(scanned[case.patient or case.name]))) for case in cases]
-    return split_patients(strata, validation, test, seed)
+    return [replace(case, group="+".join(sorted(scanned[case.patient or case.name]))) for case in cases]
 
 
 def prepare_domains(

@@ -33,7 +33,7 @@ from transeg.transforms.preprocessing import AXES
 from transeg.transforms.read import read_volume
 
 from data_prep.cases import is_known, prepare_cases, run_command
-from data_prep.domain_volumes import prepare_domains
+from data_prep.domain_volumes import by_domains, prepare_domains
 from data_prep.fingerprint import Fingerprint, examine
 from data_prep.options import (
     ImageLevel,
@@ -209,7 +209,8 @@ def prepare_scans(
         chosen["foreground"] = chosen.get("foreground") or "mask"
     recipe = propose(base, method, fingerprint, cases=cases, channels=names, **chosen)
     print("recipe: " + ", ".join(f"{key} {_shown(value)}" for key, value in recipe.items()))
-    splits = split_labelled(cases, validation, test, seed, pool=evaluation_pool(cases, method, fingerprint))
+    grouped = by_domains(cases) if "domains" in recipe else cases
+    splits = split_labelled(grouped, validation, test, seed, pool=evaluation_pool(grouped, method, fingerprint))
     if dry_run:
         return None
     if image_level:
