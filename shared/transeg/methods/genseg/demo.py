@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from pathlib import Path
 
@@ -11,7 +12,7 @@ from transeg.bundle.package import bundle_folder
 from transeg.data.datalist import read_datalist
 from transeg.demo.steps import conclude, read_scores, run, run_bundle, say, train
 from transeg.demo.tumours import dice_above_threshold, make_phantoms, save_untrained, segment_and_draw
-from transeg.transforms.brain import brain_preprocessing
+from transeg.transforms.preprocessing import load_scan
 
 NAME = "brain_mri_genseg_segmentation"
 MIN_BRAIN = 0.02  # the paper's 0.25 leaves out the slices near the vertex and the base, which whole volumes contain
@@ -50,11 +51,10 @@ def brain_demo(out: Path, cases: int, epochs: int, seed: int, labelled: float = 
 
 def threshold_dice(data: Path) -> list[float]:
     """Dice of each test patient for the threshold on FLAIR that is best on the labelled training patients."""
+    recipe = json.loads((data / "datalist.json").read_text())["recipe"]
     load = {}
     for key in ("training_volumes", "test_volumes"):
         items = [item for item in read_datalist(data / "datalist.json", key) if "label" in item]
-        mask_key = "mask" if "mask" in items[0] else None
-        transform = brain_preprocessing("image", "label", channels=len(items[0]["image"]), mask_key=mask_key)
-        volumes = [transform(item) for item in items]
-        load[key] = [np.asarray(v["image"][0]) for v in volumes], [np.asarray(v["label"][0]) for v in volumes]
+        scans = [load_scan(recipe, item) for item in items]
+        load[key] = [scan.image[0] for scan in scans], [np.asarray(scan.label) for scan in scans]
     return dice_above_threshold(load["training_volumes"], load["test_volumes"])
