@@ -219,7 +219,8 @@ def propose(
     window = chosen["window"]
     if window is None and found.ct and chosen["normalise"] != "percentiles":
         window = [round(value) for value in found.window]
-    recipe = dict(base) | {
+    rules = {key: value for key, value in base.items() if key != "familiarity"}  # with other data
+    recipe = rules | {
         "channels": list(channels),
         "axis": axis,
         "pixdim": pixdim,
