@@ -220,7 +220,7 @@ def familiarity(training: Mapping[str, Kept], groups: Mapping[str, str] | None =
             "fewer than %d training scans%s: inference will not recognise scans that differ from them",
             MIN_SCANS, "" if group == ALL else f" of {group.upper()}",
         )  # fmt: skip
-    return {"familiarity": references}
+    return {"familiarity": references} if references else {}
 
 
 def raise_failed(failed: Mapping[str, str], cases: int) -> None:

@@ -1,7 +1,8 @@
 """The recipe: how volumes became what a network sees. Written by the preparation, read by training and inference.
 
 A small mapping: "method", "channels" (names in order), "image_size" (voxels of a whole slice or volume), "pixdim" (mm),
-"labels" (names, background first) and what else the preparation of a method decides. It lies in the datalist of
+"labels" (names, background first), "familiarity" (what the training scans are like, see
+`transeg.transforms.familiarity`) and what else the preparation of a method decides. It lies in the datalist of
 prepared data and in `inference.json` beside the weights.
 """
 
@@ -48,7 +49,7 @@ def load_recipe(datalist: PathLike, bundle_root: PathLike) -> Recipe:
             f"{path}: prepared for the method {found['method']}, but {bundle_root} is one of {own['method']}; prepare "
             "the data with the command that its model card names"
         )
-    return own | found
+    return {key: value for key, value in own.items() if key != "familiarity"} | found  # that is of other data
 
 
 def bundle_recipe(bundle_root: PathLike) -> Recipe:

@@ -1,9 +1,9 @@
-"""Whether a scan resembles those that a network was trained on: another body part, contrast or field of view does not.
+"""Whether a scan resembles those that a network was trained on: another body part or contrast does not.
 
-A preprocessed scan is described by a few numbers: the distribution of its intensities, how its channels go together, its
-texture, and the size and shape of its foreground. The training scans give the centre and spread of each number; a scan
-is unfamiliar if its numbers are further off than `MARGIN` times those of nearly all training scans, each compared with
-the others. The reference travels in the recipe.
+A preprocessed scan is described by a few numbers: the distribution of its intensities, how its channels go together,
+its texture, and the size and shape of its foreground. The training scans give the centre and spread of each number; a
+scan is unfamiliar if its numbers are `MARGIN` times further off than those of nearly all training scans, each compared
+with the others. The reference travels in the recipe.
 """
 
 from __future__ import annotations

@@ -43,6 +43,7 @@ from transeg.errors import VolumeError
 from transeg.files import file_name
 from transeg.metrics.silhouette import silhouette
 from transeg.transforms.centre import CentreForegroundd, CropAtCentred
+from transeg.transforms.checks import CheckHounsfieldd
 from transeg.transforms.familiarity import scan_features
 from transeg.transforms.intensity import (
     NormaliseForegroundd,
@@ -97,6 +98,7 @@ def volume_preprocessing(
     return Compose(
         [
             LoadVolumed(images, len(recipe["channels"])),
+            CheckHounsfieldd(images, recipe.get("window")),
             *label_loading(recipe, labels, like=images[0]).transforms,
             *([_MarkSlicesd(images[0], axes)] if presence else []),
             _Foregroundd(images, rule, masked),

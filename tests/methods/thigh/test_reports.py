@@ -8,6 +8,7 @@ import pytest
 from monai.data import MetaTensor
 from monai.transforms import Invertd
 from transeg.methods.thigh.reports import MeasureLegsd, MuscleCompartmentd
+from transeg.transforms.centre import CUT
 from transeg.transforms.reports import TrustReportd
 
 from data_prep.phantoms import thigh_phantom
@@ -48,6 +49,27 @@ def test_legs_are_measured_on_the_input(scans, tmp_path):
     for row, half in zip(found, halves, strict=True):
         assert float(row["muscle_ml"]) == pytest.approx(half.sum() * 3.2 * 3 * 7 / 1000, rel=0.06)
         assert float(row["fat_fraction"]) < 0.08
+        assert row["complete"] == "yes"
+
+
+def test_a_leg_that_is_not_wholly_in_the_image_is_marked(scans, tmp_path, caplog):
+    folder, _ = scans
+    pre, item = preprocessed(folder, "healthy")
+    item["pred"] = item["label"].clone()
+    item = Invertd("pred", pre, orig_keys="image", nearest_interp=True)(item)
+    edge = item["pred"].clone()
+    edge[:, 0, 30:34] = 1  # the file begins at the right
+    MeasureLegsd("pred", tmp_path)({**item, "pred": edge, "case": "edge"})
+    item["image"].meta[CUT] = True
+    MeasureLegsd("pred", tmp_path)({**item, "case": "cropped"})
+    found = [(row["case"], row["leg"], row["complete"]) for row in rows(tmp_path / "muscle.csv")]
+    assert found == [
+        ("edge", "left", "yes"),
+        ("edge", "right", "no"),
+        ("cropped", "left", "no"),
+        ("cropped", "right", "no"),
+    ]
+    assert "edge: right: not wholly in the image" in caplog.text
 
 
 def test_fat_segmented_as_muscle_is_noticed(scans, tmp_path, caplog):
