@@ -41,6 +41,7 @@ def load_recipe(datalist: PathLike, bundle_root: PathLike) -> Recipe:
         found = json.loads(path.read_text(encoding="utf-8-sig")).get("recipe")
     except (ValueError, AttributeError):
         return own  # reading its lists tells what is wrong with it
+    own.pop("familiarity", None)  # that is of other data
     if found is None:
         logger.warning("%s: no recipe in it; assuming that of %s: %s", path, bundle_root, own)
         return own
@@ -49,7 +50,7 @@ def load_recipe(datalist: PathLike, bundle_root: PathLike) -> Recipe:
             f"{path}: prepared for the method {found['method']}, but {bundle_root} is one of {own['method']}; prepare "
             "the data with the command that its model card names"
         )
-    return {key: value for key, value in own.items() if key != "familiarity"} | found  # that is of other data
+    return own | found
 
 
 def bundle_recipe(bundle_root: PathLike) -> Recipe:

@@ -54,14 +54,17 @@ def test_legs_are_measured_on_the_input(scans, tmp_path):
 
 def test_a_leg_that_is_not_wholly_in_the_image_is_marked(scans, tmp_path, caplog):
     folder, _ = scans
-    pre, item = preprocessed(folder, "healthy")
-    item["pred"] = item["label"].clone()
-    item = Invertd("pred", pre, orig_keys="image", nearest_interp=True)(item)
-    edge = item["pred"].clone()
-    edge[:, 0, 30:34] = 1  # the file begins at the right
-    MeasureLegsd("pred", tmp_path)({**item, "pred": edge, "case": "edge"})
-    item["image"].meta[CUT] = True
-    MeasureLegsd("pred", tmp_path)({**item, "case": "cropped"})
+    item = {"case": "edge"}
+    for key, name in (("image", "healthy"), ("pred", "healthy_mask")):
+        cut = nib.load(folder / f"{name}.nii.gz").slicer[30:]  # the file begins at the right
+        nib.save(cut, tmp_path / f"{name}.nii.gz")
+        meta = {"filename_or_obj": str(tmp_path / f"{name}.nii.gz")}
+        item[key] = MetaTensor(np.asarray(cut.dataobj, np.float32)[None], affine=cut.affine, meta=meta)
+    MeasureLegsd("pred", tmp_path)(item)
+    pre, whole = preprocessed(folder, "healthy")
+    whole["image"].meta[CUT] = True
+    whole = Invertd("label", pre, orig_keys="image", nearest_interp=True)(whole)
+    MeasureLegsd("label", tmp_path)({**whole, "case": "cropped"})
     found = [(row["case"], row["leg"], row["complete"]) for row in rows(tmp_path / "muscle.csv")]
     assert found == [
         ("edge", "left", "yes"),

@@ -95,7 +95,7 @@ class MeasureLegsd(MapTransform):
             cut = bool(data[self.source_key].meta.get(CUT, False))
             rows = []
             for row in measure_legs(image, mask, body, spacing):
-                complete = not (cut or reaches_border(mask & legs[row.leg], axes=(0, 1)))
+                complete = not (cut or reaches_border(mask & body & legs[row.leg], axes=(0, 1)))
                 values = {name: format_value(value) for name, value in row._asdict().items()}
                 rows.append({"case": case, **values, "complete": "yes" if complete else "no"})
                 if not complete:
