@@ -59,7 +59,7 @@ def test_a_table_becomes_volumes_of_two_domains(cases, tmp_path):
 
 
 def test_the_recipe_tells_what_the_training_scans_of_each_domain_are_like(cases, tmp_path, caplog):
-    more = [replace(case, case=f"{case.name}_{k}") for k in range(3) for case in cases]
+    more = [replace(case, name=f"{case.name}_{k}") for k in range(3) for case in cases]
     old = {case.name: "training" for case in more if case.domain == "old"}
     new = [case.name for case in more if case.domain == "new"]
     roles = old | {name: "test" if k else "training" for k, name in enumerate(new)}
