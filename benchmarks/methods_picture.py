@@ -15,9 +15,8 @@ import numpy as np
 import typer
 from PIL import Image
 from transeg.demo.steps import read_ras
-from transeg.methods.cardiac.panel import region_overlay
 from transeg.visual.panel import Tile, panel
-from transeg.visual.tiles import PREDICTION, grey, upright, window
+from transeg.visual.tiles import PREDICTION, grey, label_overlay, upright, window
 from transeg.visual.volumes import widest_slice
 
 from benchmarks.results import ROOT
@@ -73,7 +72,7 @@ def column(scan: np.ndarray, translation: np.ndarray, mask: np.ndarray, z: int) 
     easy = _square(grey(translation[box], *(limits if same_unit else window(translation[box]))))
     found = _square(mask[box].astype(np.uint8), Image.Resampling.NEAREST)
     if found.max() > 1:
-        return [Tile(ground), Tile(easy), Tile(region_overlay(ground, found))]
+        return [Tile(ground), Tile(easy), Tile(label_overlay(ground, found))]
     return [Tile(ground), Tile(easy), Tile(ground, [(found > 0, PREDICTION)])]
 
 

@@ -44,6 +44,12 @@ ValidationCases = Annotated[
     str, typer.Option(help="Comma-separated case names for validation (overrides random selection).")
 ]
 TestCases = Annotated[str, typer.Option(help="Comma-separated case names for testing (overrides random selection).")]
+ImageLevel = Annotated[
+    bool,
+    typer.Option(
+        "--image-level", help="Use masks of training and validation only to tell which slices show a structure."
+    ),
+]
 LabelledFraction = Annotated[float, typer.Option(help="Fraction of the training cases that keep their label.")]
 LabelledCount = Annotated[
     int | None, typer.Option(help="Number of training cases that keep their label (overrides the fraction).")

@@ -15,21 +15,28 @@ from __future__ import annotations
 
 import math
 import os
+from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
+import nibabel as nib
+import numpy as np
 import typer
-from transeg.bundle.package import bundle_folder
+from transeg.bundle.package import bundle_root
 from transeg.data.recipe import bundle_recipe
 from transeg.data.table import Case, read_table, table_channels
 from transeg.errors import UserError
 from transeg.method import Method, find_method, resolve
 from transeg.transforms.preprocessing import AXES
+from transeg.transforms.read import read_volume
 
 from data_prep.cases import is_known, prepare_cases, run_command
+from data_prep.domain_volumes import prepare_domains
 from data_prep.fingerprint import Fingerprint, examine
 from data_prep.options import (
+    ImageLevel,
     LabelledCases,
     LabelledCount,
     LabelledFraction,
@@ -66,7 +73,10 @@ Voxel = Annotated[
 ]
 Size = Annotated[str, typer.Option(help='Image size in voxels: "128,128", or "64,64,32" for volumes.')]
 Crop = Annotated[
-    str, typer.Option(help='What images are centred on: foreground, centre (of the scan), or "x,y,z" in mm.')
+    str,
+    typer.Option(
+        help='What images are centred on: foreground, centre (of the scan), "x,y,z" in mm; for two domains also heart.'
+    ),
 ]
 ForegroundRule = Annotated[
     Literal["zero", "threshold", "mask", "none"] | None,
@@ -99,6 +109,7 @@ def prepare(
     labelled_fraction: LabelledFraction = 1.0,
     labelled_count: LabelledCount = None,
     labelled_cases: LabelledCases = "",
+    image_level: ImageLevel = False,
     seed: Seed = 0,
     workers: Workers = 1,
     dry_run: Annotated[bool, typer.Option(help="Show what would be prepared, and stop.")] = False,
@@ -108,62 +119,143 @@ def prepare(
     Failed cases are listed at the end; all others are processed. Exit status 1 if any failed.
     """
     options = record_options("prepare", locals())
-    cases = read_table(table)
-    root = bundle_root(bundle)
+    return prepare_scans(
+        read_table(table),
+        bundle_root(bundle),
+        out,
+        channels=names_of(channels),
+        settings={
+            "axis": axis,
+            "pixdim": parse_pixdim(pixdim),
+            "image_size": [int(value) for value in parse_numbers(size, "--size", (2, 3))] or None,
+            "crop": parse_crop(crop),
+            "foreground": foreground,
+            "normalise": normalise,
+            "window": parse_numbers(window, "--window", (2,)) or None,
+            "halves": halves,
+            "label_values": parse_labels(labels or ()),
+        },
+        validation=validation,
+        test=test,
+        labelled_fraction=labelled_fraction,
+        labelled_count=labelled_count,
+        labelled_cases=names_of(labelled_cases),
+        image_level=image_level,
+        seed=seed,
+        workers=workers,
+        dry_run=dry_run,
+        name=table.resolve().parent.name,
+        options=options,
+    )
+
+
+def prepare_scans(
+    cases: Sequence[Case],
+    root: Path,
+    out: Path,
+    *,
+    channels: Sequence[str] = (),
+    settings: Mapping[str, Any] | None = None,
+    validation: float = 0.1,
+    test: float = 0.1,
+    labelled_fraction: float = 1.0,
+    labelled_count: int | None = None,
+    labelled_cases: Sequence[str] = (),
+    image_level: bool = False,
+    seed: int = 0,
+    workers: int = 1,
+    dry_run: bool = False,
+    name: str,
+    options: Mapping[str, Any],
+) -> Path | None:
+    """Prepare cases for a bundle: what `prepare` does with a table, and presets with what they find.
+
+    Args:
+        cases: to prepare.
+        root: bundle or run folder.
+        out: output folder.
+        channels: columns of the table in order; default see `choose_channels`.
+        settings: of the recipe, see `propose`; what is missing or None is proposed.
+        validation: fraction or number of patients, see `split_labelled`.
+        test: likewise.
+        labelled_fraction: see `prepare_cases`, as the other options of labels.
+        labelled_count: see there.
+        labelled_cases: see there.
+        image_level: use masks of training and validation only to tell which slices show a structure.
+        seed: random seed of the split and of labels that are kept.
+        workers: number of processes.
+        dry_run: show the recipe and stop.
+        name: of the data set.
+        options: of the command, for the record.
+
+    Returns:
+        Path of the datalist; None for a dry run.
+
+    Raises:
+        UserError: a setting or the data do not suit the bundle.
+        CasesFailedError: at the end, if any case failed.
+    """
     base = bundle_recipe(root)
     method = find_method(base["method"])
-    names = choose_channels(names_of(channels), cases, base)
+    names = choose_channels(channels, cases, base)
+    if "domains" in base:
+        check_two_domains(cases, method)
     fingerprint = examine(cases, names)
     for line in fingerprint.lines():
         print(line)
-    recipe = propose(
-        base,
-        method,
-        fingerprint,
-        channels=names,
-        axis=axis,
-        pixdim=parse_pixdim(pixdim),
-        image_size=[int(value) for value in parse_numbers(size, "--size", (2, 3))] or None,
-        crop=parse_crop(crop),
-        foreground=foreground or ("mask" if all(case.foreground for case in cases) else None),
-        normalise=normalise,
-        window=parse_numbers(window, "--window", (2,)) or None,
-        halves=halves,
-        label_values=parse_labels(labels or ()),
-    )
+    chosen = dict(settings or {})
+    if all(case.foreground for case in cases):
+        chosen["foreground"] = chosen.get("foreground") or "mask"
+    recipe = propose(base, method, fingerprint, cases=cases, channels=names, **chosen)
     print("recipe: " + ", ".join(f"{key} {_shown(value)}" for key, value in recipe.items()))
     splits = split_labelled(cases, validation, test, seed, pool=evaluation_pool(cases, method, fingerprint))
     if dry_run:
         return None
-    path = prepare_cases(
-        cases,
-        splits,
-        resolve(method.extractor)(recipe),
-        out,
-        labelled_fraction=labelled_fraction,
-        labelled_count=labelled_count if method.uses_masks else 0,
-        labelled_cases=names_of(labelled_cases),
-        seed=seed,
-        workers=workers,
-        graded=method.domain_of_case,
-        name=table.resolve().parent.name,
-        description=f"Prepared from {table.name} for {root.name}.",
-        recipe=recipe,
-        options=options,
-    )
-    config = os.path.relpath(root / "configs" / "train.json")
-    print(f"next: python -m monai.bundle run training --config_file {config} --dataset_dir {out} --run_dir runs/NAME")
+    if image_level:
+        cases = [case if splits[case.name] == "test" else hide_mask(case, recipe["axis"]) for case in cases]
+    about: dict[str, Any] = {"name": name, "description": f"Prepared for {root.name}.", "options": options}
+    if "domains" in recipe:
+        if labelled_count is not None or labelled_fraction < 1 or labelled_cases or image_level:
+            raise UserError("options of labels: with two domains, leave labels out of the table instead")
+        path = prepare_domains(cases, splits, out, recipe, seed=seed, workers=workers, **about)
+    else:
+        path = prepare_cases(
+            cases,
+            splits,
+            resolve(method.extractor)(recipe),
+            out,
+            labelled_fraction=labelled_fraction,
+            labelled_count=labelled_count if method.uses_masks else 0,
+            labelled_cases=labelled_cases,
+            seed=seed,
+            workers=workers,
+            graded=method.domain_of_case,
+            recipe=recipe,
+            **about,
+        )
+    _print_next(root, out)
     return path
 
 
-def bundle_root(name: str) -> Path:
-    """Folder of a bundle or run folder, given by its path or by its name.
+def hide_mask(case: Case, axis: str) -> Case:
+    """The case with the slices that its mask shows instead of the mask, as an image-level label.
 
-    Raises:
-        UserError: no such bundle.
+    Args:
+        case: with a mask or without.
+        axis: of the slices, one of `AXIS_NAMES`.
     """
-    path = Path(name)
-    return path if (path / "configs").is_dir() else bundle_folder(name)
+    if case.label is None:
+        return case
+    mask = read_volume(case.label, case.spacing)
+    along = nib.orientations.io_orientation(mask.affine.numpy())[:, 0].tolist().index(AXIS_NAMES.index(axis))
+    shown = np.flatnonzero((mask[0].numpy() > 0).any(axis=tuple({0, 1, 2} - {along})))
+    runs = np.split(shown, np.flatnonzero(np.diff(shown) > 1) + 1) if len(shown) else []
+    return replace(case, label=None, presence=tuple((int(run[0]), int(run[-1])) for run in runs) or False)
+
+
+def _print_next(root: Path, out: Path) -> None:
+    config = os.path.relpath(root / "configs" / "train.json")
+    print(f"next: python -m monai.bundle run training --config_file {config} --dataset_dir {out} --run_dir runs/NAME")
 
 
 def choose_channels(wanted: Sequence[str], cases: Sequence[Case], base: Mapping[str, Any]) -> list[str]:
@@ -184,7 +276,13 @@ def choose_channels(wanted: Sequence[str], cases: Sequence[Case], base: Mapping[
 
 
 def propose(
-    base: Mapping[str, Any], method: Method, found: Fingerprint, *, channels: Sequence[str], **chosen: Any
+    base: Mapping[str, Any],
+    method: Method,
+    found: Fingerprint,
+    *,
+    cases: Sequence[Case],
+    channels: Sequence[str],
+    **chosen: Any,
 ) -> dict[str, Any]:
     """Recipe for a data set.
 
@@ -192,47 +290,54 @@ def propose(
         base: recipe of the bundle, whose rules are kept where they do not depend on the data.
         method: of the bundle.
         found: what the data are like.
+        cases: of the table.
         channels: names in order.
         chosen: settings by key of the recipe; None: proposed.
 
     Raises:
         UserError: label values that need names, or more structures than the method segments.
     """
-    axis = chosen["axis"] or AXIS_NAMES[found.slice_axis]
+    axis = chosen.get("axis") or AXIS_NAMES[found.slice_axis]
     order = ["RAS".index(code) for code in AXES[axis]]
-    crop = chosen["crop"] or "foreground"
+    crop = chosen.get("crop") or ("centre" if "domains" in base else "foreground")
     extent = (found.extent if crop == "foreground" else found.size)[order]
     spacing = found.spacing[order]
-    pixdim = chosen["pixdim"] or _propose_pixdim(extent, spacing, found.anisotropic, method.proposed_size)
+    pixdim = chosen.get("pixdim") or _propose_pixdim(extent, spacing, found.anisotropic, method.proposed_size)
     sizes = [native if step < 0 else step for step, native in zip(_three(pixdim), spacing, strict=True)]
     count = len(base["image_size"])
-    image_size = chosen["image_size"] or [
-        _up(extent[k] / sizes[k], 2 * MULTIPLE if chosen["halves"] and k == 0 else MULTIPLE) for k in range(count)
+    if chosen.get("image_size") and len(chosen["image_size"]) != count:
+        raise UserError(f"--size: {base['method']} takes images of {count} axes, got {chosen['image_size']}")
+    image_size = chosen.get("image_size") or [
+        _up(extent[k] / sizes[k], 2 * MULTIPLE if chosen.get("halves") and k == 0 else MULTIPLE) for k in range(count)
     ]
-    label_values = chosen["label_values"] or _propose_labels(found)
+    label_values = chosen.get("label_values") or _propose_labels(found)
     structures = [name for name in label_values if name != "background"]
     if method.structures is not None and len(structures) > method.structures:
         raise UserError(
             f"--labels names {', '.join(structures)}, but {base['method']} segments {method.structures} structure; "
             f"merge them, e.g. --labels {structures[0]}=1,2, and ignore others, e.g. --labels background=3"
         )
-    window = chosen["window"]
-    if window is None and found.ct and chosen["normalise"] != "percentiles":
-        window = [round(value) for value in found.window]
-    rules = {key: value for key, value in base.items() if key != "familiarity"}  # with other data
+    rules = {key: value for key, value in base.items() if key != "familiarity"}  # that is of other data
     recipe = rules | {
         "channels": list(channels),
         "axis": axis,
         "pixdim": pixdim,
         "image_size": list(image_size),
         "crop": crop,
-        "foreground": chosen["foreground"] or ("zero" if found.zero_background else "threshold"),
-        "normalise": chosen["normalise"] or base.get("normalise", "std"),
         "labels": ["background", *structures],
         "label_values": {name: list(values) for name, values in label_values.items()},
     }
+    if "domains" in base:
+        return recipe | {"domains": _propose_domains(cases, channels, chosen.get("window"))}
+    window = chosen.get("window")
+    if window is None and found.ct and chosen.get("normalise") != "percentiles":
+        window = [round(value) for value in found.window]
+    recipe |= {
+        "foreground": chosen.get("foreground") or ("zero" if found.zero_background else "threshold"),
+        "normalise": chosen.get("normalise") or base.get("normalise", "std"),
+    }
     recipe |= {"window": window} if window else {}
-    recipe |= {"halves": chosen["halves"]} if "halves" in base else {}
+    recipe |= {"halves": bool(chosen.get("halves"))} if "halves" in base else {}
     recipe |= {"first": 0.0, "last": None} if "first" in base else {}  # the bundle's heights are those of brains
     return recipe
 
@@ -243,6 +348,32 @@ def _propose_pixdim(extent: Any, spacing: Any, anisotropic: bool, pixels: int) -
     plane = max(float(min(spacing[:2])), math.ceil(20 * fits - 1e-6) / 20)
     plane = round(plane, 2)
     return [plane, plane, -1.0] if anisotropic else plane
+
+
+def check_two_domains(cases: Sequence[Case], method: Method) -> None:
+    """Raise UserError unless the cases are of two domains, and some of them labelled."""
+    domains = sorted({case.domain for case in cases})
+    if len(domains) != 2 or "" in domains:
+        named = ", ".join(name or "none" for name in domains)
+        raise UserError(
+            f"{method.bundle} learns from two domains, such as ct and mr; the column domain of the table has: {named}"
+        )
+    if not any(case.label for case in cases):
+        raise UserError(f"{method.bundle} needs labels of at least one domain; the table has none")
+
+
+def _propose_domains(
+    cases: Sequence[Case], channels: Sequence[str], window: Sequence[float] | None
+) -> dict[str, dict[str, Any]]:
+    """How each domain is scaled, the one with more labels first: CT by a window, others by percentiles."""
+    labelled = Counter(case.domain for case in cases if case.label)
+    order = sorted({case.domain for case in cases}, key=lambda name: (-labelled[name], name))
+    scales: dict[str, dict[str, Any]] = {}
+    for name in order:
+        found = examine([replace(case, label=None) for case in cases if case.domain == name], channels)
+        ct = {"scale": "window", "range": list(window or map(round, found.window)), "fill": -1000}
+        scales[name] = ct if found.ct else {"scale": "percentiles", "range": [0.5, 99.5]}
+    return scales
 
 
 def _propose_labels(found: Fingerprint) -> dict[str, list[int]]:
@@ -264,11 +395,11 @@ def _up(voxels: float, multiple: int) -> int:
 def evaluation_pool(cases: Sequence[Case], method: Method, found: Fingerprint) -> list[Case]:
     """Cases to draw validation and test patients from: those whose label shows a structure, if there are any.
 
-    Of a method whose domains are those of whole cases, the hard ones.
+    Of the domains hard and easy, the hard ones.
     """
     known = [case for case in cases if is_known(case)]
     pool = [case for case in known if case.name in found.shown] or known
-    if method.domain_of_case:
+    if "hard" in {case.domain for case in pool}:
         pool = [case for case in pool if case.domain == "hard" or case.presence] or pool
     return pool
 
@@ -307,9 +438,9 @@ def parse_crop(text: str) -> str | list[float] | None:
     Raises:
         UserError: neither.
     """
-    if text in ("", "foreground", "centre"):
+    if text in ("", "foreground", "centre", "heart", "none"):
         return text or None
-    return parse_numbers(text, "--crop (foreground, centre or x,y,z in mm)", (3,))
+    return parse_numbers(text, "--crop (foreground, centre, heart, none or x,y,z in mm)", (3,))
 
 
 def _shown(value: Any) -> str:

@@ -69,7 +69,8 @@ def split_labelled(
     """Split like `split_patients`, but draw validation and test patients from those with a label, if there are any.
 
     Scores need labels, training does not. Splits that the cases state are kept; with them nothing is drawn for
-    validation or test. The last labelled patient, and of two the second, is for training.
+    validation or test. Fractions of two labelled patients give one for validation and none for testing; a single one is
+    for training.
 
     Args:
         cases: all cases.
@@ -89,9 +90,10 @@ def split_labelled(
         number = len({patients[case.name] for case in found})
         named = set(validation_cases) | set(test_cases)
         found += [case for case in cases if case.name in named and case not in found]
-        few = not named and number < 3  # too few for three parts
-        if found and not (few and number < 2):
-            splits = split_patients(found, validation, 0 if few else test, seed, validation_cases, test_cases)
+        if not named and test < 1 and number < 3:  # too few for three parts
+            test = 0
+        if found and (named or number > 1 or max(validation, test) >= 1):
+            splits = split_patients(found, validation, test, seed, validation_cases, test_cases)
             drawn = {patients[name]: split for name, split in splits.items()}
     return {name: (stated | drawn).get(patient, "training") for name, patient in patients.items()}
 

@@ -14,19 +14,21 @@ import csv
 import io
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from transeg.data.finder import Findings, survey
-from transeg.data.table import Case, table_channels, write_table
-from transeg.errors import UserError
-from transeg.files import write_text
+from transeg.data.table import Case, parse_presence, read_rows, table_channels, write_table
+from transeg.errors import TableError, UserError
+from transeg.files import volume_stem, write_text
 from transeg.references import SLICES, parse, suffix_of
 
 from data_prep.cases import run_command
 from data_prep.options import Domains, Groups, Patterns, patterns_of
 
+KNOWN = ("presence", "domain", "group", "patient", "split")  # what a spreadsheet may add to a draft
 SHOWN = 20  # files per reason
 
 
@@ -36,6 +38,12 @@ def draft(
     pattern: Patterns = None,
     domain: Domains = None,
     group: Groups = None,
+    join: Annotated[
+        Path | None,
+        typer.Option(
+            help="CSV file of what is known of the cases: case, or patient, and any other columns of a table."
+        ),
+    ] = None,
     account: Annotated[Path | None, typer.Option(help="Also write what every file is to this CSV file.")] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an existing table.")] = False,
 ) -> Path:
@@ -51,8 +59,9 @@ def draft(
     if account is not None:
         _write_account(account, findings)
     findings.check()
-    path = write_table(out, findings.cases)
-    print("\n".join([*_skipped(findings), *_summary(findings), *_checks(findings.cases), f"wrote {path}"]))
+    cases = findings.cases if join is None else join_known(findings.cases, join)
+    path = write_table(out, cases)
+    print("\n".join([*_skipped(findings), *_summary(findings, cases), *_checks(cases), f"wrote {path}"]))
     return path
 
 
@@ -77,8 +86,43 @@ def _skipped(findings: Findings) -> list[str]:
     return lines
 
 
-def _summary(findings: Findings) -> list[str]:
-    cases = findings.cases
+def join_known(cases: Sequence[Case], path: Path) -> list[Case]:
+    """Cases with what a CSV file says of them: presence, domain, group, patient or split; other columns are left.
+
+    Args:
+        cases: of the draft.
+        path: with a column "case", or "patient" for all cases of a patient; empty cells change nothing.
+
+    Raises:
+        TableError: everything that is wrong: no such column, a row of no case, or twice, an invalid presence.
+    """
+    rows = read_rows(path)
+    key = next((name for name in ("case", "patient") if rows and name in rows[0][1]), None)
+    used = [name for name in KNOWN if rows and name in rows[0][1] and name != key]
+    if key is None or not used:
+        raise TableError(f"{path}: expected a column case or patient, and at least one of {', '.join(KNOWN)}")
+    of_case = {case.name: case.name if key == "case" else case.patient for case in cases}
+    faults, known = [], {}
+    for number, row in rows:
+        name = volume_stem(row[key])
+        if name not in of_case.values():
+            faults.append(f"row {number}: no {key} {row[key]!r} among the scans")
+        elif name in known:
+            faults.append(f"row {number}: {key} {row[key]!r} again")
+        try:
+            known[name] = {field: _value(field, row[field]) for field in used if row[field]}
+        except ValueError as error:
+            faults.append(f"row {number}: {error}")
+    if faults:
+        raise TableError(f"{path}: {len(faults)} fault(s):" + "".join(f"\n  {fault}" for fault in faults))
+    return [replace(case, **known.get(of_case[case.name], {})) for case in cases]
+
+
+def _value(field: str, text: str) -> Any:
+    return parse_presence(text) if field == "presence" else text.lower() if field in ("domain", "split") else text
+
+
+def _summary(findings: Findings, cases: Sequence[Case]) -> list[str]:
     columns = Counter(name for case in cases for name in case.images)
     columns |= Counter({name: sum(bool(getattr(case, name)) for case in cases) for name in ("label", "foreground")})
     lines = [
@@ -101,7 +145,7 @@ def _checks(cases: Sequence[Case]) -> list[str]:
     """What the user should look at."""
     channels = {domain: table_channels(c for c in cases if c.domain == domain) for domain in {c.domain for c in cases}}
     lacking = [case.name for case in cases if set(channels[case.domain]) - set(case.images)]
-    unlabelled = [case.name for case in cases if not case.label]
+    unlabelled = [case.name for case in cases if not case.label and case.presence is None and not case.domain]
     stacks = [case.name for case in cases if any(_has_no_spacing(image) for image in case.images.values())]
     checks = {
         "lack a channel that others have": lacking,

@@ -24,7 +24,14 @@ ALLOWED = {
     "data": {"transforms"},
     "engines": {"networks"},
     "inferers": {"engines", "networks"},
-    "bundle": {"data", "engines", "method", "methods", "transforms"},  # make reads the source that lies in a method
+    "bundle": {
+        "data",
+        "engines",
+        "method",
+        "methods",
+        "transforms",
+        "visual",
+    },  # make reads the source that lies in a method
     "demo": {"bundle", "data", "method", "metrics", "networks", "visual"},
     "method": {"methods"},  # the registry looks into the folder, and names none of them
     "methods": set(),

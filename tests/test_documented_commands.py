@@ -55,6 +55,7 @@ PHANTOMS = {
     "brain": ("--cases", "5", "--shape", "60,60,39", "--spacing", "4", "--difficulty", "0"),
     "heart": ("--cases", "4", "--shape", "48,48,40", "--spacing", "4"),
     "thigh": ("--cases", "12", "--shape", "96,48,8", "--spacing", "4,4,7"),
+    "knee": ("--cases", "8", "--shape", "64,64,10", "--spacing", "1.75,1.75,6"),
 }
 FEW = {  # by the end of a module's name
     "": ("--validation", "1", "--test", "1", "--workers", "1"),
@@ -178,7 +179,8 @@ def quicker(command: Sequence[str], here: Path) -> list[str]:
             sizes = ("image_size", "crop_size")
             pixdim, *size = COARSE[len(config["image_size"])]
             changes |= {key: value for key, value in NARROW.items() if key in config}
-            changes |= {key: f"[{','.join(size)}]" for key in sizes if key in config} | {"pixdim": pixdim}
+            changes |= {key: f"[{','.join(size)}]" for key in sizes if key in config}
+            changes["pixdim"] = f"[{pixdim},{pixdim},-1]" if isinstance(config["pixdim"], list) else pixdim
         if "--resume" in arguments:
             changes["epochs"] = 2
         arguments += [part for key, value in changes.items() for part in (f"--{key}", str(value))]

@@ -44,7 +44,7 @@ def run(tmp_path, dataset_dir, *then):
 
 def test_the_last_line_of_monais_command_names_the_fault(tmp_path):
     _, stderr = run(tmp_path, tmp_path / "nothing")
-    assert stderr.splitlines()[-1].startswith(f"error: {tmp_path / 'nothing'}: no such folder")
+    assert stderr.splitlines()[-1].startswith(f"error: {tmp_path / 'nothing'}: no such file or folder")
     assert "Traceback" not in stderr
 
 

@@ -7,5 +7,5 @@ def test_lists_of_each_domain_of_a_recipe():
         "training_c0": "validation_c0",
         "training_lge": "validation_lge",
     }
-    plain = Method("bundle", "summary", {"training": "validation", "training_absence": None})
+    plain = Method("bundle", "summary", {"training": "validation", "training_absence": None}, "extractor")
     assert plain.lists_of({"channels": ["t1"]}) == plain.lists

@@ -45,6 +45,7 @@ class Method:
         structures: how many structures it segments at most; None: any number.
         proposed_size: longest side in voxels that preparation proposes for an image.
         phantoms: command of `data_prep.phantoms` that makes suitable cases.
+        prepare: preset of `data_prep` for them, with its options.
         demo: the demonstration.
     """
 
@@ -57,6 +58,7 @@ class Method:
     structures: int | None = 1
     proposed_size: int = 128
     phantoms: str | None = None
+    prepare: tuple[str, ...] = ()
     demo: Demo | None = None
     optional: frozenset[str] = frozenset()
 

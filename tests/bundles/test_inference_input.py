@@ -199,7 +199,7 @@ def test_an_empty_folder(copy, tmp_path):  # noqa: F811
     (tmp_path / "empty").mkdir()
     with pytest.raises(RuntimeError) as error:
         workflow(copy, "infer", ["inference.json"], tmp_path / "empty", **options).run()
-    assert f"{tmp_path / 'empty'}: no NIfTI volumes" in reason(error)
+    assert f"{tmp_path / 'empty'}: no scan found" in reason(error)
 
 
 def test_weights_of_another_network(copy, scans, tmp_path):  # noqa: F811

@@ -199,6 +199,12 @@ def test_masks_of_other_formats_are_doubted(tmp_path, suffix):
         find_cases(tmp_path)
 
 
+def test_masks_under_the_name_of_a_public_data_set_are_doubted(tmp_path):
+    save(tmp_path / "sub-1/anat/sub-1_lesion.nii.gz", regions())
+    with pytest.raises(TableError, match="its voxels look like a mask"):
+        find_cases(tmp_path)
+
+
 def test_scans_of_few_values_are_no_masks(tmp_path):
     coarse = (noise() // 50).astype(np.uint8)
     coarse[:3] = 0
@@ -248,6 +254,9 @@ def test_one_file_and_slices(tmp_path):
     assert (case.name, case.images) == ("P3", {"image": str(tmp_path / "x/P3_*.tif")})
     with pytest.raises(DataError, match="no such file or folder"):
         find_cases(tmp_path / "P4.nii.gz")
+    touch(tmp_path, "notes.txt")
+    with pytest.raises(DataError, match=r"no scan found .*: 1 not a volume"):
+        find_cases(tmp_path / "notes.txt")
 
 
 def write_series(folder, description="", uid="1.2.3", study="1.2", patient="", count=3, suffix=".dcm", at=0):

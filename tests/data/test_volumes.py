@@ -133,6 +133,9 @@ def test_two_candidates_for_a_channel_are_refused_only_if_it_is_wanted(tmp_path)
     with pytest.raises(TableError, match=r"P1: 2 candidates for t1: P1_t1\.nii\.gz, P1_t1w\.nii\.gz"):
         find_volumes(tmp_path, ("FLAIR", "T1"))
     assert len(find_volumes(tmp_path, ("FLAIR",))) == 1
+    touch(tmp_path / "other", "P1_ct.nii.gz", "P1_ct.nii")
+    with pytest.raises(TableError, match=r"2 candidates for image: P1_ct\.nii, P1_ct\.nii\.gz"):
+        find_volumes(tmp_path / "other", ("T1w",))
 
 
 def test_what_is_left_out_is_warned_of(tmp_path, caplog):

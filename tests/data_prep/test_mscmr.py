@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from transeg.errors import UserError
 
-from data_prep.mscmr import RECIPE, find_cases, prepare
+from data_prep.mscmr import RECIPE, find_scans, prepare
 
 AFFINES = {"C0": np.diag([-1.2, -1.2, 9.0, 1.0]), "LGE": np.diag([-0.8, -0.8, 5.0, 1.0])[[2, 0, 1, 3]]}
 SHAPES = {"C0": (30, 24, 5), "LGE": (40, 40, 9)}
@@ -85,4 +85,4 @@ def test_labels_of_one_contrast(raw, tmp_path, capsys):
 def test_a_missing_contrast_is_told(tmp_path):
     write(tmp_path, 1, "C0")
     with pytest.raises(UserError, match=r"no file ..._LGE.nii.gz found"):
-        find_cases(tmp_path)
+        find_scans(tmp_path)

@@ -71,3 +71,24 @@ def test_patterns():
     for wrong in (["flair"], ["=*x*"], ["a="], ["a=1", "a=2"]):
         with pytest.raises(UserError, match="--domain"):
             patterns_of(wrong, "--domain")
+
+
+def test_a_spreadsheet_of_what_is_known_is_joined(scans, tmp_path):
+    (tmp_path / "reading.csv").write_text("\ufeffcase;presence;Reader\nA;3-7;me\nP2.nii.gz;no;you\n")
+    first, second = read_table(draft(scans, tmp_path / "cases.csv", join=tmp_path / "reading.csv"))
+    assert (first.presence, second.presence) == (((3, 7),), False)
+    (tmp_path / "grades.csv").write_text("patient,domain,split\nP2,Hard,test\n")
+    first, second = read_table(draft(scans, tmp_path / "other.csv", join=tmp_path / "grades.csv"))
+    assert (first.domain, second.domain, second.split) == ("", "hard", "test")
+
+
+def test_faults_of_a_spreadsheet_are_listed_at_once(scans, tmp_path):
+    (tmp_path / "reading.csv").write_text("case,presence\nA,perhaps\nP3,no\nP2,no\nP2,yes\n")
+    with pytest.raises(TableError) as error:
+        draft(scans, tmp_path / "cases.csv", join=tmp_path / "reading.csv")
+    for part in ("3 fault(s)", "row 2: presence is 'perhaps'", "row 3: no case 'P3'", "row 5: case 'P2' again"):
+        assert part in str(error.value)
+    assert not (tmp_path / "cases.csv").exists()
+    (tmp_path / "reading.csv").write_text("name,report\nA,ok\n")
+    with pytest.raises(TableError, match="expected a column case or patient, and at least one of presence"):
+        draft(scans, tmp_path / "cases.csv", join=tmp_path / "reading.csv")

@@ -16,7 +16,7 @@ from typer.testing import CliRunner
 from data_prep.phantoms.__main__ import app
 from data_prep.thigh import find_thighs, prepare, read_grades
 
-SMALL = {"pixdim": [4.0, 4.0, -1.0], "size": (96, 48)}
+SMALL = {"pixdim": 4.0, "size": (96, 48)}
 
 
 @pytest.fixture(scope="module")

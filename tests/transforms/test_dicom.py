@@ -89,6 +89,11 @@ def test_two_series(scan, tmp_path):
     refused(tmp_path / "a", r"2 DICOM series: (Chest .8 images., Scout .3 images.|Scout.*Chest).*its own folder")
 
 
+def test_slices_exported_as_series_of_their_own(scan, tmp_path):
+    folder = write_series(scan, tmp_path / "a", tags=lambda number: {"0020|000e": f"1.2.3.{number + 1}"})
+    np.testing.assert_array_equal(read_volume(folder).numpy()[0], voxels(scan))
+
+
 def test_two_orientations(scan, tmp_path):
     turned = sitk.Image(scan[:, :, :1])
     turned.SetDirection((0, 0, 1, 1, 0, 0, 0, 1, 0))

@@ -127,6 +127,9 @@ def test_slices_that_form_no_volume(tmp_path):
     with pytest.raises(VolumeError, match=r"P1_4.tif: cannot be read"):
         read_volume(tmp_path / "P1_*.tif")
     Image.fromarray(np.zeros((6, 5, 4), np.uint8)).save(tmp_path / "alpha.png")
+    (tmp_path / "P1_4.tif").unlink()
+    with pytest.raises(VolumeError, match=r"P1_\*.tif: slices are missing between P1_3.tif and P1_5.tif"):
+        read_volume(tmp_path / "P1_*.tif")
     with pytest.raises(VolumeError, match=r"alpha.png: pixels of kind RGBA; convert"):
         read_volume(tmp_path / "alpha.png")
     with pytest.raises(VolumeError, match=r"P2_\*.tif: no such file"):

@@ -118,6 +118,20 @@ def bundle_folder(name: str) -> Path:
     raise ReleaseError(f"bundles/{name} not found; run this in a checkout of TranSeg")
 
 
+def bundle_root(name: str) -> Path:
+    """Folder of a bundle or run folder, given by its path or, for a bundle, by its name.
+
+    Raises:
+        ReleaseError: no such bundle.
+    """
+    path = Path(name)
+    if (path / "configs").is_dir():
+        return path
+    if path.name != name:
+        raise ReleaseError(f"{name}: no bundle or run folder (it has no configs); check the path")
+    return bundle_folder(name)
+
+
 def bundle_files(bundle: Path) -> dict[str, bytes]:
     """Contents of a bundle or run folder by their path in it, with macros into other files resolved.
 

@@ -29,7 +29,7 @@ from transeg.data.names import (
     folder_role,
     read_name,
 )
-from transeg.data.sources import OWN_OUTPUT, Contents, Volume, looks_like_mask, nifti_header, read_folder
+from transeg.data.sources import OWN_OUTPUT, Contents, Volume, is_dicom, looks_like_mask, nifti_header, read_folder
 from transeg.data.table import Case
 from transeg.errors import DataError, TableError
 from transeg.references import VOLUMES, files_of, suffix_of
@@ -76,8 +76,11 @@ class Findings:
             )
         if not self.cases:
             reasons = Counter(what.removeprefix("skipped: ") for _, what in self.skipped)
-            found = ", ".join(f"{count} {reason}" for reason, count in reasons.most_common(5)) or "it is empty"
-            raise DataError(f"{self.root}: no scan found (NIfTI, NRRD, MHA, DICOM, numbered TIF or PNG), but: {found}")
+            found = ", ".join(f"{count} {reason}" for reason, count in reasons.most_common(5))
+            raise DataError(
+                f"{self.root}: no scan found (NIfTI, NRRD, MHA, DICOM, numbered TIF or PNG); "
+                + (f"files: {found}" if found else "the folder is empty")
+            )
 
     def log(self) -> None:
         """Log what every file is, and warn of volumes that are not used."""
@@ -136,11 +139,8 @@ def survey(
                 path, [Case(name, {IMAGE: str(path)})], [(file, f"image of {name}") for file in files_of(path)]
             )
         raise DataError(f"{path}: no such file or folder")
-    if path.is_dir():
-        contents = read_folder(path)
-    else:
-        alone = bool(suffix_of(path))
-        contents = read_folder(path.parent, path) if alone else read_folder(path.parent)  # a slice of a DICOM series
+    # a DICOM file stands for its series
+    contents = read_folder(path) if path.is_dir() else read_folder(path.parent, None if is_dicom(path) else path)
     return _Search(contents, patterns or {}, domains or {}, groups or {}).findings()
 
 
@@ -355,9 +355,8 @@ class _Search:
         candidates: dict[str, list[str]] = {}
         for volume, part in members:
             candidates.setdefault(part.role, []).append(volume.path.relative_to(self.root).as_posix())
-            if part.role in _MASKS or part.fixed or part.role in self.patterns:
-                continue
-            if looks_like_mask(volume.path):
+            by_name = part.role not in (*_MASKS, *self.patterns) and suffix_of(part.reference) in VOLUMES
+            if by_name and looks_like_mask(volume.path):
                 text = f"{volume.path}: named like a scan ({part.role} of {name}), but its voxels look like a mask"
                 self.doubts.append(Doubt(text, frozenset((part.role,))))
         for role, paths in candidates.items():

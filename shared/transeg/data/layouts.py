@@ -70,7 +70,7 @@ def read_grades(files: Iterable[Path]) -> dict[str, str]:
     """Grade by case from the `name_mapping.csv` of BraTS 2020, which replaces folders named after grades."""
     grades: dict[str, str] = {}
     for path in (path for path in files if path.name == "name_mapping.csv"):
-        with path.open(newline="", encoding="utf-8-sig") as file:
+        with path.open(newline="", encoding="utf-8-sig", errors="replace") as file:
             for row in csv.DictReader(file):
                 grades |= {name: row.get("Grade") or "" for name in row.values() if isinstance(name, str) and name}
     return grades

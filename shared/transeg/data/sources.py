@@ -119,7 +119,7 @@ def _read_files(folder: Path, files: Sequence[Path], contents: Contents) -> None
             account[path] = "skipped: index of DICOM files"
         elif path.suffix.lower() in (".hdr", ".img"):
             account[path] = "skipped: Analyze format, which has no orientation; convert it to NIfTI"
-        elif path.suffix.lower() == ".dcm" or _is_dicom(path):
+        elif is_dicom(path):
             dicom.append(path)
     for paths in slices.values():
         _add_slices(folder, paths, contents)
@@ -164,7 +164,10 @@ def _add_slices(folder: Path, paths: Sequence[Path], contents: Contents) -> None
     contents.volumes.append(Volume(folder / pattern, tuple(paths), name))
 
 
-def _is_dicom(path: Path) -> bool:
+def is_dicom(path: Path) -> bool:
+    """Whether a file is DICOM, by its suffix or its content."""
+    if path.suffix.lower() == ".dcm":
+        return True
     try:
         with path.open("rb") as file:
             return file.read(132)[128:] == b"DICM"

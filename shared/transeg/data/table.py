@@ -193,6 +193,28 @@ def format_presence(presence: Presence | None) -> str:
 
 def _rows(path: Path) -> tuple[list[tuple[int, dict[str, str]]], list[str]]:
     """Rows with their number, and the names of the channels."""
+    rows = read_rows(path)
+    header = list(rows[0][1])
+    channels = [name for name in header if name not in FIELDS]
+    if "case" not in header or not channels:
+        what = (
+            'no column "case"'
+            if "case" not in header
+            else "no column for an image (name it as you like, such as flair or image)"
+        )
+        raise TableError(f"{path}: {what}; the columns are: {', '.join(header)}")
+    return rows, channels
+
+
+def read_rows(path: str | os.PathLike) -> list[tuple[int, dict[str, str]]]:
+    """Rows of a CSV file with their number (the header is row 1), cells by column; at least one.
+
+    Separated by commas, semicolons or tabs; with or without a byte-order mark. Names of `FIELDS` are in lower case.
+
+    Raises:
+        TableError: not such a file, no row, a column without a name or twice, or a row with too many cells.
+    """
+    path = Path(path)
     try:
         text = path.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError as error:
@@ -218,14 +240,8 @@ def _rows(path: Path) -> tuple[list[tuple[int, dict[str, str]]], list[str]]:
     while header and not header[-1]:
         header.pop()
     double = sorted(name for name, count in Counter(map(str.lower, header)).items() if count > 1)
-    channels = [name for name in header if name not in FIELDS]
-    if "case" not in header or "" in header or double or not channels:
-        what = (
-            f"several columns named {', '.join(double)}" if double
-            else 'no column "case"' if "case" not in header
-            else "a column without a name" if "" in header
-            else "no column for an image (name it as you like, such as flair or image)"
-        )  # fmt: skip
+    if "" in header or double:
+        what = f"several columns named {', '.join(double)}" if double else "a column without a name"
         raise TableError(f"{path}: {what}; the columns are: {', '.join(header)}")
     rows = []
     for number, cells in filled[1:]:
@@ -234,7 +250,7 @@ def _rows(path: Path) -> tuple[list[tuple[int, dict[str, str]]], list[str]]:
                 f"{path}: row {number} has {len(cells)} cells for {len(header)} columns; quote cells with commas"
             )
         rows.append((number, dict(zip(header, [*cells, *[""] * len(header)], strict=False))))
-    return rows, channels
+    return rows
 
 
 def _case(row: Mapping[str, str], channels: Sequence[str], folder: Path) -> tuple[Case, list[str]]:

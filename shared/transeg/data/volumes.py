@@ -21,7 +21,7 @@ from monai.utils import ensure_tuple
 from torch.utils.data import IterableDataset, get_worker_info
 
 from transeg.data.datalist import FILES, load_list, read_json
-from transeg.data.finder import find_cases
+from transeg.data.finder import survey
 from transeg.data.results import remove_results
 from transeg.data.table import Case, read_table
 from transeg.errors import BatchError, DataError, TableError, UserError, reason, root_cause
@@ -37,7 +37,7 @@ def find_volumes(
     """List the cases of a folder, a file or a table.
 
     Args:
-        folder: folder, which is searched by `find_cases`, unless it holds a `datalist.json`; one volume file; folder of
+        folder: folder, which is searched by `survey`, unless it holds a `datalist.json`; one volume file; folder of
             a DICOM series; or table of cases (`.csv`).
         channels: in their order, in any case and spelling, see `Case.item`.
         split: one or several lists of the datalist, concatenated.
@@ -56,7 +56,9 @@ def find_volumes(
         return [item for key in ensure_tuple(split) for item in load_list(root / "datalist.json", content, key)]
     if not root.exists() and "*" not in root.name:
         raise DataError(f"{root}: no such file or folder; set dataset_dir to a folder of scans, a scan or a cases.csv")
-    findings = find_cases(root, roles=channels)
+    findings = survey(root)
+    only = {name for case in findings.cases if len(case.images) == 1 for name in case.images}
+    findings.check([*channels, *(only if len(channels) == 1 else ())])  # an only image serves under any name
     findings.log()
     _warn_of_order(findings.cases, channels)
     return _items(findings.cases, channels, labelled=False)

@@ -49,6 +49,8 @@ def open_series(folder: Path) -> VolumeFile:
         ]
     if not series:
         raise VolumeError(f"{folder}: no DICOM series in this folder; give the folder that holds the images")
+    if max(map(len, series)) == 1:  # some exports make each slice a series
+        series = [[file for files in series for file in files]]
     if len(series) > 1:
         found = ", ".join(f"{_tags(files[0]).get(DESCRIPTION) or 'unnamed'} ({len(files)} images)" for files in series)
         raise VolumeError(f"{folder}: {len(series)} DICOM series: {found}; give each its own folder")

@@ -39,7 +39,7 @@ from monai.transforms import (
 )
 from monai.utils import ensure_tuple
 
-from transeg.errors import VolumeError
+from transeg.errors import DataError, VolumeError
 from transeg.files import file_name
 from transeg.metrics.silhouette import silhouette
 from transeg.transforms.centre import CentreForegroundd, CropAtCentred
@@ -57,6 +57,7 @@ from transeg.transforms.spacing import ResampleVolumed
 
 AXES = {"axial": "RAS", "coronal": "RSA", "sagittal": "ASR"}  # the last code is that of the slices
 FOREGROUNDS = ("zero", "threshold", "mask", "none")
+CROPS = ("foreground", "centre")
 NORMALISATIONS = ("std", "percentiles", "window")
 FOREGROUND = "_foreground"  # key while preprocessing
 CENTRE = "crop_centre"  # key in the meta data of the image
@@ -86,7 +87,7 @@ def volume_preprocessing(
         scale is stored in the image's metadata, see `RestoreIntensityd`.
 
     Raises:
-        ValueError: a value that a key of the recipe does not have.
+        DataError: a value that a key of the recipe does not have.
     """
     _check(recipe)
     images, labels = ensure_tuple(keys), ensure_tuple(label_keys)
@@ -120,7 +121,10 @@ def _check(recipe: Mapping[str, Any]) -> None:
     known = {"axis": tuple(AXES), "foreground": FOREGROUNDS, "normalise": NORMALISATIONS}
     for name, values in known.items():
         if recipe.get(name, values[0]) not in values:
-            raise ValueError(f"{name} is {recipe[name]!r}; expected {', '.join(values)}")
+            raise DataError(f"{name} is {recipe[name]!r}; expected {', '.join(values)}")
+    crop = recipe.get("crop", "foreground")
+    if isinstance(crop, str) and crop not in CROPS:
+        raise DataError(f"crop is {crop!r}; expected {', '.join(CROPS)}, or (x, y, z) in mm")
 
 
 def label_loading(recipe: Mapping[str, Any], keys: KeysCollection, like: str) -> Compose:

@@ -175,6 +175,7 @@ def _open_slices(path: Path, files: Sequence[Path], spacing: Sequence[float] | N
                 f"{file}: {_described(form)}, but {files[0].name} is {_described(forms[0])}; "
                 "a volume needs slices of one size and kind, one in each file"
             )
+    _check_numbers(path, files)
     (width, height), mode, pages = forms[0]
     if mode not in ("1", "L", "RGB", "F", "I") and not mode.startswith("I;16"):
         raise VolumeError(f"{files[0]}: pixels of kind {mode}; convert the slices to greyscale or RGB")
@@ -194,6 +195,18 @@ def _open_slices(path: Path, files: Sequence[Path], spacing: Sequence[float] | N
         return array
 
     return VolumeFile(str(path), (width, height, max(len(files), pages)), channels, affine, {}, voxels)
+
+
+def _check_numbers(path: Path, files: Sequence[Path]) -> None:
+    before, _, after = path.name.partition("*")
+    numbers = [int(file.name[len(before) : len(file.name) - len(after)]) for file in files if len(files) > 1]
+    steps = np.diff(numbers)
+    if len(set(steps.tolist())) > 1:
+        gap = int(steps.argmax())
+        raise VolumeError(
+            f"{path}: slices are missing between {files[gap].name} and {files[gap + 1].name}; restore them, or number "
+            "the slices evenly"
+        )
 
 
 def _described(form: tuple[tuple[int, int], str, int]) -> str:

@@ -10,6 +10,8 @@ Slice = NDArray[np.floating]
 
 REMOVED, ADDED = (255, 150, 60), (80, 170, 255)  # residual above and below zero: orange and blue
 PREDICTION, REFERENCE = (255, 196, 61), (64, 224, 170)  # outlines: amber and green
+LABEL_COLOURS = np.array([[64, 190, 120], [255, 196, 61], [235, 80, 60], [90, 200, 235], [70, 105, 240]])
+STRENGTH = 0.55  # of an overlay
 _HEAT = np.array([[0, 0, 0], [70, 16, 110], [182, 54, 121], [251, 136, 97], [252, 253, 191]], dtype=float)
 
 
@@ -44,3 +46,11 @@ def heat(probability: Slice) -> RGB:
     position = np.clip(probability, 0, 1) * (len(_HEAT) - 1)
     anchors = np.arange(len(_HEAT))
     return np.stack([np.interp(position, anchors, _HEAT[:, c]) for c in range(3)], axis=-1).round().astype(np.uint8)
+
+
+def label_overlay(ground: RGB, label: np.ndarray) -> RGB:
+    """Overlay an image (H, W, 3) with the structures of a label map (H, W), 0 for background."""
+    image, inside = ground.astype(float), np.asarray(label) > 0
+    colours = LABEL_COLOURS[(np.asarray(label)[inside].astype(int) - 1) % len(LABEL_COLOURS)]
+    image[inside] = (1 - STRENGTH) * image[inside] + STRENGTH * colours
+    return image.round().astype(np.uint8)

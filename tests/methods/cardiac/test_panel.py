@@ -2,8 +2,9 @@ import numpy as np
 import pytest
 import torch
 from transeg.methods.cardiac.objective import CardiacTranslation, Labelled
-from transeg.methods.cardiac.panel import PLANES, REGION_COLOURS, CardiacPanel, orthogonal_slices, region_overlay
+from transeg.methods.cardiac.panel import PLANES, CardiacPanel, orthogonal_slices
 from transeg.visual.panel import panel
+from transeg.visual.tiles import LABEL_COLOURS, label_overlay
 
 
 def coloured(picture):
@@ -34,10 +35,10 @@ def test_a_row_of_eight_and_empty_places_in_a_phase_without_translations(size):
 
 def test_each_region_has_its_colour():
     label = np.arange(6)[None]
-    assert (region_overlay(np.zeros((1, 1, 3), np.uint8), np.array([[7]])) == np.round(0.55 * REGION_COLOURS[1])).all()
-    picture = region_overlay(np.zeros((1, 6, 3), np.uint8), label)
+    assert (label_overlay(np.zeros((1, 1, 3), np.uint8), np.array([[7]])) == np.round(0.55 * LABEL_COLOURS[1])).all()
+    picture = label_overlay(np.zeros((1, 6, 3), np.uint8), label)
     assert not picture[0, 0].any()
-    assert (picture[0, 1:] == np.round(0.55 * REGION_COLOURS)).all()
+    assert (picture[0, 1:] == np.round(0.55 * LABEL_COLOURS)).all()
 
 
 def test_three_slices_through_the_middle():

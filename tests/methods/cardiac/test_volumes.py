@@ -10,7 +10,7 @@ from data_prep.phantoms.heart import heart_phantom, write_heart
 def test_a_scan_becomes_a_stack_of_one_volume(tmp_path, modality):
     write_heart(heart_phantom(2, modality, (48, 48, 40), 4.0), tmp_path, 0)
     [image], [label] = tmp_path.rglob("*_image.nii.gz"), tmp_path.rglob("*_label.nii.gz")
-    crop = CardiacVolumes.from_recipe(HEART | {"pixdim": 4.0, "image_size": (40, 40, 32)})
+    crop = CardiacVolumes(HEART | {"pixdim": 4.0, "image_size": (40, 40, 32)})
     whole = crop({"image": str(image), "label": str(label)})
     assert whole.images.shape == (1, 1, 40, 40, 32)
     assert whole.labels.shape == (1, 40, 40, 32)

@@ -15,10 +15,9 @@ from transeg.data.datalist import read_datalist
 from transeg.data.recipe import bundle_recipe
 from transeg.demo.steps import conclude, read_ras, read_scores, run, run_bundle, say, train
 from transeg.demo.tumours import save_untrained
-from transeg.methods.cardiac.panel import region_overlay
 from transeg.methods.cardiac.recipe import HEART, class_values
 from transeg.visual.panel import Tile, panel
-from transeg.visual.tiles import grey, upright, window
+from transeg.visual.tiles import grey, label_overlay, upright, window
 
 WEIGHTS = Path("models", "model.pt")
 NAME = "cardiac_ct_mr_segmentation"
@@ -87,6 +86,6 @@ def draw(items: Mapping[str, Sequence[Mapping[str, Any]]], masks: Path, rows: in
             scan, translation, mask, label = (upright(volume[..., z]) for volume in volumes)
             ground = grey(scan, *WINDOWS.get(modality, window(scan)))
             translated = grey(translation, *WINDOWS.get(other, window(translation)))
-            tiles = [ground, translated, region_overlay(ground, mask), region_overlay(ground, label)]
+            tiles = [ground, translated, label_overlay(ground, mask), label_overlay(ground, label)]
             drawn.append([Tile(pixels) for pixels in tiles])
     return panel(drawn, TITLES)

@@ -11,5 +11,6 @@ METHOD = Method(
     structures=None,
     proposed_size=48,
     phantoms="heart",
+    prepare=("data_prep.mmwhs", "--pixdim", "5", "--size", "32", "32", "24"),
     demo=Demo("transeg.methods.cardiac.demo.cardiac_demo", "demo_cardiac", 20, 40),
 )

@@ -9,20 +9,10 @@ import numpy as np
 import torch
 
 from transeg.visual.panel import Tile, panel
-from transeg.visual.tiles import RGB, grey, upright, window
+from transeg.visual.tiles import RGB, grey, label_overlay, upright, window
 
 # Myo, LA, LV, RA, RV: myocardium green, left heart warm, right heart cold colours; others in the same order
-REGION_COLOURS = np.array([[64, 190, 120], [255, 196, 61], [235, 80, 60], [90, 200, 235], [70, 105, 240]])
 PLANES = ("axial", "coronal", "sagittal")
-STRENGTH = 0.55
-
-
-def region_overlay(ground: RGB, label: np.ndarray) -> RGB:
-    """Overlay an image (H, W, 3) with the regions of a label map (H, W), 0 for background."""
-    image, inside = ground.astype(float), np.asarray(label) > 0
-    colours = REGION_COLOURS[(np.asarray(label)[inside].astype(int) - 1) % len(REGION_COLOURS)]
-    image[inside] = (1 - STRENGTH) * image[inside] + STRENGTH * colours
-    return image.round().astype(np.uint8)
 
 
 class CardiacPanel:
@@ -49,7 +39,7 @@ class CardiacPanel:
             for x, *translations, label in ((t.x_a, t.x_ab, t.x_aba, t.y_a), (t.x_b, t.x_ba, t.x_bab, t.y_b)):
                 image = _tile(x[i])
                 row += [image, *(None if volume is None else _tile(volume[i]) for volume in translations)]
-                row.append(Tile(region_overlay(image.pixels, _middle(label[i]))))
+                row.append(Tile(label_overlay(image.pixels, _middle(label[i]))))
             rows.append(row)
         return panel(rows, self.TITLES)
 
@@ -77,7 +67,7 @@ def orthogonal_slices(
     for axis in (2, 1, 0):
         plane = grey(upright(_central(volume, axis)), low, high)
         if label is not None:
-            plane = region_overlay(plane, upright(_central(label, axis)))
+            plane = label_overlay(plane, upright(_central(label, axis)))
         spare = [side - n for n in plane.shape[:2]]
         tiles.append(Tile(np.pad(plane, [*((n // 2, n - n // 2) for n in spare), (0, 0)])))
     return tiles

@@ -66,17 +66,16 @@ def class_values(labels: Sequence[str], label_values: Mapping[str, Sequence[int]
 
     Args:
         labels: names, background first.
-        label_values: values in the files by name; default: the classes.
+        label_values: values in the files by name; names that are not among the labels do not count, so that their
+            values are refused. Default: the classes.
 
     Raises:
-        DataError: a name that is not among the labels, or a value of two labels.
+        DataError: a value of two labels.
     """
     values: dict[int, int] = {0: 0}
-    for name, own in (label_values or {}).items():
-        if name not in labels:
-            raise DataError(f"label_values: {name} is not a label; the labels are {', '.join(labels)}")
-        for value in own:
-            if values.setdefault(int(value), labels.index(name)) != labels.index(name):
+    for number, name in enumerate(labels):
+        for value in (label_values or {}).get(name, ()):
+            if values.setdefault(int(value), number) != number:
                 raise DataError(f"label_values: {value} belongs to both {labels[values[int(value)]]} and {name}")
     classes = {number: number for number in range(len(labels))}
     return classes | values if all(values.get(c, c) == c for c in classes) else values

@@ -9,5 +9,6 @@ METHOD = Method(
     optional=frozenset({"validation_absence"}),
     extractor="transeg.methods.genseg.slices.LesionSlices",
     phantoms="brain",
+    prepare=("data_prep.brats", "--min-brain", "0.02"),
     demo=Demo("transeg.methods.genseg.demo.brain_demo", "demo", 30, 12, takes_labelled=True),
 )

@@ -10,5 +10,6 @@ METHOD = Method(
     extractor="transeg.methods.pathogan.slices.ImageLevelSlices",
     uses_masks=False,
     phantoms="brain",
+    prepare=("data_prep.brats_slices",),
     demo=Demo("transeg.methods.pathogan.demo.pathogan_demo", "demo_pathogan", 40, 9),
 )

@@ -10,5 +10,6 @@ METHOD = Method(
     extractor="transeg.methods.thigh.slices.ThighSlices",
     domain_of_case=True,
     phantoms="thigh",
+    prepare=("data_prep.thigh",),
     demo=Demo("transeg.methods.thigh.demo.thigh_demo", "demo_thigh", 40, 20),
 )

@@ -1,0 +1,90 @@
+"""One command from scans to masks: the same as the bundle's own inference, with a record of everything."""
+
+import csv
+import json
+import shutil
+
+import nibabel as nib
+import numpy as np
+import pytest
+from PIL import Image
+from transeg.bundle.package import bundle_root
+from transeg.bundle.segment import run_segmentation
+from transeg.cli import app
+from transeg.errors import BatchError, DataError, ReleaseError
+from typer.testing import CliRunner
+
+from tests.bundles.test_workflows import GRIDS, workflow, write_volumes
+
+from .conftest import ROOT, TRAINED, recipe_of
+
+
+def test_masks_are_those_of_the_bundles_inference(bundle, tmp_path):
+    scans = write_volumes(tmp_path / "scans", len(recipe_of(bundle)["channels"]))
+    run_segmentation(scans, bundle, tmp_path / "out")
+    workflow(bundle, "infer", ["inference.json"], scans, run_id="inferring", output_dir=str(tmp_path / "own")).run()
+    manifest = json.loads((tmp_path / "out" / "manifest.json").read_text())
+    assert manifest["cases"].keys() == GRIDS.keys()
+    assert manifest["bundle"] == bundle.name
+    with (tmp_path / "out" / "volumes.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [row["case"] for row in rows] == sorted(name for name in GRIDS for _ in recipe_of(bundle)["labels"][1:])
+    sizes = json.loads((tmp_path / "out" / "volumes.json").read_text())
+    for case in GRIDS:
+        found, own = (nib.load(tmp_path / place / f"{case}_seg.nii.gz") for place in ("out", "own"))
+        np.testing.assert_array_equal(np.asarray(found.dataobj), np.asarray(own.dataobj))
+        np.testing.assert_array_equal(found.affine, own.affine)
+        assert Image.open(tmp_path / "out" / f"{case}.png").size[0] > 100
+        for value, name in enumerate(recipe_of(bundle)["labels"][1:], 1):
+            voxels = int((np.asarray(found.dataobj) == value).sum())
+            assert sizes[case][name]["voxels"] == voxels
+            voxel = abs(np.linalg.det(found.affine[:3, :3]))
+            assert sizes[case][name]["ml"] == pytest.approx(voxels * voxel / 1000, abs=1e-2)
+        entry = manifest["cases"][case]
+        assert all(len(part["sha256"]) == 64 for part in entry["inputs"])
+        assert f"{case}_seg.nii.gz" in entry["outputs"]
+        assert set(entry["outputs"]) <= set(manifest["outputs"])
+
+
+@pytest.fixture
+def thigh(tmp_path):
+    """A bundle of one channel, and scans for it."""
+    return ROOT / "bundles" / TRAINED, write_volumes(tmp_path / "scans", 1)
+
+
+def test_done_cases_are_left_out_and_failed_ones_listed(thigh, tmp_path, capsys):
+    bundle, scans = thigh
+    out = tmp_path / "out"
+    path = run_segmentation(scans, bundle, out)
+    first = json.loads(path.read_text())["cases"]
+    written = (out / "flipped_seg.nii.gz").stat().st_mtime_ns
+    items = json.loads((scans / "datalist.json").read_text())
+    broken = scans / items["test_volumes"][1]["image"]
+    broken.write_bytes(broken.read_bytes()[:500])
+    with pytest.raises(BatchError, match="1 of 1 cases failed"):
+        run_segmentation(scans, bundle, out, skip_done=True)
+    assert "2 of 3 cases are done already" in capsys.readouterr().out
+    cases = json.loads(path.read_text())["cases"]
+    assert (out / "flipped_seg.nii.gz").stat().st_mtime_ns == written
+    assert [case for case, entry in cases.items() if "failed" in entry] == [items["test_volumes"][1]["case"]]
+    assert cases["flipped"] == first["flipped"]
+    with pytest.raises(BatchError):  # another setting: everything again
+        run_segmentation(scans, bundle, out, {"save_translation": True}, skip_done=True)
+    assert (out / "flipped_seg.nii.gz").stat().st_mtime_ns > written
+
+
+def test_the_command_and_what_it_refuses(thigh, tmp_path):
+    bundle, scans = thigh
+    options = ["--bundle", bundle.name, "--out", str(tmp_path / "o"), "--no-pictures", "--save_reports", "False"]
+    done = CliRunner().invoke(app, ["segment", str(scans / "flipped.nii.gz"), *options])
+    assert done.exit_code == 0, done.output
+    assert not list((tmp_path / "o").glob("*.png"))
+    (tmp_path / "o" / "manifest.json").write_text("{")
+    with pytest.raises(DataError, match="not a manifest"):
+        run_segmentation(scans, bundle, tmp_path / "o")
+    copy = tmp_path / "copy"
+    shutil.copytree(bundle / "configs", copy / "configs")
+    with pytest.raises(DataError, match="no weights"):
+        run_segmentation(scans, copy, tmp_path / "p")
+    with pytest.raises(ReleaseError, match="no bundle or run folder"):
+        bundle_root("no/such/place")
