@@ -102,5 +102,7 @@ def test_a_domain_has_its_own_reference(tmp_path):
     check({"image": image, "case": "unknown"})
     assert not list(tmp_path.iterdir())
     image.meta["domain"] = "mr"
+    CheckFamiliard("image", references, ("T1",), tmp_path)({"image": image[:1], "case": "other channels"})
+    assert not list(tmp_path.iterdir())
     check({"image": image, "case": "known"})
     assert (tmp_path / "familiarity.csv").is_file()

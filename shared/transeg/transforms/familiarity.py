@@ -165,7 +165,7 @@ def familiarity_distance(values: np.ndarray, reference: Reference) -> tuple[floa
 class CheckFamiliard(MapTransform):
     """Warn about scans that do not resemble the training scans, and write `familiarity.csv`, one row per case.
 
-    Without a reference for the scan's domain, nothing is checked.
+    Without a reference for the scan's domain and number of channels, nothing is checked.
 
     Args:
         keys: the preprocessed image (C, X, Y, Z); its meta data may name its domain.
@@ -187,7 +187,7 @@ class CheckFamiliard(MapTransform):
         for key in self.key_iterator(data):
             image = cast(MetaTensor, data[key])
             reference = self.references.get(image.meta.get("domain", ALL))
-            if reference is None:
+            if reference is None or len(reference["centre"]) != len(self.names):
                 continue
             total, deviations = familiarity_distance(scan_features(image), reference)
             far = total > reference["limit"]
