@@ -27,6 +27,7 @@ from transeg.data.table import SPLITS, Case
 from transeg.error_hook import exit_with_reason
 from transeg.errors import CasesFailedError, UserError, reason, root_cause
 from transeg.references import parse
+from transeg.transforms.familiarity import ALL, MIN_SCANS, fit_references
 from transeg.transforms.read import read_volume
 
 logger = logging.getLogger(__name__)
@@ -36,11 +37,12 @@ Extract = Callable[[Mapping[str, Any]], CaseSlices]
 
 @dataclass
 class Kept:
-    """The items of the slices that a case contributes, and the number of dropped slices by reason."""
+    """The items of the slices that a case contributes, counts of dropped slices by reason, and features of the scan."""
 
     presence: list[dict[str, Any]] = field(default_factory=list)
     absence: list[dict[str, Any]] = field(default_factory=list)
     dropped: dict[str, int] = field(default_factory=dict)
+    features: np.ndarray | None = None
 
 
 def scans_below(folder: Path, channels: Sequence[str], patterns: Mapping[str, str] | None = None) -> list[Case]:
@@ -149,7 +151,7 @@ def prepare_cases(
         lists | volumes,
         name=name,
         description=description,
-        recipe=recipe,
+        recipe=dict(recipe) | familiarity({name: kept[name] for name in training}),
         preparation={
             "options": dict(options),
             "seed": seed,
@@ -203,6 +205,24 @@ def write_cases(
     return kept, failed
 
 
+def familiarity(training: Mapping[str, Kept], groups: Mapping[str, str] | None = None) -> dict[str, Any]:
+    """What a recipe says about the training scans, by which inference recognises others, see `CheckFamiliard`.
+
+    Args:
+        training: by case name.
+        groups: domain by case name, if the reference depends on it.
+    """
+    described = {name: case.features for name, case in training.items() if case.features is not None}
+    groups = groups or dict.fromkeys(described, ALL)
+    references = fit_references(list(described.values()), [groups[name] for name in described])
+    for group in sorted({groups[name] for name in described} - references.keys()):
+        logger.warning(
+            "fewer than %d training scans%s: inference will not recognise scans that differ from them",
+            MIN_SCANS, "" if group == ALL else f" of {group.upper()}",
+        )  # fmt: skip
+    return {"familiarity": references} if references else {}
+
+
 def raise_failed(failed: Mapping[str, str], cases: int) -> None:
     """Raise CasesFailedError with the reason of each failure, if any; `cases` is the total number."""
     if failed:
@@ -236,7 +256,7 @@ def _prepare_case(case: Case, channels: Sequence[str], extract: Extract, out: Pa
         if not isinstance(cause, UserError):
             logger.exception("%s", case.name, exc_info=cause)
         return reason(cause)
-    return Kept(presence, absence, slices.dropped)
+    return Kept(presence, absence, slices.dropped, slices.features)
 
 
 def _choose_labelled(

@@ -12,7 +12,7 @@ from transeg.data.table import SPLITS, Case
 from transeg.errors import UserError
 from transeg.methods.cardiac.volumes import CardiacVolumes
 
-from data_prep.cases import raise_failed, write_cases
+from data_prep.cases import familiarity, raise_failed, write_cases
 from data_prep.splits import split_patients
 
 
@@ -85,12 +85,13 @@ def prepare_domains(
         label = {"label": f"labels/{case.name}.npy"} if case.label else {}
         lists[key] += [item | label for item in kept[case.name].presence]
         volumes[f"{key}_volumes"].append(case.item(recipe["channels"], out))
+    training = {case.name: case.domain for case in used if case.name in kept and roles[case.name] == "training"}
     write_datalist(
         path,
         lists | volumes,
         name=name,
         description=description,
-        recipe=recipe,
+        recipe=dict(recipe) | familiarity({name: kept[name] for name in training}, training),
         preparation={
             "options": dict(options),
             "seed": seed,

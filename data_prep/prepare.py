@@ -323,7 +323,8 @@ def propose(
             f"--labels names {', '.join(structures)}, but {base['method']} segments {method.structures} structure; "
             f"merge them, e.g. --labels {structures[0]}=1,2, and ignore others, e.g. --labels background=3"
         )
-    recipe = dict(base) | {
+    rules = {key: value for key, value in base.items() if key != "familiarity"}  # that is of other data
+    recipe = rules | {
         "channels": list(channels),
         "axis": axis,
         "pixdim": pixdim,

@@ -145,7 +145,7 @@ def test_rows_of_another_table_are_not_mixed(tmp_path):
     write_rows(tmp_path / "a.csv", ("case", "x"), [{"case": "1", "x": 2}])
     with pytest.raises(DataError, match="columns are not case, y"):
         write_rows(tmp_path / "a.csv", ("case", "y"), [{"case": "1", "y": 2}])
-    assert rows(tmp_path / "a.csv") == [{"case": "1", "x": "2"}]
+    assert rows(tmp_path / "a.csv") == [{"case": "1", "x": "2", "transeg_run": ""}]
 
 
 def test_several_writers_take_turns(tmp_path):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import json
 import os
 from collections.abc import Hashable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -14,6 +15,9 @@ from filelock import FileLock
 from transeg.errors import DataError
 from transeg.references import parse
 
+RUNS = "runs.json"  # in a folder of results: of which weights they are, see `transeg.data.results`
+RUN = "transeg_run"  # column of our tables: name of the run that wrote a row
+FIGURE_TEXT = "Software"  # PNG keyword under which our figures say what they are
 VOLUME_SUFFIXES = (".nii.gz", ".nii", ".nrrd", ".nhdr", ".mha", ".mhd")
 
 
@@ -52,29 +56,67 @@ def write_rows(
 ) -> None:
     """Add rows to a CSV file atomically, replacing earlier rows with the same `key`.
 
-    A lock file beside it serialises writes from several processes.
+    A last column, `RUN`, tells which run wrote a row, see `read_run`. A lock file beside the table serialises writes
+    from several processes.
 
     Raises:
         DataError: the existing file has different columns.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(path.with_name(f".{path.name}.lock")):
-        kept = _other_rows(path, fields, {str(row[key]) for row in rows}, key)
-        with atomic(path) as partial, partial.open("w", newline="") as file:
-            writer = csv.DictWriter(file, fields)
-            writer.writeheader()
-            writer.writerows([*kept, *rows])
+    columns, run = [*fields, RUN], read_run(path.parent)
+    with _locked(path):
+        found, kept = _read_rows(path) if path.is_file() else (columns, [])
+        if found != columns:
+            raise DataError(f"{path}: its columns are not {', '.join(columns)}; move the file away")
+        replaced = {str(row[key]) for row in rows}
+        kept = [row for row in kept if row[key] not in replaced]
+        _write_table(path, columns, [*kept, *({**row, RUN: run} for row in rows)])
 
 
-def _other_rows(path: Path, fields: Sequence[str], replaced: set[str], key: str) -> list[dict[str, str]]:
-    if not path.is_file():
-        return []
-    with path.open(newline="") as file:
+def remove_rows(path: str | os.PathLike, case: str) -> None:
+    """Remove the rows of a case from a table that `write_rows` wrote; others are left alone, as is a missing file."""
+    path = Path(path)
+    if not path.is_file() or not _is_ours(path):
+        return
+    with _locked(path):
+        columns, rows = _read_rows(path)
+        kept = [row for row in rows if row["case"] != case]
+        if len(kept) < len(rows):
+            _write_table(path, columns, kept)
+
+
+def read_run(folder: str | os.PathLike) -> str:
+    """Name of the run whose results are being written to a folder; empty if not known."""
+    path = Path(folder) / RUNS
+    try:
+        return json.loads(path.read_text())["current"] if path.is_file() else ""
+    except (ValueError, KeyError, TypeError):  # a file of the same name, but not ours
+        return ""
+
+
+def _locked(path: Path) -> FileLock:
+    return FileLock(path.with_name(f".{path.name}.lock"))
+
+
+def _is_ours(table: Path) -> bool:
+    with table.open(newline="", encoding="utf-8", errors="replace") as file:
+        columns = next(csv.reader(file), [])
+    return "case" in columns and columns[-1] == RUN
+
+
+def _read_rows(path: Path) -> tuple[list[str], list[dict[str, Any]]]:
+    with path.open(newline="", encoding="utf-8") as file:
         reader = csv.DictReader(file)
-        if list(reader.fieldnames or ()) != list(fields):
-            raise DataError(f"{path}: its columns are not {', '.join(fields)}; move the file away")
-        return [row for row in reader if row[key] not in replaced]
+        rows = list(reader)
+        return list(reader.fieldnames or ()), rows
+
+
+def _write_table(path: Path, columns: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> None:
+    with atomic(path) as partial, partial.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, columns)
+        writer.writeheader()
+        writer.writerows(rows)
 
 
 def volume_stem(path: str | os.PathLike) -> str:

@@ -18,6 +18,7 @@ BUNDLE = BUNDLES / "brain_mri_pathogan_segmentation"
 CONFIGS = BUNDLE / "configs"
 SIZE = (80, 80)
 SUPERVISED = "baselines/supervised.json"
+RECORDS = {"runs.json", "familiarity.csv"}  # of every inference
 
 
 @pytest.fixture
@@ -75,7 +76,8 @@ def test_the_run_folder_of_the_supervised_reference_segments_and_scores(prepared
     run, out = tmp_path / "run", tmp_path / "out"
     options = {"output_dir": str(out)}
     workflow(run, "infer", ["inference.json"], volumes, run_id="inferring", **options).run()
-    assert {path.name for path in out.iterdir()} == {f"{name}_seg.nii.gz" for name in GRIDS}
+    masks = {f"{name}_seg.nii.gz" for name in GRIDS}
+    assert {path.name for path in out.iterdir() if path.name[0] != "."} - RECORDS == masks
     evaluation = workflow(run, "infer", ["inference.json", "evaluate.json"], volumes, run_id="evaluating", **options)
     evaluation.run()
     assert 0 <= evaluation.evaluator.state.metrics["val_mean_dice"] <= 1
@@ -180,7 +182,7 @@ def test_all_that_inference_writes(volumes, tmp_path):  # noqa: F811
     workflow(BUNDLE, "infer", ["inference.json"], volumes, **options).run()
     parts = ("seg.nii.gz", "prob.nii.gz", "translation.nii.gz", "inpainting.nii.gz", "trust.png")
     names = {f"{name}_{part}" for name in GRIDS for part in parts}
-    assert {path.name for path in out.iterdir() if path.name[0] != "."} == {*names, "trust.csv"}
+    assert {path.name for path in out.iterdir() if path.name[0] != "."} == {*names, "trust.csv", *RECORDS}
     name = next(iter(GRIDS))
     prob, healthy, inpainting = (
         load_nifti(out / f"{name}_{part}.nii.gz").get_fdata() for part in ("prob", "translation", "inpainting")

@@ -66,4 +66,6 @@ def test_reports_and_translations_of_every_scan(volumes, tmp_path):  # noqa: F81
     options = {"output_dir": str(out), "run_id": "inferring", "save_translation": True}
     workflow(BUNDLE, "infer", ["inference.json"], volumes, **options).run()
     names = {f"{name}_{part}" for name in GRIDS for part in ("seg.nii.gz", "translation.nii.gz", "trust.png")}
-    assert {path.name for path in out.iterdir() if path.name[0] != "."} == names | {"trust.csv", "muscle.csv"}
+    assert {path.name for path in out.iterdir() if path.name[0] != "."} == names | {
+        "trust.csv", "muscle.csv", "runs.json", "familiarity.csv",
+    }  # fmt: skip

@@ -28,6 +28,15 @@ def test_that_of_the_data_goes_first(bundle, tmp_path):
     assert load_recipe(path, bundle) == {**OWN, "channels": ["PD"], "pixdim": 1.0}
 
 
+def test_the_training_scans_of_the_bundle_are_not_those_of_other_data(bundle, tmp_path):
+    known = OWN | {"familiarity": {"all": {"scans": 9}}}
+    (bundle / "configs" / "inference.json").write_text(json.dumps({"recipe": known}))
+    assert load_recipe(tmp_path / "nothing.json", bundle) == known
+    assert load_recipe(datalist(tmp_path, recipe={"method": "genseg", "pixdim": 1.0}), bundle) == OWN | {"pixdim": 1.0}
+    own = {"method": "genseg", "familiarity": {"all": {"scans": 20}}}
+    assert load_recipe(datalist(tmp_path, recipe=own), bundle) == OWN | own
+
+
 def test_without_data_it_is_that_of_the_bundle(bundle, tmp_path, caplog):
     assert load_recipe(tmp_path / "nothing.json", bundle) == OWN
     assert load_recipe(datalist(tmp_path), bundle) == OWN

@@ -10,14 +10,9 @@ from monai.engines import SupervisedEvaluator
 from monai.handlers import MeanDice, from_engine
 from monai.utils import ensure_tuple
 from torch.utils.data import DataLoader
-from transeg.data.volumes import (
-    GuardedIteration,
-    ReportFailures,
-    VolumeDataset,
-    check_writable,
-    find_volumes,
-)
-from transeg.errors import BatchError, DataError, TableError, UserError
+from transeg.data.volumes import GuardedIteration, ReportFailures, VolumeDataset, find_volumes
+from transeg.errors import BatchError, DataError, TableError
+from transeg.transforms.outputs import write_nifti
 
 CHANNELS = ("FLAIR", "T1c", "T1", "T2")
 
@@ -239,9 +234,14 @@ def test_workers_would_lose_failures():
         list(DataLoader(VolumeDataset([{"image": "x", "value": 1}], load), batch_size=1, num_workers=1))
 
 
-def test_writable(tmp_path):
-    check_writable(tmp_path / "new" / "folder")
-    (tmp_path / "file").touch()
-    for folder in (tmp_path / "file", tmp_path / "file" / "below"):
-        with pytest.raises(UserError, match="cannot write to the output folder"):
-            check_writable(folder)
+def test_results_of_an_earlier_run_do_not_pass_for_those_of_a_case_that_fails(tmp_path):
+    scan, out = tmp_path / "scan.nii.gz", tmp_path / "out"
+    for path, postfix in ((scan, "seg"), *((out / f"{case}_seg.nii.gz", "seg") for case in ("bad", "good", "other"))):
+        write_nifti(path, torch.zeros(1, 2, 2, 2), torch.eye(4), postfix=postfix)
+    data = [{"image": "bad file", "case": "bad"}, {"image": str(scan), "case": "good", "value": 1}]
+    assert [item["case"] for item in VolumeDataset(data, load, output_dir=out)] == ["good"]
+    assert [path.name for path in out.iterdir()] == ["other_seg.nii.gz"]  # not processed
+    # an earlier result may be what is processed
+    item = {"image": str(out / "other_seg.nii.gz"), "case": "other", "value": 1}
+    assert len([*VolumeDataset([item], load, output_dir=out)]) == 1
+    assert (out / "other_seg.nii.gz").is_file()

@@ -1,6 +1,7 @@
 """What holds for any table of cases of two domains, whatever the data set."""
 
 import json
+from dataclasses import replace
 
 import nibabel as nib
 import numpy as np
@@ -55,6 +56,17 @@ def test_a_table_becomes_volumes_of_two_domains(cases, tmp_path):
     images, labels = (np.load(path.parent / kind / "s1.npy") for kind in ("images", "labels"))
     assert (images.shape, labels.shape) == ((1, 2, 8, 8, 6), (1, 8, 8, 6))
     assert set(np.unique(labels)) == {0, 1}
+
+
+def test_the_recipe_tells_what_the_training_scans_of_each_domain_are_like(cases, tmp_path, caplog):
+    more = [replace(case, name=f"{case.name}_{k}") for k in range(3) for case in cases]
+    old = {case.name: "training" for case in more if case.domain == "old"}
+    new = [case.name for case in more if case.domain == "new"]
+    roles = old | {name: "test" if k else "training" for k, name in enumerate(new)}
+    path = prepare_domains(more, roles, tmp_path / "out", RECIPE, **WORDS)
+    known = json.loads(path.read_text())["recipe"]["familiarity"]
+    assert [(domain, reference["scans"]) for domain, reference in known.items()] == [("old", 9)]
+    assert "fewer than 8 training scans of NEW" in caplog.text
 
 
 def test_splits_are_by_patient_and_stratified_by_the_domains_of_a_patient():

@@ -74,6 +74,7 @@ def test_prepared_slices_train(raw, tmp_path):
 def test_the_recipe_repeats_what_the_network_saw(raw, tmp_path):
     path = prepare(raw, tmp_path, **SMALL)
     recipe = json.loads(path.read_text())["recipe"]
+    assert recipe.pop("familiarity")["all"]["scans"] == 13  # those for training
     assert recipe == {
         "method": "thigh",
         "channels": ["T1w"],

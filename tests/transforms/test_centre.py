@@ -9,7 +9,7 @@ from monai.data import MetaTensor
 from transeg.errors import VolumeError
 from transeg.methods.cardiac.preprocessing import cardiac_preprocessing
 from transeg.methods.cardiac.recipe import HEART
-from transeg.transforms.centre import CropAtCentred
+from transeg.transforms.centre import CUT, CentreForegroundd, CropAtCentred, reaches_border
 
 from tests.dicom_series import write_series
 
@@ -56,3 +56,23 @@ def test_one_scan_in_three_formats_gives_one_crop(tmp_path):
     for other in others:
         torch.testing.assert_close(other.affine, first.affine, rtol=0, atol=1e-4)
         torch.testing.assert_close(other.as_tensor(), first.as_tensor(), rtol=0, atol=1e-3)
+
+
+@pytest.mark.parametrize(("size", "cut"), [((6, 4), False), ((5, 4), True), ((6, 3), True)])
+def test_a_foreground_larger_than_the_crop_is_recorded(size, cut):
+    volume = torch.zeros(1, 12, 12, 3)
+    volume[:, 2:8, 5:9] = 1
+    item = {"image": MetaTensor(volume), "mask": MetaTensor(volume)}
+    crop = CentreForegroundd(("image", "mask"), "mask", size, select_fn=lambda mask: mask > 0, name="body")
+    cropped = crop(item)
+    assert cropped["image"].meta[CUT] is cut
+    assert crop.inverse(cropped)["image"].shape == volume.shape
+
+
+def test_structures_at_an_end_of_the_volume():
+    mask = np.zeros((4, 5, 6), bool)
+    mask[1:3, 2, 5] = True
+    assert reaches_border(mask)
+    assert not reaches_border(mask, axes=(0, 1))
+    mask[0, 2, 2] = True
+    assert reaches_border(mask, axes=(0, 1))

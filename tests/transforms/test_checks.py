@@ -7,7 +7,7 @@ import pytest
 import torch
 from monai.data import MetaTensor
 from transeg.errors import VolumeError
-from transeg.transforms.checks import check_hounsfield, check_labels, fill_outside
+from transeg.transforms.checks import CheckHounsfieldd, check_hounsfield, check_labels, fill_outside
 
 
 def sphere(radius=6, size=20):
@@ -89,3 +89,13 @@ def test_shifted_ct():
             check_hounsfield(ct(1024, air))
     clipped = ct(0)
     check_hounsfield(clipped.clamp(0, 400))  # a window of HU
+
+
+@pytest.mark.parametrize(("window", "told"), [((-100, 800), True), ((0, 2000), False), (None, False)])
+def test_a_window_below_zero_means_hounsfield_units(window, told):
+    check, item = CheckHounsfieldd("image", window), {"image": ct(1024)}
+    if told:
+        with pytest.raises(VolumeError, match="offset of 1024"):
+            check(item)
+        item = {"image": ct(0)}
+    assert check(item) == item

@@ -99,7 +99,7 @@ def run_card(
         date=f"{datetime.now():%Y-%m-%d %H:%M}",
         picture=shown,
         data=_data(datalist),
-        recipe=_rows(recipe),
+        recipe=_rows({key: value for key, value in recipe.items() if key != "familiarity"}),  # long lists of numbers
         training=_rows(training),
         scores=_rows_of_scores(scores),
         references="\n".join(f"- {text}" for text in metadata.get("references", [])),

@@ -2,7 +2,8 @@
 
 A method's `bundle.json` has a section for each config. In a section, a key in angle brackets fills the place of that
 name in the template, one that begins with "-" is left out, and any other, with "#" between levels, gets a new value or,
-after "+", more of it.
+after "+", more of it. `familiarity.json` beside it tells what the training scans of the released weights are like; it
+becomes part of the recipe.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 import copy
 import json
 import shutil
+import textwrap
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
@@ -71,6 +73,7 @@ def bundle_configs(method: str) -> dict[str, dict[str, Any]]:
     if not path.is_file():
         raise ConfigError(f"{path}: no such file; it says in what the bundle of the method differs")
     source = json.loads(path.read_text())
+    source["recipe"] |= _familiarity(path.with_name("familiarity.json"))
     words = {"{bundle}": find_method(method).bundle, "{method}": method}
     configs = {}
     for template in sorted(TEMPLATES.glob("*.json")):
@@ -83,6 +86,11 @@ def bundle_configs(method: str) -> dict[str, dict[str, Any]]:
         configs[name] = filled(json.loads(text), section | source.get(name, {}), f"{path}: {name}")
     describe_channels(configs["metadata"], source["recipe"])
     return configs
+
+
+def _familiarity(path: Path) -> dict[str, Any]:
+    """What the recipe of released weights says about the scans that they were trained on, if known."""
+    return {"familiarity": json.loads(path.read_text())} if path.is_file() else {}
 
 
 def filled(template: Mapping[str, Any], section: Mapping[str, Any], where: str) -> dict[str, Any]:
@@ -124,6 +132,9 @@ def format_config(value: Any, indent: int = 0, prefix: int = 0) -> str:
     if indent and indent + prefix + len(short) + 1 <= WIDTH and "\n" not in short and not _is_long(value):
         return short
     inner = indent + 4
+    if isinstance(value, list) and all(isinstance(part, int | float) for part in value):
+        lines = textwrap.wrap(short[1:-1], WIDTH, initial_indent=" " * inner, subsequent_indent=" " * inner)
+        return "\n".join(["[", *lines, " " * indent + "]"])
     if isinstance(value, dict):
         lines = [f"{json.dumps(k)}: {format_config(v, inner, len(json.dumps(k)) + 2)}" for k, v in value.items()]
     else:

@@ -1,7 +1,8 @@
 """The recipe: how volumes became what a network sees. Written by the preparation, read by training and inference.
 
 A small mapping: "method", "channels" (names in order), "image_size" (voxels of a whole slice or volume), "pixdim" (mm),
-"labels" (names, background first) and what else the preparation of a method decides. It lies in the datalist of
+"labels" (names, background first), "familiarity" (what the training scans are like, see
+`transeg.transforms.familiarity`) and what else the preparation of a method decides. It lies in the datalist of
 prepared data and in `inference.json` beside the weights.
 """
 
@@ -40,6 +41,7 @@ def load_recipe(datalist: PathLike, bundle_root: PathLike) -> Recipe:
         found = json.loads(path.read_text(encoding="utf-8-sig")).get("recipe")
     except (ValueError, AttributeError):
         return own  # reading its lists tells what is wrong with it
+    own.pop("familiarity", None)  # that is of other data
     if found is None:
         logger.warning("%s: no recipe in it; assuming that of %s: %s", path, bundle_root, own)
         return own

@@ -18,6 +18,7 @@ class CaseSlices(NamedTuple):
     fields: list[dict[str, Any]]  # per slice, further fields of its item, such as {"z": 60}
     dropped: dict[str, int]  # reason -> number of slices
     present: np.ndarray | bool | None = None  # whether each (N,) or all show the disease; None: decided by the labels
+    features: np.ndarray | None = None  # that describe the whole scan, see `transeg.transforms.familiarity`
 
 
 def write_slices(folder: Path, case: str, slices: CaseSlices) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import json
 import logging
-import tempfile
-from collections.abc import Callable, Iterator, Sequence
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,11 +20,13 @@ from monai.engines import Workflow
 from monai.utils import ensure_tuple
 from torch.utils.data import IterableDataset, get_worker_info
 
-from transeg.data.datalist import load_list, read_json
+from transeg.data.datalist import FILES, load_list, read_json
 from transeg.data.finder import survey
+from transeg.data.results import remove_results
 from transeg.data.table import Case, read_table
 from transeg.errors import BatchError, DataError, TableError, UserError, reason, root_cause
 from transeg.files import case_name
+from transeg.references import files_of
 
 logger = logging.getLogger(__name__)
 
@@ -93,18 +95,22 @@ class VolumeDataset(IterableDataset):
     Args:
         data: items, or files or lists of files that stand for {"image": ...}. Cases are named by `case_name`.
         transform: item with file names -> item with tensors.
+        output_dir: folder of the results. Those of an earlier run for a case are removed before it is processed, so
+            that none seems to be of this run if it fails; see `remove_results`.
 
     Raises:
         DataError: no item, or duplicate case names (results would overwrite each other).
     """
 
-    def __init__(self, data: Sequence[Any], transform: Callable[[dict[Any, Any]], Any]) -> None:
+    def __init__(
+        self, data: Sequence[Any], transform: Callable[[dict[Any, Any]], Any], output_dir: PathLike | None = None
+    ) -> None:
         if isinstance(data, str | Path):
             raise DataError(f"{data}: not a list of items; for a folder or its datalist, set dataset_dir")
         if not data:
             raise DataError("no volumes: the list of data is empty")
         self.items = [_named(item if isinstance(item, dict) else {"image": item}) for item in data]
-        self.transform = transform
+        self.transform, self.output_dir = transform, output_dir
         self.failures: dict[str, str] = {}
         names = [item["case"] for item in self.items]
         double = sorted({name for name in names if names.count(name) > 1})
@@ -114,7 +120,10 @@ class VolumeDataset(IterableDataset):
     def __iter__(self) -> Iterator[Any]:
         if get_worker_info() is not None:
             raise RuntimeError("VolumeDataset records failures in the main process: set num_workers to 0")
+        inputs = [path for item in self.items for path in _inputs(item)]
         for item in self.items[idist.get_rank() :: idist.get_world_size()]:
+            if self.output_dir is not None:
+                remove_results(self.output_dir, item["case"], keep=inputs)
             try:
                 result = self.transform(item)
             except Exception as error:
@@ -128,6 +137,13 @@ class VolumeDataset(IterableDataset):
         self.failures[case] = reason(cause)
         trace = None if isinstance(cause, UserError) else cause
         logger.error("%s failed: %s", case, self.failures[case], exc_info=trace)
+
+
+def _inputs(item: Mapping[str, Any]) -> Iterator[Path]:
+    for key in FILES:
+        value = item.get(key)
+        for reference in (value,) if isinstance(value, str | os.PathLike) else value or ():
+            yield from files_of(reference)
 
 
 def _named(item: dict[str, Any]) -> dict[str, Any]:
@@ -178,17 +194,3 @@ class ReportFailures:
         if failures and idist.get_rank() == 0:
             head = f"{len(failures)} of {len(self.dataset.items)} cases failed; the remaining cases were processed:"
             raise BatchError("\n  ".join([head, *(f"{case}: {why}" for case, why in sorted(failures.items()))]))
-
-
-def check_writable(folder: PathLike) -> None:
-    """Create a folder if needed and check that it is writable, before a long run.
-
-    Raises:
-        UserError: it cannot be created or written to.
-    """
-    try:
-        Path(folder).mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=Path(folder)):
-            pass
-    except OSError as error:
-        raise UserError(f"{folder}: cannot write to the output folder ({error.strerror}); set output_dir") from error

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -16,6 +17,7 @@ from transeg.files import file_name
 
 logger = logging.getLogger(__name__)
 
+CUT = "foreground_cut"  # key in the meta data of an image: whether a crop cut off some of the foreground
 ROUNDING = 1e-3  # of a voxel: a point on a voxel's centre must not move to the one before by the noise of its affine
 
 
@@ -50,7 +52,7 @@ class _CentreForeground(CropForeground):
 class CentreForegroundd(CropForegroundd):
     """Crop or pad X and Y, or all axes, of all keys to `size`, centred on the foreground of `source_key`; invertible.
 
-    Pads with 0.
+    Pads with 0. The meta data of the volumes then tell whether some of the foreground is cut off (`CUT`).
 
     Args:
         keys: volumes (C, X, Y, Z).
@@ -68,6 +70,26 @@ class CentreForegroundd(CropForegroundd):
     ) -> None:
         super().__init__(keys, source_key, start_coord_key=None, end_coord_key=None)
         self.cropper = _CentreForeground(size, select_fn, name)
+
+    def __call__(self, data: Mapping[Hashable, torch.Tensor], lazy: bool | None = None) -> dict[Hashable, Any]:
+        """Return a copy of the item with cropped volumes."""
+        item = super().__call__(data, lazy)
+        before, after = (int((self.cropper.select_fn(items[self.source_key])).sum()) for items in (data, item))
+        for key in self.key_iterator(item):
+            volume = item[key]
+            assert isinstance(volume, MetaTensor)
+            volume.meta[CUT] = after < before
+        return item
+
+
+def reaches_border(mask: np.ndarray, axes: Sequence[int] = (0, 1, 2)) -> bool:
+    """Whether a structure reaches an end of the volume, where it may be cut off.
+
+    Args:
+        mask: bool (X, Y, Z).
+        axes: those that count.
+    """
+    return any(bool(np.take(mask, end, axis).any()) for axis in axes for end in (0, -1))
 
 
 class _CropAtCentre(CropForeground):

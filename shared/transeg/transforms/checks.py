@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Hashable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
+from monai.config import KeysCollection
 from monai.data import MetaTensor
+from monai.transforms import MapTransform
 from scipy import ndimage
 
 from transeg.errors import VolumeError
@@ -127,3 +130,23 @@ def check_hounsfield(image: MetaTensor) -> None:
             f"{file_name(image)}: CT stored with an offset of 1024 (no negative values, soft tissue near 1060) instead "
             "of Hounsfield units; subtract 1024, or set the rescale intercept (scl_inter) to -1024"
         )
+
+
+class CheckHounsfieldd(MapTransform):
+    """Check the units of a CT if an intensity window says that it is one, see `check_hounsfield`.
+
+    Args:
+        keys: images (C, X, Y, Z) in the units of their files.
+        window: (low, high); None, or one that does not begin below 0, which other modalities may have, checks nothing.
+    """
+
+    def __init__(self, keys: KeysCollection, window: Sequence[float] | None) -> None:
+        super().__init__(keys)
+        self.hounsfield = window is not None and window[0] < 0
+
+    def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
+        """Return the item unchanged."""
+        if self.hounsfield:
+            for key in self.key_iterator(data):
+                check_hounsfield(data[key])
+        return dict(data)

@@ -43,6 +43,8 @@ from transeg.errors import DataError, VolumeError
 from transeg.files import file_name
 from transeg.metrics.silhouette import silhouette
 from transeg.transforms.centre import CentreForegroundd, CropAtCentred
+from transeg.transforms.checks import CheckHounsfieldd
+from transeg.transforms.familiarity import scan_features
 from transeg.transforms.intensity import (
     NormaliseForegroundd,
     ScaleRanged,
@@ -97,6 +99,7 @@ def volume_preprocessing(
     return Compose(
         [
             LoadVolumed(images, len(recipe["channels"])),
+            CheckHounsfieldd(images, recipe.get("window")),
             *label_loading(recipe, labels, like=images[0]).transforms,
             *([_MarkSlicesd(images[0], axes)] if presence else []),
             _Foregroundd(images, rule, masked),
@@ -286,6 +289,7 @@ class Scan(NamedTuple):
     label: np.ndarray | None  # class (X, Y, Z); None without a label file
     present: np.ndarray | None  # bool (Z,): slices that show the disease by image-level labels; None: not known
     spacing: tuple[float, ...]  # mm
+    features: np.ndarray | None = None  # see `scan_features`
 
     def present_in(self, slices: Sequence[int]) -> np.ndarray | None:
         """Which of some slices show the disease by image-level labels: none if not known; None where a label tells."""
@@ -318,4 +322,5 @@ def load_scan(recipe: Mapping[str, Any], item: Mapping[str, Any], clip: bool = T
         volumes["label"][0].numpy().astype(np.uint8) if labels else None,
         volumes["presence"].numpy().any(axis=(0, 1, 2)) if ranged else present,
         tuple(image.pixdim.tolist()),
+        scan_features(image),
     )

@@ -12,9 +12,10 @@ import torch
 from monai.config import KeysCollection, PathLike
 from monai.transforms import MapTransform
 from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 
 from transeg.errors import UserError
-from transeg.files import case_name, write_rows
+from transeg.files import FIGURE_TEXT, case_name, write_rows
 from transeg.metrics.trust import TrustLimits, trust_report
 from transeg.visual.trust import change_parts, trust_panel
 
@@ -97,10 +98,17 @@ class TrustReportd(MapTransform):
             write_rows(self.output_dir / "trust.csv", list(row), [row])
             parts = change_parts(volume, translation, **masks, sign=self.sign, tolerance=self.tolerance)
             figure = trust_panel(volume, translation, parts, caption=case)
-            Image.fromarray(figure).save(self.output_dir / f"{case}_trust.png")
+            save_figure(self.output_dir, case, "trust", figure)
             if report.flagged:
                 logger.warning("%s: %s", case, report.sentence)
         return dict(data)
+
+
+def save_figure(output_dir: Path, case: str, what: str, figure: np.ndarray) -> None:
+    """Save an image (height, width, 3) as `<case>_<what>.png`, with "transeg <what>" inside as in `write_nifti`."""
+    note = PngInfo()
+    note.add_text(FIGURE_TEXT, f"transeg {what}")
+    Image.fromarray(figure).save(output_dir / f"{case}_{what}.png", pnginfo=note)
 
 
 def channel_array(volume: torch.Tensor, channel: int = 0) -> np.ndarray:

@@ -18,7 +18,7 @@ def test_regions_of_a_scan_and_of_its_translation(tmp_path, caplog):
     item = {"image": volume(before - 1), "source_mask": volume(before), "pred": volume(after)}
     report = RegionChangeReportd("pred", tmp_path, ("LV", "RV", "LA"), min_dice=0.8)
     report(item)
-    assert not caplog.text
+    assert "changed" not in caplog.text
     RegionChangeReportd("pred", tmp_path, ("LV", "RV", "LA"), min_dice=0.9)({**item, "case": "again"})
     assert "again: the translation changed LV (Dice 0.86, -0.3 ml)" in caplog.text
     found = list(csv.DictReader((tmp_path / "regions.csv").open(newline="")))
@@ -29,6 +29,8 @@ def test_regions_of_a_scan_and_of_its_translation(tmp_path, caplog):
     assert [float(left[name]) for name in ("source_ml", "translation_ml", "change_ml", "dice")] == pytest.approx(
         [1.28, 0.96, -0.32, 2 * 48 / (48 + 64)], rel=1e-3
     )
+    assert (left["complete"], right["complete"]) == ("yes", "no")  # the second reaches the end of the volume
+    assert "again: RV not wholly in the volume" in caplog.text
     assert (right["dice"], absent["dice"], absent["source_ml"]) == ("1", "nan", "0")
 
 

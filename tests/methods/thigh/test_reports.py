@@ -8,6 +8,7 @@ import pytest
 from monai.data import MetaTensor
 from monai.transforms import Invertd
 from transeg.methods.thigh.reports import MeasureLegsd, MuscleCompartmentd
+from transeg.transforms.centre import CUT
 from transeg.transforms.reports import TrustReportd
 
 from data_prep.phantoms import thigh_phantom
@@ -48,6 +49,30 @@ def test_legs_are_measured_on_the_input(scans, tmp_path):
     for row, half in zip(found, halves, strict=True):
         assert float(row["muscle_ml"]) == pytest.approx(half.sum() * 3.2 * 3 * 7 / 1000, rel=0.06)
         assert float(row["fat_fraction"]) < 0.08
+        assert row["complete"] == "yes"
+
+
+def test_a_leg_that_is_not_wholly_in_the_image_is_marked(scans, tmp_path, caplog):
+    folder, _ = scans
+    item = {"case": "edge"}
+    for key, name in (("image", "healthy"), ("pred", "healthy_mask")):
+        cut = nib.load(folder / f"{name}.nii.gz").slicer[30:]  # the file begins at the right
+        nib.save(cut, tmp_path / f"{name}.nii.gz")
+        meta = {"filename_or_obj": str(tmp_path / f"{name}.nii.gz")}
+        item[key] = MetaTensor(np.asarray(cut.dataobj, np.float32)[None], affine=cut.affine, meta=meta)
+    MeasureLegsd("pred", tmp_path)(item)
+    pre, whole = preprocessed(folder, "healthy")
+    whole["image"].meta[CUT] = True
+    whole = Invertd("label", pre, orig_keys="image", nearest_interp=True)(whole)
+    MeasureLegsd("label", tmp_path)({**whole, "case": "cropped"})
+    found = [(row["case"], row["leg"], row["complete"]) for row in rows(tmp_path / "muscle.csv")]
+    assert found == [
+        ("edge", "left", "yes"),
+        ("edge", "right", "no"),
+        ("cropped", "left", "no"),
+        ("cropped", "right", "no"),
+    ]
+    assert "edge: right: not wholly in the image" in caplog.text
 
 
 def test_fat_segmented_as_muscle_is_noticed(scans, tmp_path, caplog):

@@ -16,6 +16,7 @@ from monai.transforms import MapTransform
 from transeg.errors import VolumeError
 from transeg.files import file_name
 from transeg.methods.cardiac.recipe import check_domains
+from transeg.transforms.checks import CheckHounsfieldd
 from transeg.transforms.intensity import ScaleRanged, WindowRanged
 
 logger = logging.getLogger(__name__)
@@ -104,7 +105,7 @@ class ScaleDomaind(MapTransform):
     Raises:
         ValueError: an unknown domain.
         VolumeError: an item of another domain or of one that cannot be detected, or of constant intensity where
-            percentiles are needed.
+            percentiles are needed, or a CT that is not in Hounsfield units.
     """
 
     def __init__(self, keys: KeysCollection, domains: Domains, modality: str = "auto") -> None:
@@ -114,12 +115,14 @@ class ScaleDomaind(MapTransform):
             raise ValueError(f'modality must be {", ".join(map(_quoted, self.domains))} or "auto", got {modality!r}')
         self.modality = modality
         kinds = {"window": WindowRanged, "percentiles": ScaleRanged}
+        windows = {name: rule["range"] for name, rule in domains.items() if rule["scale"] == "window"}
+        self.checks = {name: CheckHounsfieldd(keys, windows.get(name)) for name in domains}
         self.scales = {name: kinds[rule["scale"]](keys, *map(float, rule["range"])) for name, rule in domains.items()}
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
         """Return a copy of the item with scaled images and "domain" in their meta data."""
         domain = self._domain(data)
-        item = self.scales[domain](data)
+        item = self.scales[domain](self.checks[domain](data))
         for key in self.key_iterator(item):
             item[key].meta[DOMAIN] = domain
         return item

@@ -13,6 +13,7 @@ from monai.transforms import MapTransform
 
 from transeg.files import case_name, write_rows
 from transeg.methods.cardiac.regions import RegionChange, region_changes
+from transeg.transforms.centre import reaches_border
 from transeg.transforms.reports import channel_array, format_value
 
 logger = logging.getLogger(__name__)
@@ -45,8 +46,9 @@ class MissingRegionsd(MapTransform):
 class RegionChangeReportd(MapTransform):
     """Write `regions.csv`: volume of each region in a scan and its translation, and their overlap.
 
-    Both segmentations must be on the preprocessed grid, i.e. before `Invertd`; see `region_changes`. Warns if a region
-    overlaps too little or is present in only one of them.
+    Both segmentations must be on the preprocessed grid, i.e. before `Invertd`; see `region_changes`. "complete" is "no"
+    for a region that reaches an end of the volume in the scan, so that its volume may be that of a part. Warns about
+    these, and if a region overlaps too little or is present in only one of the segmentations.
 
     Args:
         keys: segmentation of the translation (1, X, Y, Z), class map.
@@ -57,7 +59,7 @@ class RegionChangeReportd(MapTransform):
         min_dice: overlap below which to warn.
     """
 
-    FIELDS = ("case", *RegionChange._fields)
+    FIELDS = ("case", *RegionChange._fields, "complete")
 
     def __init__(
         self,
@@ -78,8 +80,12 @@ class RegionChangeReportd(MapTransform):
         before = channel_array(data[self.source_mask_key])
         for key in self.key_iterator(data):
             changes = region_changes(before, channel_array(data[key]), self.regions, spacing)
-            rows = [{name: format_value(value) for name, value in change._asdict().items()} for change in changes]
-            write_rows(self.output_dir / "regions.csv", self.FIELDS, [{"case": case} | row for row in rows])
+            cut = [c.region for k, c in enumerate(changes, 1) if reaches_border(before == k)]
+            rows = [c._asdict() | {"complete": "no" if c.region in cut else "yes"} for c in changes]
+            rows = [{"case": case} | {name: format_value(value) for name, value in row.items()} for row in rows]
+            write_rows(self.output_dir / "regions.csv", self.FIELDS, rows)
+            if cut:
+                logger.warning("%s: %s not wholly in the volume; what is measured is a part", case, ", ".join(cut))
             moved = [
                 f"{c.region} (Dice {c.dice:.2f}, {c.change_ml:+.1f} ml)" for c in changes if c.dice < self.min_dice
             ]

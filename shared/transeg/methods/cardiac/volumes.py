@@ -10,6 +10,7 @@ import numpy as np
 from transeg.data.slices import CaseSlices
 from transeg.methods.cardiac.domains import DOMAIN
 from transeg.methods.cardiac.preprocessing import cardiac_preprocessing
+from transeg.transforms.familiarity import scan_features
 
 
 class CardiacVolumes:
@@ -41,4 +42,5 @@ class CardiacVolumes:
             [{DOMAIN: volumes["image"].meta[DOMAIN]}],
             {},
             present=True,
+            features=scan_features(volumes["image"]),
         )

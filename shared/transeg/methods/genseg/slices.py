@@ -93,4 +93,4 @@ def cut_slices(scan: Scan, halves: bool = False, min_foreground: float = 0.02, m
     dropped = {"little foreground": int((~large).sum()), "small lesion": int((large & small_lesion).sum())}
     fields = [{"z": z, "side": SIDES[part]} if halves else {"z": z} for z, part in chosen]
     labelled = None if scan.label is None else labels
-    return CaseSlices(images, labelled, fields, dropped, scan.present_in([z for z, _ in chosen]))
+    return CaseSlices(images, labelled, fields, dropped, scan.present_in([z for z, _ in chosen]), scan.features)

@@ -62,6 +62,7 @@ class ImageLevelSlices:
             [{"z": z} for z in chosen],
             {reason: int(which.sum()) for reason, which in dropped.items()},
             scan.present_in(chosen),
+            scan.features,
         )
 
     def _large(self, lesion: np.ndarray, pixel: float | None = None) -> np.ndarray:

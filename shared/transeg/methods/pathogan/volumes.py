@@ -45,8 +45,9 @@ class ImageLevelVolumes:
         fields: list[dict[str, Any]] = [{}] * count
         images, labels = scan.image[None][:count].astype(np.float16), lesion[None][:count].astype(np.uint8)
         if scan.label is not None:
-            return CaseSlices(images, labels, fields, {"small lesion": int(small)})
-        return CaseSlices(images, None, fields, {}, scan.present is not None and bool(scan.present.any()))
+            return CaseSlices(images, labels, fields, {"small lesion": int(small)}, features=scan.features)
+        present = scan.present is not None and bool(scan.present.any())
+        return CaseSlices(images, None, fields, {}, present, scan.features)
 
     def _large(self, lesion: np.ndarray) -> np.ndarray:
         return lesion.sum(axis=(1, 2, 3)) * self.recipe["pixdim"] ** 3 > self.min_lesion

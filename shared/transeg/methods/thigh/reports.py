@@ -14,8 +14,9 @@ from monai.transforms import MapTransform, Orientation
 
 from transeg.files import case_name, write_rows
 from transeg.methods.thigh.compartment import muscle_compartment
-from transeg.methods.thigh.legs import LegMuscle, measure_legs, share_under_skin
+from transeg.methods.thigh.legs import LegMuscle, measure_legs, share_under_skin, split_legs
 from transeg.metrics.silhouette import silhouette
+from transeg.transforms.centre import CUT, reaches_border
 from transeg.transforms.load import LoadVolumed
 from transeg.transforms.reports import channel_array, format_value
 
@@ -50,7 +51,9 @@ class MuscleCompartmentd(MapTransform):
 class MeasureLegsd(MapTransform):
     """Write `muscle.csv`: muscle volume in ml and fat fraction per leg, see `measure_legs`.
 
-    Measured on the grid and intensities of the input file, which is read again.
+    Measured on the grid and intensities of the input file, which is read again. Volumes are those within the slices of
+    the scan. "complete" is "no" if these do not show the whole leg: the preprocessing had to cut the body, or muscle
+    reaches the edge of a slice.
 
     Args:
         keys: masks (1, X, Y, Z) on the grid of the input, after `Invertd`.
@@ -61,7 +64,7 @@ class MeasureLegsd(MapTransform):
         ValueError: the mask is not on the grid of the input.
     """
 
-    FIELDS = ("case", *LegMuscle._fields)
+    FIELDS = ("case", *LegMuscle._fields, "complete")
 
     def __init__(self, keys: KeysCollection, output_dir: PathLike, source_key: str = "image") -> None:
         super().__init__(keys)
@@ -88,10 +91,14 @@ class MeasureLegsd(MapTransform):
                     "are unreliable. Review this case; is the scan T1-weighted (muscle darker than fat)?",
                     case,
                 )
-            rows = measure_legs(image, mask, body, spacing)
-            write_rows(
-                self.output_dir / "muscle.csv",
-                self.FIELDS,
-                [{"case": case} | {name: format_value(value) for name, value in row._asdict().items()} for row in rows],
-            )
+            legs = split_legs(body, spacing)
+            cut = bool(data[self.source_key].meta.get(CUT, False))
+            rows = []
+            for row in measure_legs(image, mask, body, spacing):
+                complete = not (cut or reaches_border(mask & body & legs[row.leg], axes=(0, 1)))
+                values = {name: format_value(value) for name, value in row._asdict().items()}
+                rows.append({"case": case, **values, "complete": "yes" if complete else "no"})
+                if not complete:
+                    logger.warning("%s: %s: not wholly in the image; its volume is that of a part", case, row.leg)
+            write_rows(self.output_dir / "muscle.csv", self.FIELDS, rows)
         return dict(data)

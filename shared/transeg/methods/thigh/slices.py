@@ -56,6 +56,7 @@ class ThighSlices:
             [{"z": z} for z in chosen],
             {"little body": int((~large).sum())},
             self._present(item, scan, chosen),
+            scan.features,
         )
 
     def _present(self, item: Mapping[str, Any], scan: Scan, slices: Sequence[int]) -> np.ndarray | bool:

@@ -1,0 +1,110 @@
+"""What inference left in an output folder: which weights it is of, and which files are those of a case.
+
+Only what transeg wrote is ever removed: volumes and figures say so inside, tables by their column `RUN`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import os
+from collections.abc import Collection, Mapping
+from pathlib import Path
+from typing import Any
+
+import nibabel as nib
+from filelock import FileLock
+from monai.config import PathLike
+from PIL import Image
+
+from transeg.errors import UserError
+from transeg.files import FIGURE_TEXT, RUN, RUNS, read_run, remove_rows, write_text
+
+logger = logging.getLogger(__name__)
+
+
+def open_results(folder: PathLike, weights: PathLike, recipe: Mapping[str, Any]) -> None:
+    """Create an output folder if needed and record which weights and recipe its results will be of, before a long run.
+
+    `runs.json` then has "current", the run that rows of tables are marked with (column `RUN`), and "runs", what is
+    known about each. A run is named after its weights and recipe, so the same ones go on with the same run.
+
+    Args:
+        folder: the output folder.
+        weights: file of the weights; may be missing.
+        recipe: of the weights.
+
+    Raises:
+        UserError: the folder cannot be created or written to.
+    """
+    folder, weights = Path(folder), Path(weights)
+    digest = _digest(weights)
+    rules = json.dumps(recipe, sort_keys=True)
+    run = hashlib.sha256(f"{digest} {rules}".encode()).hexdigest()[:8]
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with FileLock(folder / f".{RUNS}.lock"):
+            others = {name: known for name, known in _runs(folder).items() if name != run}
+            runs = others | {run: {"weights": str(weights), "sha256": digest}}
+            write_text(folder / RUNS, json.dumps({"current": run, "runs": runs}, indent=1) + "\n")
+    except OSError as error:
+        raise UserError(f"{folder}: cannot write to the output folder ({error.strerror}); set output_dir") from error
+    if others:
+        logger.warning(
+            "%s also holds results of other weights or another recipe (see %s); in its tables, the column %s tells "
+            "them apart: %s is this run", folder, RUNS, RUN, run,
+        )  # fmt: skip
+
+
+def _digest(weights: Path) -> str:
+    if not weights.is_file():
+        return ""
+    with weights.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _runs(folder: Path) -> dict[str, Any]:
+    return json.loads((folder / RUNS).read_text())["runs"] if read_run(folder) else {}
+
+
+def remove_results(folder: PathLike, case: str, keep: Collection[PathLike] = ()) -> list[Path]:
+    """Remove what transeg wrote for a case: `<case>_<postfix>.nii.gz`, figures, and the rows of its tables.
+
+    Args:
+        folder: output folder; may be missing.
+        case: its name.
+        keep: files that are still needed, such as those that inference reads.
+
+    Returns:
+        The removed files.
+    """
+    folder, kept = Path(folder), {os.path.realpath(path) for path in keep}
+    paths = sorted(folder.iterdir()) if folder.is_dir() else []
+    removed = [path for path in paths if _is_result(path, case) and os.path.realpath(path) not in kept]
+    for path in removed:
+        path.unlink()
+    for path in paths:
+        if path.suffix == ".csv":
+            remove_rows(path, case)
+    return removed
+
+
+def _is_result(path: Path, case: str) -> bool:
+    if not path.name.startswith(f"{case}_"):
+        return False
+    what = path.name[len(case) + 1 :]
+    try:
+        if what.endswith(".nii.gz"):
+            return _description(path) == f"transeg {what.removesuffix('.nii.gz')}"
+        if what.endswith(".png"):
+            with Image.open(path) as figure:
+                return figure.info.get(FIGURE_TEXT) == f"transeg {what.removesuffix('.png')}"
+    except (OSError, nib.filebasedimages.ImageFileError):  # whatever it is, it is not ours
+        pass
+    return False
+
+
+def _description(path: Path) -> str:
+    header = nib.load(path).header
+    return header["descrip"].item().decode(errors="replace") if isinstance(header, nib.Nifti1Header) else ""
