@@ -12,6 +12,7 @@ from transeg.bundle.label import label
 from transeg.bundle.make import make
 from transeg.bundle.package import package
 from transeg.bundle.preflight import preflight
+from transeg.bundle.trust import trust
 from transeg.bundle.verify import verify
 from transeg.demo.command import demo
 from transeg.error_hook import exit_with_reason
@@ -32,6 +33,7 @@ app.command()(demo)
 app.command()(label)
 app.command()(make)
 app.command()(package)
+app.command()(trust)
 app.command()(verify)
 app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})(preflight)
 

@@ -135,7 +135,9 @@ def test_no_label_reaches_the_training_process(tmp_path):
     for item in parser.get_parsed_content("train#dataset"):
         assert not item["labelled"]
         assert not item["label"].any()
-    assert all("label" in item for item in parser.get_parsed_content("validation"))
+    validation = parser.get_parsed_content("validation")
+    assert {item["presence"] for item in validation} == {True, False}
+    assert all(("label" in item) == item["presence"] for item in validation)
 
 
 TINY = {"width": 2, "blocks": 1, "code": 8}

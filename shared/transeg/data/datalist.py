@@ -61,6 +61,24 @@ def read_datalist(path: PathLike, key: str, optional: bool = False) -> list[dict
     return items
 
 
+def read_validation(path: PathLike) -> list[dict[str, Any]]:
+    """Items of "validation" and, if there is such a list, "validation_absence", with "presence": True or False.
+
+    Raises:
+        DatalistError: see `read_datalist`.
+    """
+    present = read_datalist(path, "validation")
+    absent = read_datalist(path, "validation_absence") if "validation_absence" in read_json(path) else []
+    return with_presence(present, absent)
+
+
+def with_presence(
+    present: Iterable[Mapping[str, Any]], absent: Iterable[Mapping[str, Any]] = ()
+) -> list[dict[str, Any]]:
+    """Items of both domains in one list, each with its domain as "presence"."""
+    return [{**item, "presence": True} for item in present] + [{**item, "presence": False} for item in absent]
+
+
 def read_json(path: PathLike) -> dict[str, Any]:
     """Content of a datalist; a byte-order mark, as Windows writes it, does no harm.
 

@@ -98,7 +98,7 @@ def volume_preprocessing(
             LoadVolumed(images, len(recipe["channels"])),
             *label_loading(recipe, labels, like=images[0]).transforms,
             *([_MarkSlicesd(images[0], axes)] if presence else []),
-            _Foregroundd(images, rule, masked),
+            _Foregroundd(images, rule, _background(recipe) if masked else None),
             *_scaling(recipe, images),  # over the whole scan
             Orientationd(volumes, axcodes=axes, labels=None),
             ResampleVolumed(volumes, pixdim=spacing, mode=modes),
@@ -111,6 +111,11 @@ def volume_preprocessing(
             EnsureTyped((*images, *labels), dtype=torch.float32),
         ]
     )
+
+
+def _background(recipe: Mapping[str, Any]) -> float:
+    """Where the normalisation by "std" puts the background, in standard deviations from the mean."""
+    return 0.0 if recipe.get("zero_background", True) else -float(recipe.get("num_std", 5.0))
 
 
 def _check(recipe: Mapping[str, Any]) -> None:
@@ -185,12 +190,14 @@ class _Foregroundd(MapTransform):
     Args:
         keys: images (C, X, Y, Z).
         rule: see above.
-        masked: set voxels outside to 0.
+        level: set voxels outside to this many standard deviations from the mean of the foreground, as they will be
+            normalised, so that voxels at its edge, interpolated between the two, do not depend on what 0 means in the
+            scan. None: leave them.
     """
 
-    def __init__(self, keys: KeysCollection, rule: str, masked: bool) -> None:
+    def __init__(self, keys: KeysCollection, rule: str, level: float | None) -> None:
         super().__init__(keys)
-        self.rule, self.masked, self.load = rule, masked, LoadVolumed("mask", like=str(self.keys[0]))
+        self.rule, self.level, self.load = rule, level, LoadVolumed("mask", like=str(self.keys[0]))
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
         item = dict(data)
@@ -202,10 +209,16 @@ class _Foregroundd(MapTransform):
         elif self.rule == "mask":
             raise VolumeError(f"{file_name(image)}: no foreground mask; give one, or choose another foreground rule")
         item[FOREGROUND] = MetaTensor(found.float(), meta=dict(image.meta))
-        if self.masked:
-            # times a plain tensor: a product of two MetaTensors would share their record of operations
-            item |= {key: item[key] * found for key in self.keys}
+        if self.level is not None and found.any():
+            item |= {key: self._filled(item[key], found[0]) for key in self.keys}
         return item
+
+    def _filled(self, image: MetaTensor, found: torch.Tensor) -> MetaTensor:
+        filled = image.clone()
+        for channel in filled.as_tensor():
+            std, mean = torch.std_mean(channel[found], correction=0)
+            channel[~found] = mean + self.level * std
+        return filled
 
 
 class _Bodyd(MapTransform):
