@@ -41,7 +41,7 @@ def trust(
 
 
 def calibrate_trust(root: PathLike, items: Sequence[Mapping[str, Any]], scans: int = SCANS) -> TrustLimits:
-    """Segment scans with the weights of a bundle or run folder and write what it finds as "trust" to its inference.json.
+    """Segment scans with the weights of a bundle or run folder and write the limits to its inference.json.
 
     Args:
         root: the folder.

@@ -2,8 +2,8 @@
 
 A generator trained on unpaired images may invent or erase anatomy. The checks need no reference: they compare a scan
 with its translation. Gadermayr et al. 2021 allow a translated thigh muscle to get darker only (their L_r) and assume
-that its shape is preserved (their section 2.1). How much change is plausible depends on the weights and on the data, so a
-scan is flagged only by limits calibrated on scans of the same kind, by split conformal prediction (Vovk et al. 2005).
+that its shape is preserved (their section 2.1). How much change is plausible depends on weights and data, so a scan is
+flagged only by limits calibrated on scans of the same kind, as in conformal prediction (Vovk et al. 2005).
 """
 
 from __future__ import annotations
@@ -17,7 +17,6 @@ from transeg.errors import UserError
 from transeg.metrics.overlap import dice
 from transeg.metrics.silhouette import foreground_level, silhouette
 from transeg.metrics.surface import hausdorff95
-
 
 FEWEST = 20  # scans, for false alarms in less than 5 % of scans
 SPREADS = {"outside": 0.02, "wrong_sign": 0.02, "silhouette": 0.01, "displacement_mm": 1.0, "removed": 0.02}  # smallest

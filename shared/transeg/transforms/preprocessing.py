@@ -210,15 +210,16 @@ class _Foregroundd(MapTransform):
             raise VolumeError(f"{file_name(image)}: no foreground mask; give one, or choose another foreground rule")
         item[FOREGROUND] = MetaTensor(found.float(), meta=dict(image.meta))
         if self.level is not None and found.any():
-            item |= {key: self._filled(item[key], found[0]) for key in self.keys}
+            item |= {key: _filled(item[key], found[0], self.level) for key in self.keys}
         return item
 
-    def _filled(self, image: MetaTensor, found: torch.Tensor) -> MetaTensor:
-        filled = image.clone()
-        for channel in filled.as_tensor():
-            std, mean = torch.std_mean(channel[found], correction=0)
-            channel[~found] = mean + self.level * std
-        return filled
+
+def _filled(image: MetaTensor, found: torch.Tensor, level: float) -> MetaTensor:
+    filled = image.clone()
+    for channel in filled.as_tensor():
+        std, mean = torch.std_mean(channel[found], correction=0)
+        channel[~found] = mean + level * std
+    return filled
 
 
 class _Bodyd(MapTransform):

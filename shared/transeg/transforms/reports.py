@@ -60,7 +60,7 @@ class TrustReportd(MapTransform):
         sign: int | None = None,
         channel: int = 0,
         tolerance: float = 0.1,
-        limits: Mapping[str, float] | None = None,
+        limits: Mapping[str, Any] | None = None,
     ) -> None:
         super().__init__(keys)
         self.mask_keys: dict[str, str] = {}
