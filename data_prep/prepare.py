@@ -16,6 +16,7 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -263,10 +264,12 @@ def _up(voxels: float, multiple: int) -> int:
 def evaluation_pool(cases: Sequence[Case], method: Method, found: Fingerprint) -> list[Case]:
     """Cases to draw validation and test patients from: those whose label shows a structure, if there are any.
 
-    Of a method whose domains are those of whole cases, the hard ones.
+    Without any label, of those with and those without the disease in proportion. Of a method whose domains are those of
+    whole cases, the hard ones.
     """
     known = [case for case in cases if is_known(case)]
-    pool = [case for case in known if case.name in found.shown] or known
+    by_presence = [replace(case, group=f"{case.group} {bool(case.presence)}") for case in known]
+    pool = [case for case in known if case.name in found.shown] or by_presence
     if method.domain_of_case:
         pool = [case for case in pool if case.domain == "hard" or case.presence] or pool
     return pool

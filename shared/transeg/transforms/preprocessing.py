@@ -76,8 +76,8 @@ def volume_preprocessing(
         keys: image volumes, see `LoadVolumed`; all are centred on the first.
         label_keys: label volumes, resampled with nearest-neighbour interpolation.
         clip: clip intensities normalised by "std" to [-1, 1].
-        presence: turn the slices of an item's "presence", (first, last) of each range as counted in the file, into a
-            volume of that name.
+        presence: turn an item's "presence", (first, last) of each range of slices as counted in the file, True or
+            False, into a volume of that name.
 
     Returns:
         Compose: item with file names -> item with float32 MetaTensors (C, X, Y, Z) and (1, X, Y, Z). The intensity
@@ -231,7 +231,7 @@ class _Bodyd(MapTransform):
 
 
 class _MarkSlicesd(MapTransform):
-    """Turn "presence", ranges of slices of an image, into a volume (1, X, Y, Z) of 0 and 1.
+    """Turn "presence", ranges of slices of an image or True or False, into a volume (1, X, Y, Z) of 0 and 1.
 
     Args:
         key: the image (C, X, Y, Z) on the grid of its file.
@@ -245,10 +245,10 @@ class _MarkSlicesd(MapTransform):
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
         item = dict(data)
         image, ranges = item[self.keys[0]], item["presence"]
-        volume = torch.zeros_like(image.as_tensor()[:1])
+        volume = torch.full_like(image.as_tensor()[:1], float(ranges is True))
         axis = nib.io_orientation(image.affine.numpy())[:, 0].tolist().index(self.world_axis)
         slices = volume.shape[1 + axis]
-        for first, last in ranges:
+        for first, last in () if isinstance(ranges, bool) else ranges:
             if last >= slices:
                 raise VolumeError(
                     f"{file_name(image)}: presence names slice {last}, but its slices are 0 to {slices - 1}; "

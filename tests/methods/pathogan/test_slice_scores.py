@@ -2,7 +2,7 @@ import math
 
 import numpy as np
 import pytest
-from transeg.methods.pathogan.slice_scores import score_patient, slices_between, summarise_patients
+from transeg.methods.pathogan.slice_scores import score_patient, summarise_patients
 
 
 def patient(depth=6):
