@@ -13,10 +13,12 @@ from transeg.engines.presence import PresenceScoreSaver
 def item(case, scores, present, thickness=2.0):
     """Constant slices; the bottom one shows nothing of the patient."""
     depth = len(scores)
-    image = torch.ones(2, 4, 4, depth) * torch.arange(depth)
+    image = torch.zeros(2, 4, 4, depth)
+    image[:, 1:3, 1:3, 1:] = 1
     presence = torch.zeros(1, 4, 4, depth)
     presence[0, 0, 0] = torch.tensor(present, dtype=torch.float32)
     volume = MetaTensor(image, torch.diag(torch.tensor([1.0, 1.0, thickness, 1.0])))
+    volume.meta["intensity_background"] = torch.zeros(2)
     return {"image": volume, "case": case, "presence": presence, "pred": torch.tensor(scores).expand(1, 4, 4, depth)}
 
 
