@@ -134,6 +134,9 @@ def prepare(
     )
     print("recipe: " + ", ".join(f"{key} {_shown(value)}" for key, value in recipe.items()))
     splits = split_labelled(cases, validation, test, seed, pool=evaluation_pool(cases, method, fingerprint))
+    masked = any(splits[case.name] == "training" and case.name in fingerprint.shown for case in cases)
+    if method.without_masks and not masked:
+        raise UserError(f"{table}: no training case has a label that shows the structure. {method.without_masks}")
     if dry_run:
         return None
     path = prepare_cases(

@@ -1,7 +1,5 @@
 """What a validation can be scored by depends on what is known of its slices."""
 
-from types import SimpleNamespace
-
 import pytest
 import torch
 from transeg.errors import UserError
@@ -23,21 +21,21 @@ MASK, YES, NO = {"label": "a.npy", "presence": True}, {"presence": True}, {"pres
 )
 def test_the_best_that_the_slices_allow(items, criterion, names, told, caplog):
     caplog.set_level("INFO")
-    metrics = validation_metrics(SimpleNamespace(items=items), criterion)
+    metrics = validation_metrics(items, criterion)
     assert (metrics and list(metrics)) == names
     assert told in caplog.text
 
 
 def test_the_log_says_that_the_last_weights_are_kept(caplog):
     caplog.set_level("INFO")
-    validation_metrics(SimpleNamespace(items=[YES, NO]), save_last=True)
+    validation_metrics([YES, NO], save_last=True)
     assert "Validation by the presence AUC of 1 + 1 slices, without masks; the last weights are kept." in caplog.text
 
 
 @pytest.mark.parametrize(("items", "criterion"), [([YES, NO], "dice"), ([MASK], "presence"), ([MASK, NO], "size")])
 def test_a_criterion_needs_its_slices(items, criterion):
     with pytest.raises(UserError, match=f"criterion is '{criterion}'"):
-        validation_metrics(SimpleNamespace(items=items), criterion)
+        validation_metrics(items, criterion)
 
 
 def test_a_presence_slice_without_a_mask_is_not_one_with_an_empty_mask():

@@ -9,7 +9,6 @@ from typing import Any
 from ignite.metrics import Metric
 from torch import Tensor
 
-from transeg.data.datasets import SliceDataset
 from transeg.errors import UserError
 from transeg.metrics.global_dice import GlobalDice
 from transeg.metrics.presence import PresenceAUC
@@ -26,12 +25,12 @@ def known_pairs(output: Sequence[Mapping[str, Any]]) -> tuple[list[Tensor], list
 
 
 def validation_metrics(
-    dataset: SliceDataset, criterion: str | None = None, save_last: bool = False
+    items: Sequence[Mapping[str, Any]], criterion: str | None = None, save_last: bool = False
 ) -> dict[str, Metric] | None:
     """Metrics of a validation, the first of which chooses the weights; None if nothing can be scored.
 
     Args:
-        dataset: validation slices. Those of all processes decide.
+        items: validation slices of all processes; "presence": True or False.
         criterion: "dice" (`GlobalDice` over slices with masks, and slices without the lesion), "presence"
             (`PresenceAUC`), or None: Dice if any slice has a mask.
         save_last: whether the last weights are kept, whatever they score.
@@ -39,7 +38,6 @@ def validation_metrics(
     Raises:
         UserError: another criterion, or the slices lack what it needs.
     """
-    items = dataset.items
     masks = sum("label" in item for item in items)
     present, absent = (sum(item.get("presence") is value for item in items) for value in (True, False))
     metrics: dict[str, tuple[str, Metric]] = {}

@@ -8,6 +8,10 @@ METHOD = Method(
     lists={"training": "validation", "training_absence": "validation_absence"},
     optional=frozenset({"validation_absence"}),
     extractor="transeg.methods.genseg.slices.LesionSlices",
+    without_masks=(
+        "GenSeg learns from the masks of some cases: give a few that show the lesion a label, or use "
+        "brain_mri_pathogan_segmentation, which learns from image-level labels alone"
+    ),
     phantoms="brain",
     demo=Demo("transeg.methods.genseg.demo.brain_demo", "demo", 30, 12, takes_labelled=True),
 )

@@ -7,7 +7,7 @@ import pytest
 import torch
 from ignite.engine import Engine
 from monai.data import MetaTensor
-from transeg.engines.presence import PresenceScoreSaver
+from transeg.data.presence import PresenceScoreSaver
 
 
 def item(case, scores, present, thickness=2.0):
