@@ -14,7 +14,7 @@ import numpy as np
 
 from transeg.data.slices import CaseSlices
 from transeg.errors import DataError
-from transeg.methods.genseg.method import METHOD
+from transeg.methods.genseg import WITHOUT_MASKS
 from transeg.transforms.preprocessing import Scan, load_scan
 
 SIDES = ("left", "right")  # X runs from left to right
@@ -105,5 +105,5 @@ def with_masks(items: Sequence[Mapping[str, Any]]) -> Sequence[Mapping[str, Any]
         DataError: none has.
     """
     if items and not any("label" in item for item in items):
-        raise DataError(f"none of {len(items)} slices with the lesion has a mask. {METHOD.without_masks}")
+        raise DataError(f"no labelled volume: none of {len(items)} slices with the lesion has a mask. {WITHOUT_MASKS}")
     return items
