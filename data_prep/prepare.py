@@ -211,6 +211,9 @@ def prepare_scans(
     print("recipe: " + ", ".join(f"{key} {_shown(value)}" for key, value in recipe.items()))
     grouped = by_domains(cases) if "domains" in recipe else cases
     splits = split_labelled(grouped, validation, test, seed, pool=evaluation_pool(grouped, method, fingerprint))
+    masked = any(splits[case.name] == "training" and case.name in fingerprint.shown for case in cases)
+    if method.without_masks and not masked:
+        raise UserError(f"no training case has a label that shows the structure. {method.without_masks}")
     if dry_run:
         return None
     if image_level:
@@ -415,10 +418,12 @@ def _up(voxels: float, multiple: int) -> int:
 def evaluation_pool(cases: Sequence[Case], method: Method, found: Fingerprint) -> list[Case]:
     """Cases to draw validation and test patients from: those whose label shows a structure, if there are any.
 
-    Of the domains hard and easy, the hard ones.
+    Without any label, of those with and those without the disease in proportion. Of the domains hard and
+    easy, the hard ones.
     """
     known = [case for case in cases if is_known(case)]
-    pool = [case for case in known if case.name in found.shown] or known
+    by_presence = [replace(case, group=f"{case.group} {bool(case.presence)}") for case in known]
+    pool = [case for case in known if case.name in found.shown] or by_presence
     if "hard" in {case.domain for case in pool}:
         pool = [case for case in pool if case.domain == "hard" or case.presence] or pool
     return pool

@@ -21,17 +21,11 @@ ALLOWED = {
     "objectives": {"losses"},
     "visual": {"metrics"},
     "transforms": {"metrics", "visual"},
-    "data": {"transforms"},
+    "data": {"metrics", "transforms"},
     "engines": {"networks"},
     "inferers": {"engines", "networks"},
-    "bundle": {
-        "data",
-        "engines",
-        "method",
-        "methods",
-        "transforms",
-        "visual",
-    },  # make reads the source that lies in a method
+    # make reads the source that lies in a method
+    "bundle": {"data", "engines", "method", "methods", "metrics", "transforms", "visual"},
     "demo": {"bundle", "data", "method", "metrics", "networks", "visual"},
     "method": {"methods"},  # the registry looks into the folder, and names none of them
     "methods": set(),

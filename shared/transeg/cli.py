@@ -13,6 +13,7 @@ from transeg.bundle.make import make
 from transeg.bundle.package import package
 from transeg.bundle.preflight import preflight
 from transeg.bundle.segment import segment
+from transeg.bundle.trust import trust
 from transeg.bundle.verify import verify
 from transeg.demo.command import demo
 from transeg.error_hook import exit_with_reason
@@ -33,6 +34,7 @@ app.command()(demo)
 app.command()(label)
 app.command()(make)
 app.command()(package)
+app.command()(trust)
 app.command()(verify)
 SETTINGS = {"allow_extra_args": True, "ignore_unknown_options": True}  # of the bundle
 app.command(context_settings=SETTINGS)(preflight)

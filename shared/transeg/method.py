@@ -41,6 +41,8 @@ class Method:
         optional: those of these lists that may be missing or empty.
         extractor: dotted name of what makes slices or volumes of a case by a recipe: `extractor(recipe)(item)`.
         uses_masks: whether training lists hold masks; otherwise only those of validation and test do.
+        without_masks: what to do if no training case has a mask, which its training needs; None: it needs none, or not
+            of every data set.
         domain_of_case: whether a case as a whole is of one domain, rather than each of its slices.
         structures: how many structures it segments at most; None: any number.
         proposed_size: longest side in voxels that preparation proposes for an image.
@@ -54,6 +56,7 @@ class Method:
     lists: Mapping[str, str | None]
     extractor: str
     uses_masks: bool = True
+    without_masks: str | None = None
     domain_of_case: bool = False
     structures: int | None = 1
     proposed_size: int = 128

@@ -141,7 +141,7 @@ PATHOGAN_PLAIN = {
     "export": "average", "averages": {"average": 0.99}, "saves": "last",
     "batch_size": 4, "epochs": 15, "batches": 100, "labelled": 0, "learning_rate": 0.0002,
     "detach_masks": True, "reduction": "mean",
-    "reads": {"presence", "presence with a label", "absence"}, "scores": {"validation"},
+    "reads": {"presence", "presence with a label", "absence"}, "scores": {"validation", "validation_absence"},
 }  # fmt: skip
 PATHOGAN_PAPER = PATHOGAN_PLAIN | {
     "generators": {

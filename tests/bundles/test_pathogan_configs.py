@@ -2,14 +2,17 @@
 
 import json
 
+import nibabel as nib
 import numpy as np
 import pytest
 import torch
 from transeg.engines.tree import to_device
+from transeg.errors import DatalistError, UserError, root_cause
 
 from data_prep import brats_volumes
 from data_prep.brats_slices import prepare
 from data_prep.phantoms.brain import brain_phantom, write_brain
+from data_prep.prepare import prepare as prepare_table
 
 from .conftest import BUNDLES, load_nifti, parser_of
 from .test_workflows import GRIDS, SHAPE, volumes, workflow  # noqa: F401 (fixture)
@@ -137,7 +140,9 @@ def test_no_label_reaches_the_training_process(tmp_path):
     for item in parser.get_parsed_content("train#dataset"):
         assert not item["labelled"]
         assert not item["label"].any()
-    assert all("label" in item for item in parser.get_parsed_content("validation"))
+    validation = parser.get_parsed_content("validation")
+    assert {item["presence"] for item in validation} == {True, False}
+    assert all(("label" in item) == item["presence"] for item in validation)
 
 
 TINY = {"width": 2, "blocks": 1, "code": 8}
@@ -189,3 +194,47 @@ def test_all_that_inference_writes(volumes, tmp_path):  # noqa: F811
     )
     assert healthy.shape == inpainting.shape == (*prob.shape, 4)
     assert np.abs(healthy - inpainting).max() > 0
+
+
+def yes_or_no(folder, cases=9):
+    """A table of small scans of bright squares on noise, in slices 2 to 5 of every other case; no masks."""
+    rng = np.random.default_rng(0)
+    rows = ["case,image,presence"]
+    for k in range(cases):
+        scan = rng.normal(100, 5, (48, 48, 8))
+        scan[20:30, 20:30, 2:6] += 60 * (k % 2)
+        nib.save(nib.Nifti1Image(scan.astype(np.float32), np.diag([2.0, 2.0, 5.0, 1])), folder / f"scan{k}.nii.gz")
+        rows.append(f"scan{k},scan{k}.nii.gz,{'2-5' if k % 2 else 'no'}")
+    (folder / "cases.csv").write_text("\n".join(rows) + "\n")
+    return folder / "cases.csv"
+
+
+def test_yes_or_no_is_enough_to_prepare_train_and_score(tmp_path, caplog):
+    """The weights are chosen, and test cases scored, without any mask; Dice is refused in one sentence."""
+    caplog.set_level("INFO")
+    data, run, out = (tmp_path / name for name in ("data", "run", "out"))
+    prepare_table(yes_or_no(tmp_path), str(BUNDLE), data, foreground="none", validation=2, test=2)
+    lists = json.loads((data / "datalist.json").read_text())
+    assert all(lists[split + kind] for split in ("training", "validation", "test") for kind in ("", "_absence"))
+    assert "label" not in str([value for value in lists.values() if isinstance(value, list)])
+
+    trained(data, tmp_path, labelled_per_batch=0, save_last=False, **TINY)
+    assert "without masks; it chooses the weights" in caplog.text
+    assert (run / "models/model.pt").is_file()
+    options = {"run_id": "evaluating", "output_dir": str(out), "dataset_dir": str(data)}
+    parser = parser_of(run, "inference.json", "presence.json", **options)
+    parser.get_parsed_content("initialize")
+    parser.get_parsed_content("run")
+    summary = json.loads((out / "presence_summary.json").read_text())
+    assert (summary["patients"]["present"], summary["patients"]["absent"]) == (1, 1)
+    assert 0 <= summary["slices"]["auc"] <= 1
+    with pytest.raises(RuntimeError) as error:
+        parser_of(run, "inference.json", "evaluate.json", **options).get_parsed_content("datalist")
+    cause = root_cause(error.value)
+    assert isinstance(cause, DatalistError)
+    assert "no case of test_volumes has a label" in str(cause)
+
+
+def test_genseg_refuses_data_without_masks(tmp_path):
+    with pytest.raises(UserError, match=r"no training case has a label.*brain_mri_pathogan_segmentation"):
+        prepare_table(yes_or_no(tmp_path), "brain_mri_genseg_segmentation", tmp_path / "data", foreground="none")

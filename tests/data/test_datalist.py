@@ -3,7 +3,14 @@ import json
 import numpy as np
 import pytest
 from monai.data import load_decathlon_datalist
-from transeg.data.datalist import read_datalist, write_datalist, write_stack
+from transeg.data.datalist import (
+    read_datalist,
+    read_known,
+    read_labelled,
+    read_validation,
+    write_datalist,
+    write_stack,
+)
 from transeg.errors import DatalistError
 
 
@@ -98,3 +105,26 @@ def test_references_exist_like_files(tmp_path):
 def test_a_byte_order_mark_is_read(tmp_path):
     (tmp_path / "datalist.json").write_bytes(b'\xef\xbb\xbf{"training": []}')
     assert read_datalist(tmp_path / "datalist.json", "training") == []
+
+
+def test_validation_of_both_domains(tmp_path):
+    (tmp_path / "a.npy").touch()
+    item = {"image": "a.npy", "index": 0}
+    path = write(tmp_path, validation=[item, item], validation_absence=[item])
+    assert [item["presence"] for item in read_validation(path)] == [True, True, False]
+    path = write(tmp_path, validation=[item])
+    assert [item["presence"] for item in read_validation(path)] == [True]
+
+
+def test_only_what_can_be_scored(tmp_path, caplog):
+    (tmp_path / "a.nii").touch()
+    plain = {"image": "a.nii"}
+    masked, told = plain | {"label": "a.nii"}, plain | {"presence": [[2, 3]]}
+    path = write(tmp_path, test_volumes=[plain, masked, told], training_volumes=[plain])
+    assert [sorted(item) for item in read_labelled(path, "test_volumes")] == [["image", "label"]]
+    assert "2 of 3 cases of test_volumes have no label" in caplog.text
+    assert [item["presence"] for item in read_known(path, "test_volumes")] == [[[2, 3]]]
+    with pytest.raises(DatalistError, match="no case of training_volumes has a label"):
+        read_labelled(path, "training_volumes")
+    with pytest.raises(DatalistError, match="no case of training_volumes has an image-level label"):
+        read_known(path, "training_volumes")

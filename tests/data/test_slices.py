@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from transeg.data.slices import CaseSlices, write_slices
+from transeg.data.slices import CaseSlices, slices_between, write_slices
 
 IMAGES = np.arange(24.0).reshape(3, 1, 2, 4)
 LABELS = np.zeros((3, 2, 4))
@@ -27,3 +27,11 @@ def test_a_case_without_label_or_slices_writes_no_such_stack(tmp_path):
     assert not (tmp_path / "labels").exists()
     assert write_slices(tmp_path / "b", "b", CaseSlices(IMAGES[:0], LABELS[:0], [], {})) == ([], [])
     assert not (tmp_path / "b").exists()
+
+
+def test_heights():
+    assert slices_between(155, 1.0, 60.0, 100.0) == list(range(60, 101))
+    assert slices_between(77, 2.0, 60.0, 100.0) == list(range(30, 51))
+    assert slices_between(30, 1.1, 3.3, 6.7) == [3, 4, 5, 6]  # 3 x 1.1 is 3.3000000000000003
+    assert slices_between(20, 2.0, 60.0, 100.0) == []
+    assert slices_between(4, 2.0, 2.0, None) == [1, 2, 3]

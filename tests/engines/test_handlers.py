@@ -4,10 +4,11 @@ import numpy as np
 import pytest
 import torch
 import toy_engine as toy
+from monai.engines import IterationEvents
 from PIL import Image
 from torch import nn
 from transeg.engines.checkpoints import TrainingState
-from transeg.engines.handlers import PanelSaver, TermLogger
+from transeg.engines.handlers import CarryFields, PanelSaver, TermLogger
 from transeg.engines.weights import BestModelSaver
 
 
@@ -74,3 +75,11 @@ def test_panels_are_drawn_from_the_output(tmp_path):
     assert list((tmp_path / "log").glob("events*"))
     with pytest.raises(ValueError, match=r"uint8 \(H, W, 3\)"):
         toy.make_trainer(1, handlers=[PanelSaver(tmp_path, lambda output: np.zeros((3, 3)))]).run()
+
+
+def test_fields_of_the_batch_reach_the_output_with_the_prediction():
+    evaluator = toy.make_evaluator(nn.Linear(4, 4))
+    CarryFields(["presence", "labelled"]).attach(evaluator)
+    evaluator.state.batch, evaluator.state.output = {"image": 1, "presence": 2}, {"pred": 3}
+    evaluator.fire_event(IterationEvents.FORWARD_COMPLETED)
+    assert evaluator.state.output == {"pred": 3, "presence": 2}

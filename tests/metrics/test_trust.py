@@ -2,9 +2,11 @@
 
 import numpy as np
 import pytest
-from transeg.metrics.trust import trust_report
+from transeg.errors import UserError
+from transeg.metrics.trust import FEWEST, TrustLimits, calibrate, trust_report
 
 SPACING = (2.0, 2.0, 5.0)  # 0.02 ml a voxel
+LIMITS = TrustLimits(outside=0.1, wrong_sign=0.1, silhouette=0.05, displacement_mm=6.0, removed=0.15, scans=64)
 
 
 def scene():
@@ -31,6 +33,7 @@ def test_a_plausible_translation_is_not_flagged():
         region=muscle,
         source_mask=old,
         translation_mask=muscle,
+        limits=LIMITS,
     )
     assert not report.flagged
     assert report.sentence == "No implausible change found."
@@ -55,7 +58,7 @@ def test_shares_by_hand():
     translation[5, 5:8] -= step
     region[5, 5:8] = True
     translation[4, 4] += 2 * step
-    report = trust_report(source, translation, sign=-1, region=region)
+    report = trust_report(source, translation, sign=-1, region=region, limits=LIMITS)
     assert report.outside_share == pytest.approx(0.4)
     assert report.wrong_sign_share == pytest.approx(0.4)
     assert report.wrong_sign_ml == pytest.approx(0.001)
@@ -77,14 +80,16 @@ def test_shares_by_hand():
 def test_implausible_translations_are_flagged(change, words):
     source, muscle = scene()
     translation = change(healthy(source, muscle), muscle)
-    report = trust_report(source, translation, spacing=SPACING, sign=-1, region=muscle)
+    report = trust_report(source, translation, spacing=SPACING, sign=-1, region=muscle, limits=LIMITS)
     assert report.flagged
     assert words in report.sentence
 
 
 def test_erased_muscle_is_flagged():
     source, muscle = scene()
-    report = trust_report(source, source, spacing=SPACING, source_mask=muscle, translation_mask=np.roll(muscle, 8, 0))
+    report = trust_report(
+        source, source, spacing=SPACING, source_mask=muscle, translation_mask=np.roll(muscle, 8, 0), limits=LIMITS
+    )
     assert f"{report.removed_ml:.0f} of {muscle.sum() * 0.02:.0f} ml" in report.sentence
 
 
@@ -93,3 +98,48 @@ def test_shapes_and_masks_must_agree():
         trust_report(np.zeros((4, 4, 1)), np.zeros((4, 5, 1)))
     with pytest.raises(ValueError, match="or none"):
         trust_report(np.zeros((4, 4, 1)), np.zeros((4, 4, 1)), source_mask=np.zeros((4, 4, 1)))
+
+
+def values(**changed):
+    plain = {"outside_share": 0.1, "wrong_sign_share": float("nan"), "silhouette_dice": 0.99, "displacement_mm": 2.0}
+    return {**plain, "removed_ml": float("nan"), "kept_ml": float("nan"), **changed}
+
+
+def test_limits_by_hand():
+    """Shares of 0.00 to 0.20: median 0.10, 90th percentile 0.18; the highest is 1.25 spreads above the median."""
+    limits = calibrate([values(outside_share=k / 100) for k in range(21)])
+    assert limits.outside == pytest.approx(0.2, abs=1e-3)
+    assert limits.wrong_sign == pytest.approx(1.25 * 0.02, abs=1e-3)  # not measured: the smallest spread around 0
+    assert limits.silhouette == pytest.approx(0.01 + 1.25 * 0.01, abs=1e-3)
+    assert limits.displacement_mm == pytest.approx(2 + 1.25 * 1, abs=1e-3)
+    assert limits.rate == pytest.approx(1 / 22)
+    with pytest.raises(UserError, match="19 scans to calibrate on"):
+        calibrate([values()] * (FEWEST - 1))
+
+
+def test_the_rate_of_false_alarms_is_the_stated_one():
+    rng = np.random.default_rng(0)
+
+    def scan():
+        low, high = rng.gamma(2.0, 0.05, 2)
+        return {"outside_share": low, "displacement_mm": 40 * high}
+
+    flagged = 0
+    for _ in range(300):
+        limits = calibrate([values(**scan()) for _ in range(24)])
+        another = scan()
+        flagged += another["outside_share"] > limits.outside or another["displacement_mm"] > limits.displacement_mm
+    assert flagged / 300 < 0.04 + 2 * 0.0113  # 1 / 25, and two standard errors
+
+
+def test_without_limits_nothing_is_flagged_and_the_sentence_says_so():
+    source, muscle = scene()
+    report = trust_report(source, source * 0, spacing=SPACING, sign=-1, region=muscle)
+    assert not report.flagged
+    assert "no calibrated limits" in report.sentence
+
+
+def test_the_sentence_states_the_rate():
+    source, muscle = scene()
+    report = trust_report(source, source * 0, spacing=SPACING, sign=-1, region=muscle, limits=LIMITS)
+    assert "Expected in 1.5% of scans like the 64 of the calibration." in report.sentence

@@ -258,6 +258,18 @@ def test_foreground_by_hand():
     assert foreground(noise).all()
 
 
+@pytest.mark.parametrize("zero_background", [True, False])
+def test_interpolation_at_the_edge_does_not_depend_on_what_0_means(tmp_path, zero_background):
+    """Neither inside the foreground nor around it, on another grid than that of the file."""
+    shape, affine = GRIDS["plain"]
+    item, data, _ = write(tmp_path, shape, affine)
+    preprocess = brain_preprocessing(pixdim=3.1, zero_background=zero_background, num_std=3.0)
+    plain = preprocess(item)["image"]
+    for change in (lambda image: np.where(image != 0, image + 700, 0), lambda image: image + 700, lambda x: 0.01 * x):
+        rewrite(item, data, affine, change)
+        assert torch.allclose(preprocess(item)["image"], plain, atol=1e-3)
+
+
 @pytest.mark.parametrize("name", ["plain", "flipped", "permuted"])
 @pytest.mark.parametrize(("axis", "world"), [("axial", 2), ("coronal", 1), ("sagittal", 0)])
 def test_slices_lie_along_the_last_axis_and_presence_follows_them(tmp_path, name, axis, world):

@@ -38,7 +38,8 @@ def test_trust_of_an_ideal_and_of_a_bad_translation(scans, tmp_path, caplog):
     folder, _ = scans
     _, item = preprocessed(folder, "severe")
     _, ideal = preprocessed(folder, "healthy")
-    report = TrustReportd("translation", tmp_path, region_key="label", sign=-1)
+    limits = {"outside": 0.1, "wrong_sign": 0.1, "silhouette": 0.05, "displacement_mm": 6.0, "removed": 0.15}
+    report = TrustReportd("translation", tmp_path, region_key="label", sign=-1, limits={**limits, "scans": 64})
     report({**item, "case": "good", "translation": ideal["image"]})
     assert not caplog.text
     bad = ideal["image"] * 1

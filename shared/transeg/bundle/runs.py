@@ -296,6 +296,7 @@ class RunFolder:
         # an overlay may set what inference alone reads, as a baseline that has no translation to save
         inference |= {key: self.config[key] for key in self.config.keys() & inference.keys() - defaults.keys()}
         inference |= {key: value for key, value in self.facts.items() if self.config[key] != inference.get(key)}
+        inference |= {"trust": None} if "trust" in inference else {}  # limits of other weights
         inference |= {"recipe": self.recipe, "bundle_root": self._root_of("inference")}
         _write(target / "inference.json", inference)
         train = lasting_config(self.config, defaults)

@@ -9,6 +9,7 @@ Paths are relative to the datalist.
 from __future__ import annotations
 
 import json
+import logging
 import os
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -21,6 +22,8 @@ from monai.config import PathLike
 from transeg.errors import DatalistError
 from transeg.files import atomic
 from transeg.references import files_of
+
+logger = logging.getLogger(__name__)
 
 FILES = ("image", "label", "mask")  # fields that hold file names
 
@@ -59,6 +62,59 @@ def read_datalist(path: PathLike, key: str, optional: bool = False) -> list[dict
                     )
                 seen.add(file)
     return items
+
+
+def read_labelled(path: PathLike, key: str) -> list[dict[str, Any]]:
+    """Items of a list that have a label; says how many have none.
+
+    Raises:
+        DatalistError: none has; see also `read_datalist`.
+    """
+    items = read_datalist(path, key)
+    found = [item for item in items if "label" in item]
+    if not found:
+        raise DatalistError(
+            f"{path}: no case of {key} has a label, so there is nothing to compare masks with; give some test cases a "
+            "label, or score image-level labels by presence.json in the bundle's configs, if it has one"
+        )
+    if len(found) < len(items):
+        logger.warning(
+            "%d of %d cases of %s have no label and are not scored", len(items) - len(found), len(items), key
+        )
+    return found
+
+
+def read_known(path: PathLike, key: str) -> list[dict[str, Any]]:
+    """Items of a list with an image-level label ("presence").
+
+    Raises:
+        DatalistError: none has; see also `read_datalist`.
+    """
+    found = [item for item in read_datalist(path, key) if "presence" in item]
+    if not found:
+        raise DatalistError(
+            f"{path}: no case of {key} has an image-level label; give the presence (yes, no or slices such as "
+            "40-73) of test cases in the table and prepare it again"
+        )
+    return found
+
+
+def read_validation(path: PathLike) -> list[dict[str, Any]]:
+    """Items of "validation" and, if there is such a list, "validation_absence", with "presence": True or False.
+
+    Raises:
+        DatalistError: see `read_datalist`.
+    """
+    present = read_datalist(path, "validation")
+    absent = read_datalist(path, "validation_absence") if "validation_absence" in read_json(path) else []
+    return with_presence(present, absent)
+
+
+def with_presence(
+    present: Iterable[Mapping[str, Any]], absent: Iterable[Mapping[str, Any]] = ()
+) -> list[dict[str, Any]]:
+    """Items of both domains in one list, each with its domain as "presence"."""
+    return [{**item, "presence": True} for item in present] + [{**item, "presence": False} for item in absent]
 
 
 def read_json(path: PathLike) -> dict[str, Any]:

@@ -88,7 +88,8 @@ class SliceDataset(monai.data.Dataset):
         transform: Callable[[dict[Any, Any]], Mapping[Any, Any]],
         studies: StudySlices | None = None,
     ) -> None:
-        super().__init__(_own_share(data if studies is None else studies.validation(data)), transform)
+        self.items = data if studies is None else studies.validation(data)  # of all processes
+        super().__init__(_own_share(self.items), transform)
 
 
 def _own_share(items: Sequence[Any]) -> Sequence[Any]:

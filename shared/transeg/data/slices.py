@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -46,3 +47,16 @@ def _is_present(slices: CaseSlices, index: int) -> bool:
         return slices.present
     assert slices.labels is not None, "a case without a label must say whether it shows the disease"
     return bool(slices.labels[index].any())
+
+
+def slices_between(count: int, thickness: float, first: float, last: float | None) -> list[int]:
+    """Slices from `first` to `last`, both included, in mm above the bottom slice.
+
+    Args:
+        count: slices of the volume.
+        thickness: distance between neighbours in mm.
+        first: in mm.
+        last: in mm; None for all above `first`.
+    """
+    heights = np.arange(count) * thickness
+    return np.flatnonzero((heights > first - 1e-3) & (heights < (math.inf if last is None else last) + 1e-3)).tolist()

@@ -16,7 +16,7 @@ import ignite.distributed as idist
 import numpy as np
 from monai.config import PathLike
 
-from transeg.data.datalist import read_datalist, write_datalist
+from transeg.data.datalist import read_datalist, with_presence, write_datalist
 from transeg.data.finder import survey
 from transeg.data.slices import CaseSlices, write_slices
 from transeg.data.volumes import VolumeDataset
@@ -102,13 +102,11 @@ class StudySlices:
     def validation(self, data: Sequence[Mapping[str, Any]]) -> Sequence[Mapping[str, Any]]:
         """Items of the validation studies, or of the labelled training studies if there are none; slices unchanged."""
         if are_studies(data):
-            presence, absence = self._lists("validation", data)
-            data = presence + absence
+            data = with_presence(*self._lists("validation", data))
         if data or not are_studies(self.data):
             return data
         logger.warning("no validation studies left; selecting weights on the labelled training studies")
-        presence, absence = self._lists("validation", self.data)
-        return presence + absence
+        return with_presence(*self._lists("validation", self.data))
 
     def _lists(
         self, name: str, labelled: Sequence[Mapping[str, Any]], unlabelled: Sequence[Mapping[str, Any]] = ()

@@ -1,4 +1,4 @@
-"""Log and panel handlers for the trainer. Only rank 0 writes."""
+"""Handlers: log and panels of the trainer, which rank 0 alone writes, and what an evaluator hands on to its metrics."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import json
 import logging
 import os
 from collections import defaultdict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
 
@@ -14,6 +14,7 @@ import ignite.distributed as idist
 import numpy as np
 from ignite.engine import Engine, Events
 from ignite.handlers import ProgressBar
+from monai.engines import IterationEvents
 from PIL import Image
 from torch.utils.tensorboard import SummaryWriter
 
@@ -147,3 +148,23 @@ class PanelSaver:
             self._writer = self._writer or SummaryWriter(self.log_dir)
             self._writer.add_image("panel", panel, engine.state.epoch, dataformats="HWC")
             self._writer.flush()  # never closed: an evaluator runs repeatedly
+
+
+class CarryFields:
+    """Copies fields of an evaluator's batch to its output, for the metrics, which see no more than that.
+
+    Args:
+        fields: keys; those that the batch lacks are left out.
+    """
+
+    def __init__(self, fields: Sequence[str]) -> None:
+        self.fields = tuple(fields)
+
+    def attach(self, engine: Engine) -> None:
+        """Register with an evaluator."""
+        engine.add_event_handler(IterationEvents.FORWARD_COMPLETED, self)
+
+    def __call__(self, engine: Engine) -> None:
+        """Copy, before batch and output are taken apart."""
+        batch, output = cast(Mapping[str, Any], engine.state.batch), cast(dict[str, Any], engine.state.output)
+        output.update({key: batch[key] for key in self.fields if key in batch})

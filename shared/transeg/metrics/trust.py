@@ -2,38 +2,91 @@
 
 A generator trained on unpaired images may invent or erase anatomy. The checks need no reference: they compare a scan
 with its translation. Gadermayr et al. 2021 allow a translated thigh muscle to get darker only (their L_r) and assume
-that its shape is preserved (their section 2.1).
+that its shape is preserved (their section 2.1). How much change is plausible depends on weights and data, so a scan is
+flagged only by limits calibrated on scans of the same kind, as in conformal prediction (Vovk et al. 2005).
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 
 import numpy as np
 
+from transeg.errors import UserError
 from transeg.metrics.overlap import dice
 from transeg.metrics.silhouette import foreground_level, silhouette
 from transeg.metrics.surface import hausdorff95
 
+FEWEST = 20  # scans, for false alarms in less than 5 % of scans
+SPREADS = {"outside": 0.02, "wrong_sign": 0.02, "silhouette": 0.01, "displacement_mm": 1.0, "removed": 0.02}  # smallest
+
 
 @dataclass(frozen=True)
 class TrustLimits:
-    """Limits beyond which a translation is flagged.
+    """Limits beyond which a translation is flagged; see `calibrate`.
 
     Attributes:
         outside: maximum share of the change outside the plausible region.
         wrong_sign: maximum share of the change against the allowed sign.
-        silhouette_dice: minimum Dice of the foregrounds of source and translation.
+        silhouette: maximum of 1 minus the Dice of the foregrounds of source and translation.
         displacement_mm: maximum 95 % Hausdorff distance of the foregrounds.
         removed: maximum share of the source's mask that is missing in the translation's.
+        scans: number of scans that they are calibrated on.
     """
 
-    outside: float = 0.1
-    wrong_sign: float = 0.1
-    silhouette_dice: float = 0.95
-    displacement_mm: float = 6.0
-    removed: float = 0.15
+    outside: float
+    wrong_sign: float
+    silhouette: float
+    displacement_mm: float
+    removed: float
+    scans: int
+
+    @property
+    def rate(self) -> float:
+        """Expected share of flagged scans among scans like those of the calibration."""
+        return 1 / (self.scans + 1)
+
+
+def calibrate(reports: Sequence[Mapping[str, float]]) -> TrustLimits:
+    """Limits that no scan of a calibration exceeds.
+
+    A scan is as implausible as its most implausible value: its distance from the median of the calibration in units of
+    the value's spread (from the median to the 90th percentile). All limits lie as far out as the most implausible scan,
+    so another scan of the same kind exceeds any of them with probability 1 / (scans + 1).
+
+    Args:
+        reports: fields of `TrustReport` of each scan.
+
+    Raises:
+        UserError: fewer than `FEWEST` scans.
+    """
+    if len(reports) < FEWEST:
+        raise UserError(f"{len(reports)} scans to calibrate on; {FEWEST} are needed for false alarms in less than 5 %")
+    measured = [_implausibility(report) for report in reports]
+    values = np.array([[scan[name] for name in SPREADS] for scan in measured])
+    values[:, np.isnan(values).all(axis=0)] = 0  # never measured
+    middle, upper = np.nanmedian(values, axis=0), np.nanpercentile(values, 90, axis=0)
+    spread = np.maximum(upper - middle, list(SPREADS.values()))
+    limits = middle + spread * np.nanmax((values - middle) / spread)
+    rounded = {name: _round_up(limit) for name, limit in zip(SPREADS, limits.tolist(), strict=True)}
+    return TrustLimits(**rounded, scans=len(reports))
+
+
+def _round_up(value: float) -> float:
+    return float(np.ceil(value * 1e4) / 1e4)
+
+
+def _implausibility(values: Mapping[str, float]) -> dict[str, float]:
+    """What is limited, by name as in `TrustLimits`; NaN: not measured."""
+    had = values["removed_ml"] + values["kept_ml"]
+    return {
+        "outside": values["outside_share"],
+        "wrong_sign": values["wrong_sign_share"],
+        "silhouette": 1 - values["silhouette_dice"],
+        "displacement_mm": values["displacement_mm"],
+        "removed": values["removed_ml"] / had if had > 0 else float("nan"),
+    }
 
 
 @dataclass(frozen=True)
@@ -52,7 +105,7 @@ class TrustReport:
         added_ml: only in the mask of the translation ("repaired"); NaN without masks.
         removed_ml: only in the mask of the source; NaN without masks.
         kept_ml: in both masks; NaN without masks.
-        flagged: whether a limit is exceeded.
+        flagged: whether a limit is exceeded; never without limits.
         sentence: the findings as text.
     """
 
@@ -100,7 +153,7 @@ def trust_report(
         translation_mask: segmentation of the translation; give both masks or neither.
         foregrounds: bool (X, Y, Z) of source and translation; default their silhouettes at the source's threshold.
         tolerance: smallest change that counts, relative to the source's intensity range (0.5 to 99.5 percentile).
-        limits: default `TrustLimits()`.
+        limits: None: nothing is flagged.
 
     Raises:
         ValueError: shapes differ, or only one mask is given.
@@ -139,8 +192,8 @@ def trust_report(
         old, new = np.asarray(source_mask) != 0, np.asarray(translation_mask) != 0
         pairs = {"added_ml": new & ~old, "removed_ml": old & ~new, "kept_ml": old & new}
         values |= {name: ml * int(part.sum()) for name, part in pairs.items()}
-    faults = _faults(values, sign, limits or TrustLimits())
-    return TrustReport(**values, flagged=bool(faults), sentence=_sentence(faults))
+    faults = [] if limits is None else _faults(values, sign, limits)
+    return TrustReport(**values, flagged=bool(faults), sentence=_sentence(faults, limits))
 
 
 def relative_change(source: np.ndarray, translation: np.ndarray) -> np.ndarray:
@@ -150,24 +203,30 @@ def relative_change(source: np.ndarray, translation: np.ndarray) -> np.ndarray:
 
 
 def _faults(values: dict[str, float], sign: int | None, limits: TrustLimits) -> list[str]:
-    """Values beyond a limit; NaN (not measured) never is."""
+    """Values beyond a limit; NaN (not measured) never is, except where a foreground is empty."""
     direction = "brighter" if sign == -1 else "darker"
     had = values["removed_ml"] + values["kept_ml"]
+    found = _implausibility(values)
+    beyond = {name for name in SPREADS if found[name] > getattr(limits, name)}
+    lost = np.isnan(values["silhouette_dice"])
     checks = {
         f"{values['outside_share']:.0%} of the change lies outside the plausible region "
-        f"({values['outside_ml']:.0f} ml)": values["outside_share"] > limits.outside,
+        f"({values['outside_ml']:.0f} ml)": "outside" in beyond,
         f"{values['wrong_sign_share']:.0%} of the change makes tissue {direction}, which the method rules out "
-        f"({values['wrong_sign_ml']:.0f} ml)": values["wrong_sign_share"] > limits.wrong_sign,
+        f"({values['wrong_sign_ml']:.0f} ml)": "wrong_sign" in beyond,
         f"the outline of the body differs (Dice {values['silhouette_dice']:.2f}, {values['silhouette_ml']:+.0f} ml, "
-        f"{values['displacement_mm']:.0f} mm)": not values["silhouette_dice"] >= limits.silhouette_dice
-        or values["displacement_mm"] > limits.displacement_mm,
-        f"{values['removed_ml']:.0f} of {had:.0f} ml that were segmented before are missing": values["removed_ml"]
-        > limits.removed * had,
+        f"{values['displacement_mm']:.0f} mm)": bool(lost or beyond & {"silhouette", "displacement_mm"}),
+        f"{values['removed_ml']:.0f} of {had:.0f} ml that were segmented before are missing": "removed" in beyond,
     }
     return [text for text, crossed in checks.items() if crossed]
 
 
-def _sentence(faults: list[str]) -> str:
+def _sentence(faults: list[str], limits: TrustLimits | None) -> str:
+    if limits is None:
+        return "Not flagged: these weights have no calibrated limits."
     if not faults:
         return "No implausible change found."
-    return f"Review this case visually: {'; '.join(faults)}."
+    return (
+        f"Review this case visually: {'; '.join(faults)}. Expected in {limits.rate:.1%} of scans like the "
+        f"{limits.scans} of the calibration."
+    )

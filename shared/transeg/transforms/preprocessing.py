@@ -79,8 +79,8 @@ def volume_preprocessing(
         keys: image volumes, see `LoadVolumed`; all are centred on the first.
         label_keys: label volumes, resampled with nearest-neighbour interpolation.
         clip: clip intensities normalised by "std" to [-1, 1].
-        presence: turn the slices of an item's "presence", (first, last) of each range as counted in the file, into a
-            volume of that name.
+        presence: turn an item's "presence", (first, last) of each range of slices as counted in the file, True or
+            False, into a volume of that name.
 
     Returns:
         Compose: item with file names -> item with float32 MetaTensors (C, X, Y, Z) and (1, X, Y, Z). The intensity
@@ -102,7 +102,7 @@ def volume_preprocessing(
             CheckHounsfieldd(images, recipe.get("window")),
             *label_loading(recipe, labels, like=images[0]).transforms,
             *([_MarkSlicesd(images[0], axes)] if presence else []),
-            _Foregroundd(images, rule, masked),
+            _Foregroundd(images, rule, _background(recipe) if masked else None),
             *_scaling(recipe, images),  # over the whole scan
             Orientationd(volumes, axcodes=axes, labels=None),
             ResampleVolumed(volumes, pixdim=spacing, mode=modes),
@@ -115,6 +115,11 @@ def volume_preprocessing(
             EnsureTyped((*images, *labels), dtype=torch.float32),
         ]
     )
+
+
+def _background(recipe: Mapping[str, Any]) -> float:
+    """Where the normalisation by "std" puts the background, in standard deviations from the mean."""
+    return 0.0 if recipe.get("zero_background", True) else -float(recipe.get("num_std", 5.0))
 
 
 def _check(recipe: Mapping[str, Any]) -> None:
@@ -192,12 +197,14 @@ class _Foregroundd(MapTransform):
     Args:
         keys: images (C, X, Y, Z).
         rule: see above.
-        masked: set voxels outside to 0.
+        level: set voxels outside to this many standard deviations from the mean of the foreground, as they will be
+            normalised, so that voxels at its edge, interpolated between the two, do not depend on what 0 means in the
+            scan. None: leave them.
     """
 
-    def __init__(self, keys: KeysCollection, rule: str, masked: bool) -> None:
+    def __init__(self, keys: KeysCollection, rule: str, level: float | None) -> None:
         super().__init__(keys)
-        self.rule, self.masked, self.load = rule, masked, LoadVolumed("mask", like=str(self.keys[0]))
+        self.rule, self.level, self.load = rule, level, LoadVolumed("mask", like=str(self.keys[0]))
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
         item = dict(data)
@@ -209,10 +216,17 @@ class _Foregroundd(MapTransform):
         elif self.rule == "mask":
             raise VolumeError(f"{file_name(image)}: no foreground mask; give one, or choose another foreground rule")
         item[FOREGROUND] = MetaTensor(found.float(), meta=dict(image.meta))
-        if self.masked:
-            # times a plain tensor: a product of two MetaTensors would share their record of operations
-            item |= {key: item[key] * found for key in self.keys}
+        if self.level is not None and found.any():
+            item |= {key: _filled(item[key], found[0], self.level) for key in self.keys}
         return item
+
+
+def _filled(image: MetaTensor, found: torch.Tensor, level: float) -> MetaTensor:
+    filled = image.clone()
+    for channel in filled.as_tensor():
+        std, mean = torch.std_mean(channel[found], correction=0)
+        channel[~found] = mean + level * std
+    return filled
 
 
 class _Bodyd(MapTransform):
@@ -224,7 +238,7 @@ class _Bodyd(MapTransform):
 
 
 class _MarkSlicesd(MapTransform):
-    """Turn "presence", ranges of slices of an image, into a volume (1, X, Y, Z) of 0 and 1.
+    """Turn "presence", ranges of slices of an image or True or False, into a volume (1, X, Y, Z) of 0 and 1.
 
     Args:
         key: the image (C, X, Y, Z) on the grid of its file.
@@ -238,10 +252,10 @@ class _MarkSlicesd(MapTransform):
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
         item = dict(data)
         image, ranges = item[self.keys[0]], item["presence"]
-        volume = torch.zeros_like(image.as_tensor()[:1])
+        volume = torch.full_like(image.as_tensor()[:1], float(ranges is True))
         axis = nib.io_orientation(image.affine.numpy())[:, 0].tolist().index(self.world_axis)
         slices = volume.shape[1 + axis]
-        for first, last in ranges:
+        for first, last in () if isinstance(ranges, bool) else ranges:
             if last >= slices:
                 raise VolumeError(
                     f"{file_name(image)}: presence names slice {last}, but its slices are 0 to {slices - 1}; "

@@ -43,7 +43,7 @@ class TrustReportd(MapTransform):
         sign: sign of the changes that the method can make: -1, +1 or None (either).
         channel: channel to assess.
         tolerance: smallest change that counts, as a fraction of the source's intensity range.
-        limits: thresholds for flagging, fields of `TrustLimits`.
+        limits: thresholds for flagging, fields of `TrustLimits`; None: values only, nothing is flagged.
 
     Raises:
         UserError: only one of `mask_key` and `source_mask_key`.
@@ -61,7 +61,7 @@ class TrustReportd(MapTransform):
         sign: int | None = None,
         channel: int = 0,
         tolerance: float = 0.1,
-        limits: Mapping[str, float] | None = None,
+        limits: Mapping[str, Any] | None = None,
     ) -> None:
         super().__init__(keys)
         self.mask_keys: dict[str, str] = {}
@@ -71,7 +71,8 @@ class TrustReportd(MapTransform):
             raise UserError("mask_key and source_mask_key are compared with one another: give both or neither")
         self.output_dir, self.source_key = Path(output_dir), source_key
         self.region_key, self.foreground, self.sign, self.channel = region_key, foreground, sign, channel
-        self.tolerance, self.limits = tolerance, TrustLimits(**limits or {})
+        self.tolerance = tolerance
+        self.limits = None if limits is None else TrustLimits(**limits)
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
         """Write row and figure and return the item unchanged."""

@@ -2,7 +2,7 @@ import math
 
 import numpy as np
 import pytest
-from transeg.methods.pathogan.slice_scores import score_patient, slices_between, summarise_patients
+from transeg.methods.pathogan.slice_scores import score_patient, summarise_patients
 
 
 def patient(depth=6):
@@ -48,13 +48,6 @@ def test_only_the_slices_asked_for():
         score_patient(*patient(), slices=[6])
     with pytest.raises(ValueError, match="one shape"):
         score_patient(patient(6)[0], patient(7)[1])
-
-
-def test_heights():
-    assert slices_between(155, 1.0) == list(range(60, 101))
-    assert slices_between(77, 2.0) == list(range(30, 51))
-    assert slices_between(30, 1.1, 3.3, 6.7) == [3, 4, 5, 6]  # 3 x 1.1 is 3.3000000000000003
-    assert slices_between(20, 2.0) == []
 
 
 def test_summary_pools_slices_and_drops_none():

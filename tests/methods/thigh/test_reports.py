@@ -91,7 +91,8 @@ def test_fat_under_the_skin_may_not_become_muscle(scans, tmp_path):
     assert (item["region"] * item["label"]).sum() > 0.8 * item["label"].sum()
     fat = (item["image"] > 0) & (item["region"] == 0)
     item["translation"] = item["image"] - 0.9 * fat
-    TrustReportd("translation", tmp_path, region_key="region", sign=-1)(item)
+    limits = {"outside": 0.1, "wrong_sign": 0.1, "silhouette": 0.05, "displacement_mm": 6.0, "removed": 0.15}
+    TrustReportd("translation", tmp_path, region_key="region", sign=-1, limits={**limits, "scans": 64})(item)
     [row] = rows(tmp_path / "trust.csv")
     assert row["flagged"] == "True"
     assert "100% of the change lies outside the plausible region" in row["sentence"]

@@ -1,6 +1,7 @@
 """What tools may ask about this method."""
 
 from transeg.method import Demo, Method
+from transeg.methods.genseg import WITHOUT_MASKS
 
 METHOD = Method(
     bundle="brain_mri_genseg_segmentation",
@@ -8,6 +9,7 @@ METHOD = Method(
     lists={"training": "validation", "training_absence": "validation_absence"},
     optional=frozenset({"validation_absence"}),
     extractor="transeg.methods.genseg.slices.LesionSlices",
+    without_masks=WITHOUT_MASKS,
     phantoms="brain",
     prepare=("data_prep.brats", "--min-brain", "0.02"),
     demo=Demo("transeg.methods.genseg.demo.brain_demo", "demo", 30, 12, takes_labelled=True),

@@ -7,12 +7,14 @@ The rest is dropped. Without a mask, image-level labels tell the domain.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from transeg.data.slices import CaseSlices
+from transeg.errors import DataError
+from transeg.methods.genseg import WITHOUT_MASKS
 from transeg.transforms.preprocessing import Scan, load_scan
 
 SIDES = ("left", "right")  # X runs from left to right
@@ -94,3 +96,14 @@ def cut_slices(scan: Scan, halves: bool = False, min_foreground: float = 0.02, m
     fields = [{"z": z, "side": SIDES[part]} if halves else {"z": z} for z, part in chosen]
     labelled = None if scan.label is None else labels
     return CaseSlices(images, labelled, fields, dropped, scan.present_in([z for z, _ in chosen]), scan.features)
+
+
+def with_masks(items: Sequence[Mapping[str, Any]]) -> Sequence[Mapping[str, Any]]:
+    """The presence slices of a training run, unless there are some and none has a mask.
+
+    Raises:
+        DataError: none has.
+    """
+    if items and not any("label" in item for item in items):
+        raise DataError(f"no labelled volume: none of {len(items)} slices with the lesion has a mask. {WITHOUT_MASKS}")
+    return items

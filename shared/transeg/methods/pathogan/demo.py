@@ -13,9 +13,9 @@ import numpy as np
 
 from transeg.bundle.package import bundle_folder
 from transeg.data.datalist import read_datalist
+from transeg.data.slices import slices_between
 from transeg.demo.steps import conclude, run, run_bundle, say, train
 from transeg.demo.tumours import dice_above_threshold, make_phantoms, save_untrained, segment_and_draw
-from transeg.methods.pathogan.slice_scores import slices_between
 from transeg.visual.volumes import widest_slice
 
 NAME = "brain_mri_pathogan_segmentation"

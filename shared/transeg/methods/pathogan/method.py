@@ -5,8 +5,8 @@ from transeg.method import Demo, Method
 METHOD = Method(
     bundle="brain_mri_pathogan_segmentation",
     summary="tumours from slice-level labels",
-    lists={"training": "validation", "training_absence": None},
-    optional=frozenset({"validation"}),  # the last weights are kept
+    lists={"training": "validation", "training_absence": "validation_absence"},
+    optional=frozenset({"validation", "validation_absence"}),  # the last weights are kept
     extractor="transeg.methods.pathogan.slices.ImageLevelSlices",
     uses_masks=False,
     phantoms="brain",

@@ -19,13 +19,13 @@ from monai.config import PathLike
 from monai.data import MetaTensor
 from nibabel import aff2axcodes
 
+from transeg.data.slices import slices_between
 from transeg.files import case_name, write_text
 from transeg.methods.pathogan.slice_scores import (
     PatientScore,
     SliceScore,
     SliceSummary,
     score_patient,
-    slices_between,
     summarise_patients,
 )
 from transeg.transforms.intensity import foreground_mask

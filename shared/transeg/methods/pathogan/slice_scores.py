@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -93,19 +92,6 @@ class SliceSummary:
     slice_avd: Spread
     patient_dice: Spread
     patient_dice_all: Spread
-
-
-def slices_between(count: int, thickness: float, first: float = 60.0, last: float | None = 100.0) -> list[int]:
-    """Slices from `first` to `last`, both included, in mm above the bottom slice.
-
-    Args:
-        count: slices of the volume.
-        thickness: distance between neighbours in mm.
-        first: in mm.
-        last: in mm; None for all above `first`. The defaults are the paper's: 41 slices of 1 mm.
-    """
-    heights = np.arange(count) * thickness
-    return np.flatnonzero((heights > first - 1e-3) & (heights < (math.inf if last is None else last) + 1e-3)).tolist()
 
 
 def score_patient(

@@ -12,8 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from transeg.data.slices import CaseSlices
-from transeg.methods.pathogan.slice_scores import slices_between
+from transeg.data.slices import CaseSlices, slices_between
 from transeg.transforms.preprocessing import Scan, load_scan
 
 

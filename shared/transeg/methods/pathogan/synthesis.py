@@ -16,10 +16,10 @@ from monai.data import MetaTensor
 from monai.networks.utils import eval_mode
 from monai.transforms import AsDiscreted, Compose, Invertd, InvertibleTransform, MapTransform
 
+from transeg.data.slices import slices_between
 from transeg.errors import VolumeError
 from transeg.files import case_name
 from transeg.methods.pathogan.networks import PathoGANNet
-from transeg.methods.pathogan.slice_scores import slices_between
 from transeg.transforms.centre import file_name
 from transeg.transforms.intensity import RestoreIntensityd, nonzero_mask
 from transeg.transforms.outputs import SaveVolumed
