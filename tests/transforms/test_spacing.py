@@ -7,7 +7,7 @@ from monai.data import MetaTensor
 from monai.transforms import Spacingd
 from scipy.spatial.transform import Rotation
 from transeg.transforms import spacing
-from transeg.transforms.spacing import ResampleVolumed
+from transeg.transforms.spacing import ResampleVolumed, nearest
 
 
 def volume(shape, sizes, seed=0, channels=2):
@@ -82,3 +82,13 @@ def test_grids_of_oblique_scans_share_the_centre():
         one.affine @ torch.tensor([*(length / 2 for length in one.shape[1:]), 1.0]).double() for one in (image, found)
     ]
     torch.testing.assert_close(*ends)
+
+
+def test_nearest_by_hand_also_where_two_voxels_are_equally_near():
+    volume = torch.arange(4.0).reshape(1, 4, 1, 1)
+    to_voxel = np.diag([0.5, 1, 1, 1])
+    exact = [0, 0, 1, 2, 2, 2, 3, 3]  # places 0, .5, 1, 1.5, ..., of two the even one; then the border
+    assert nearest(volume, to_voxel, (8, 1, 1)).flatten().tolist() == exact
+    for noise in (-1e-5, 1e-5):
+        to_voxel[0, 3] = noise
+        assert nearest(volume, to_voxel, (8, 1, 1)).flatten().tolist() == exact

@@ -34,9 +34,14 @@ class ResampleVolumed(Spacingd):
         for key, mode, padding_mode in self.key_iterator(item, self.mode, self.padding_mode):
             volume = item[key]
             affine, size = new_grid(volume.affine.cpu().numpy(), volume.shape[1:], self.spacing_transform.pixdim)
-            item[key] = self.spacing_transform.sp_resample(
+            resampled = self.spacing_transform.sp_resample(
                 volume, torch.from_numpy(affine), size, mode=mode, padding_mode=padding_mode
             )
+            if mode == "nearest":
+                to_voxel = np.linalg.solve(volume.affine.cpu().numpy(), affine)
+                voxels = nearest(volume.as_tensor(), to_voxel, size)
+                resampled = MetaTensor(voxels, meta=resampled.meta, applied_operations=resampled.applied_operations)
+            item[key] = resampled
         return item
 
     def inverse(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
@@ -106,6 +111,8 @@ def resample(
     alike = allclose(affine, to_affine, atol=AFFINE_TOL) or allclose(to_voxel, np.eye(4), atol=AFFINE_TOL)
     if alike and list(volume.shape[1:]) == list(size):
         return volume.float()
+    if mode == "nearest":
+        return nearest(volume, to_voxel.numpy(), size).float()
     source = volume.double()[None]
     theta = to_norm_affine(to_voxel[None].to(source.device), volume.shape[1:], size, align_corners=False)
     theta = theta[:, [2, 1, 0]][..., [2, 1, 0, 3]]  # axes in the order of grid_sample
@@ -121,6 +128,24 @@ def resample(
             source, grid, mode=mode, padding_mode=padding_mode, align_corners=False
         )[0]
     return result
+
+
+def nearest(volume: torch.Tensor, to_voxel: np.ndarray, size: Sequence[int]) -> torch.Tensor:
+    """Nearest voxels of a volume (C, X, Y, Z) on a grid of the same axes; beyond its border, those at the border.
+
+    Where two voxels are equally near, to a thousandth of a voxel, the even one is taken, as for exact numbers: the
+    rounding of an affine, which differs between formats, does not decide.
+
+    Args:
+        volume: (C, X, Y, Z).
+        to_voxel: (4, 4), from voxels of the grid to those of the volume; diagonal but for a shift.
+        size: (X, Y, Z) of the grid.
+    """
+    for axis, length in enumerate(size):
+        places = np.arange(length) * to_voxel[axis, axis] + to_voxel[axis, 3]
+        index = np.rint(np.round(places, 3)).clip(0, volume.shape[1 + axis] - 1).astype(int)
+        volume = volume.index_select(1 + axis, torch.from_numpy(index).to(volume.device))
+    return volume
 
 
 def _centres(length: int, like: torch.Tensor) -> torch.Tensor:
