@@ -37,6 +37,7 @@ class ResampleVolumed(Spacingd):
             resampled = self.spacing_transform.sp_resample(
                 volume, torch.from_numpy(affine), size, mode=mode, padding_mode=padding_mode
             )
+            assert isinstance(resampled, MetaTensor)
             if mode == "nearest":
                 to_voxel = np.linalg.solve(volume.affine.cpu().numpy(), affine)
                 voxels = nearest(volume.as_tensor(), to_voxel, size)
