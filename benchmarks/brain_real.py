@@ -41,7 +41,7 @@ def main(
         files = ["train.json", "no_validation.json", *overlays, "averaged.json"]
         train(CONFIGS, files, run_dir, "--dataset_dir", data, *length)
         configs, test = run_dir / "configs", run_dir / "test"
-        whole = ["--dataset_dir", data, "--output_dir", test, "--preprocessing#mask_key", "mask"]
+        whole = ["--dataset_dir", data, "--output_dir", test]
         run_bundle("evaluating", configs, ["inference.json", "evaluate.json"], *whole)
         dices[name] = read_scores(test / "val_mean_dice_raw.csv")[0]
     saved = ["--save_probability", True, "--save_translation", True]

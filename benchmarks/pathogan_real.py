@@ -21,7 +21,6 @@ from benchmarks.pathogan_phantoms import Summary, evaluate, evaluate_threshold, 
 from benchmarks.results import write_result
 
 PATTERNS = {"flair": "Flair*", "t1c": "T1c*", "label": "OTMulti*", "mask": "brainmask*"}
-MASKED = ["--preprocessing#mask_key", "mask"]  # the background is not 0
 
 
 def prepare(data: Path, out: Path, case: str, first: float, last: float) -> None:
@@ -61,13 +60,13 @@ def main(
         length = ["--seed", seed, "--epochs", epochs, "--batches_per_epoch", batches, "--val_interval", epochs + 1]
         train_method(out, run_dir, [], *length)
         patients[case] = {
-            "threshold on FLAIR": evaluate_threshold(out, work / f"{case}_threshold", (images, labels), *MASKED),
-            "PathoGAN": evaluate(out, run_dir, *MASKED),
+            "threshold on FLAIR": evaluate_threshold(out, work / f"{case}_threshold", (images, labels)),
+            "PathoGAN": evaluate(out, run_dir),
         }
         dices = {name: f"{found['patient_dice']['mean']:.3f}" for name, found in patients[case].items()}
         print(case, dices, flush=True)
         if picture_path is not None and case == (picture_of or cases[0]):
-            picture(out, run_dir, picture_path, *MASKED)
+            picture(out, run_dir, picture_path)
     prepared = {case: json.loads((out / "datalist.json").read_text())["preparation"] for case, out in slices.items()}
     figures = {
         "patients": patients,
