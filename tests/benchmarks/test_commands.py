@@ -26,7 +26,6 @@ from benchmarks import (
     cluttered_mnist,
     methods_picture,
     pathogan_phantoms,
-    pathogan_real,
     scaling,
     thigh_phantoms,
 )
@@ -86,11 +85,10 @@ def pathogan(folder: Path) -> None:
     for method, overlays in pathogan_phantoms.METHODS.items():
         pathogan_phantoms.train_method(folder, folder / method, overlays, "--seed", 0, "--epochs", 2)
     stacks = [np.array([[[0.0, 1.0]]])], [np.array([[[0, 1]]])]
-    masked = pathogan_real.MASKED
     for evaluate in (
-        lambda: pathogan_phantoms.evaluate(folder, folder / "supervised", *masked),
-        lambda: pathogan_phantoms.evaluate_threshold(folder, folder / "threshold", stacks, *masked),
-        lambda: pathogan_phantoms.picture(folder, folder / "PathoGAN", folder / "picture.png", *masked),
+        lambda: pathogan_phantoms.evaluate(folder, folder / "supervised"),
+        lambda: pathogan_phantoms.evaluate_threshold(folder, folder / "threshold", stacks),
+        lambda: pathogan_phantoms.picture(folder, folder / "PathoGAN", folder / "picture.png"),
     ):
         with suppress(FileNotFoundError):
             evaluate()
