@@ -68,6 +68,9 @@ def test_done_cases_are_left_out_and_failed_ones_listed(thigh, tmp_path, capsys)
     assert (out / "flipped_seg.nii.gz").stat().st_mtime_ns == written
     assert [case for case, entry in cases.items() if "failed" in entry] == [items["test_volumes"][1]["case"]]
     assert cases["flipped"] == first["flipped"]
+    failed = items["test_volumes"][1]["case"]
+    assert f"{failed}.png" in first[failed]["outputs"]
+    assert not list(out.glob(f"{failed}[_.]*"))  # none that seems to be of this run
     with pytest.raises(BatchError):  # another setting: everything again
         run_segmentation(scans, bundle, out, {"save_translation": True}, skip_done=True)
     assert (out / "flipped_seg.nii.gz").stat().st_mtime_ns > written
