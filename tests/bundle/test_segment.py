@@ -76,6 +76,18 @@ def test_done_cases_are_left_out_and_failed_ones_listed(thigh, tmp_path, capsys)
     assert (out / "flipped_seg.nii.gz").stat().st_mtime_ns > written
 
 
+def test_warnings_are_shown_and_recorded(thigh, tmp_path, capsys):
+    bundle, scans = thigh
+    image = nib.load(scans / "flipped.nii.gz")
+    voxels = image.get_fdata(dtype=np.float32)
+    voxels[0, 0, 0] = np.nan
+    nib.save(nib.Nifti1Image(voxels, image.affine), tmp_path / "P1.nii.gz")
+    path = run_segmentation(tmp_path / "P1.nii.gz", bundle, tmp_path / "out", {"save_reports": False}, pictures=False)
+    message = f"{tmp_path / 'P1.nii.gz'}: 1 NaN voxels at the border, replaced by 0"
+    assert f"warning: {message}" in capsys.readouterr().err
+    assert message in json.loads(path.read_text())["cases"]["P1"]["warnings"]
+
+
 def test_the_command_and_what_it_refuses(thigh, tmp_path):
     bundle, scans = thigh
     options = ["--bundle", bundle.name, "--out", str(tmp_path / "o"), "--no-pictures", "--save_reports", "False"]

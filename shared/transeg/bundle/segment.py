@@ -272,12 +272,14 @@ def _write_manifest(out: Path, manifest: dict[str, Any]) -> Path:
 
 @contextmanager
 def _warnings() -> Iterator[list[str]]:
-    """Messages of our warnings while the block runs."""
+    """Messages of our warnings while the block runs; they are shown, too. Failures are listed at the end."""
     told: list[str] = []
 
     class Keep(logging.Handler):
         def emit(self, record: logging.LogRecord) -> None:
             told.append(record.getMessage())
+            if record.levelno == logging.WARNING:
+                tqdm.write(f"warning: {record.getMessage()}", file=sys.stderr)
 
     handler = Keep(logging.WARNING)
     logging.getLogger("transeg").addHandler(handler)
