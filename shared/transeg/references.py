@@ -17,6 +17,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 VOLUMES = (".nii.gz", ".nii", ".nrrd", ".nhdr", ".mha", ".mhd")  # in any case
+# by suffix, since ITK itself does not know MetaImage by an upper-case one
+ITK_READERS = {".nrrd": "NrrdImageIO", ".nhdr": "NrrdImageIO", ".mha": "MetaImageIO", ".mhd": "MetaImageIO"}
 SLICES = (".tif", ".tiff", ".png")
 CHANNEL = re.compile(r"(.*)#(\d+)", re.DOTALL)
 

@@ -4,7 +4,16 @@ import json
 
 import pytest
 from monai.bundle import ConfigParser
-from transeg.bundle.config import argument_faults, key_faults, known_keys, running_parser, value_faults
+from transeg.bundle.config import (
+    argument_faults,
+    content,
+    given_texts,
+    key_faults,
+    known_keys,
+    restore_paths,
+    running_parser,
+    value_faults,
+)
 from transeg.bundle.package import find_bundles
 from transeg.errors import ConfigError, root_cause
 
@@ -48,6 +57,7 @@ def test_a_key_is_known_from_a_config_or_a_reference(root):
         ("learning_rate", 0, "must be above 0"),
         ("image_size", 64, "a list is needed, such as [4, 4]"),
         ("threshold", -0.5, "must be at least 0"),
+        ("dataset_dir", 2024, "a path is needed, in quotes"),
     ],
 )
 def test_values_are_refused(key, value, fault, root):
@@ -67,6 +77,20 @@ def test_values_are_refused(key, value, fault, root):
 )
 def test_values_are_understood(key, value, root):
     assert value_faults({**TRAIN, key: value}, root) == []
+
+
+@pytest.mark.parametrize(("typed", "read"), [("2024", 2024), ("a,b", ("a", "b")), ("1e3", 1000.0), ("True", True)])
+def test_a_folder_may_have_any_name(typed, read, root):
+    parser = ConfigParser({**TRAIN, "dataset_dir": read, "start": None, "epochs": 4, "seen": "$@dataset_dir + '/x'"})
+    restore_paths(parser, ["run", "training", "--epochs", "4", "--dataset_dir", typed])
+    assert content(parser)["epochs"] == 4
+    assert parser.get_parsed_content("seen") == f"{typed}/x"
+    assert value_faults(content(parser), root) == []
+
+
+def test_arguments_are_read_in_both_spellings():
+    arguments = ["run", "--a=1", "--b::c", "x,y", "--d-e", "--f", "2"]
+    assert given_texts(arguments) == {"a": "1", "b#c": "x,y", "d-e": "--f", "f": "2"}
 
 
 def test_arguments_that_nothing_takes_are_named():

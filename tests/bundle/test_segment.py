@@ -68,9 +68,24 @@ def test_done_cases_are_left_out_and_failed_ones_listed(thigh, tmp_path, capsys)
     assert (out / "flipped_seg.nii.gz").stat().st_mtime_ns == written
     assert [case for case, entry in cases.items() if "failed" in entry] == [items["test_volumes"][1]["case"]]
     assert cases["flipped"] == first["flipped"]
+    failed = items["test_volumes"][1]["case"]
+    assert f"{failed}.png" in first[failed]["outputs"]
+    assert not list(out.glob(f"{failed}[_.]*"))  # none that seems to be of this run
     with pytest.raises(BatchError):  # another setting: everything again
         run_segmentation(scans, bundle, out, {"save_translation": True}, skip_done=True)
     assert (out / "flipped_seg.nii.gz").stat().st_mtime_ns > written
+
+
+def test_warnings_are_shown_and_recorded(thigh, tmp_path, capsys):
+    bundle, scans = thigh
+    image = nib.load(scans / "flipped.nii.gz")
+    voxels = image.get_fdata(dtype=np.float32)
+    voxels[0, 0, 0] = np.nan
+    nib.save(nib.Nifti1Image(voxels, image.affine), tmp_path / "P1.nii.gz")
+    path = run_segmentation(tmp_path / "P1.nii.gz", bundle, tmp_path / "out", {"save_reports": False}, pictures=False)
+    message = f"{tmp_path / 'P1.nii.gz'}: 1 NaN voxels at the border, replaced by 0"
+    assert f"warning: {message}" in capsys.readouterr().err
+    assert message in json.loads(path.read_text())["cases"]["P1"]["warnings"]
 
 
 def test_the_command_and_what_it_refuses(thigh, tmp_path):

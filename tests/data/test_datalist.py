@@ -53,6 +53,12 @@ def test_missing_datalist_says_how_to_make_one(tmp_path):
         read_datalist(tmp_path / "none.json", "training")
 
 
+def test_a_table_is_to_be_prepared_first(tmp_path):
+    (tmp_path / "cases.csv").touch()
+    with pytest.raises(DatalistError, match=r"cases\.csv: training and evaluation need a prepared folder.*prepare"):
+        read_datalist(tmp_path / "cases.csv" / "datalist.json", "training")
+
+
 def test_broken_json_names_the_file(tmp_path):
     (tmp_path / "datalist.json").write_text('{"training": [')
     with pytest.raises(DatalistError, match=r"datalist\.json: not a JSON file"):
@@ -122,6 +128,9 @@ def test_only_what_can_be_scored(tmp_path, caplog):
     masked, told = plain | {"label": "a.nii"}, plain | {"presence": [[2, 3]]}
     path = write(tmp_path, test_volumes=[plain, masked, told], training_volumes=[plain])
     assert [sorted(item) for item in read_labelled(path, "test_volumes")] == [["image", "label"]]
+    both = ("test_volumes", "training_volumes")
+    assert len(read_labelled(path, both)) == 1
+    assert "3 of 4 cases of test_volumes, training_volumes have no label" in caplog.text
     assert "2 of 3 cases of test_volumes have no label" in caplog.text
     assert [item["presence"] for item in read_known(path, "test_volumes")] == [[[2, 3]]]
     with pytest.raises(DatalistError, match="no case of training_volumes has a label"):

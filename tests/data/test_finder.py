@@ -194,7 +194,9 @@ def test_a_scan_that_looks_like_a_mask_is_doubted(tmp_path, dtype, suffix):
 @pytest.mark.parametrize("suffix", [".mha", ".nrrd"])
 def test_masks_of_other_formats_are_doubted(tmp_path, suffix):
     for name, array in (("P1_T1", noise()), ("P2_T1_lesion", np.kron(regions(), np.ones((4, 4, 4), np.uint8)))):
-        SimpleITK.WriteImage(SimpleITK.GetImageFromArray(array), str(tmp_path / f"{name}{suffix}"), useCompression=True)
+        path = tmp_path / f"{name}{suffix}"
+        SimpleITK.WriteImage(SimpleITK.GetImageFromArray(array), str(path), useCompression=True)
+        path.rename(path.with_suffix(suffix.upper()))
     with pytest.raises(TableError, match=r"1 doubt\(s\):\n.*P2_T1_lesion"):
         find_cases(tmp_path)
 

@@ -133,6 +133,24 @@ def test_decathlon(tmp_path, listed):
     }
 
 
+@pytest.mark.parametrize("here", [".", "imagesTs", "imagesTs/BRATS_485.nii.gz"])
+def test_channels_of_a_part_of_a_data_set(tmp_path, monkeypatch, here):
+    touch(tmp_path, "imagesTs/BRATS_485.nii.gz", "nnunet/imagesTs/P_2_0000.nii.gz", "nnunet/imagesTs/P_2_0001.nii.gz")
+    content = {"modality": {"0": "FLAIR", "1": "T1gd"}, "training": [], "test": ["./imagesTs/BRATS_485.nii.gz"]}
+    (tmp_path / "dataset.json").write_text(json.dumps(content))
+    content = {"channel_names": {"0": "FLAIR", "1": "T1gd"}, "file_ending": ".nii.gz"}
+    (tmp_path / "nnunet" / "dataset.json").write_text(json.dumps(content))
+    monkeypatch.chdir(tmp_path / "imagesTs" if here == "." else tmp_path)
+    [case] = find_cases(here).cases
+    assert case.name == "BRATS_485"
+    place = "" if here == "." else "imagesTs/"
+    assert case.images == {"flair": f"{place}BRATS_485.nii.gz#0", "t1c": f"{place}BRATS_485.nii.gz#1"}
+    monkeypatch.chdir(tmp_path / "nnunet" / "imagesTs")
+    [case] = find_cases(".").cases
+    assert case.name == "P_2"
+    assert case.images == {"flair": "P_2_0000.nii.gz", "t1c": "P_2_0001.nii.gz"}
+
+
 def test_decathlon_of_one_modality(tmp_path):
     touch(tmp_path, "imagesTr/spleen_2.nii.gz", "labelsTr/spleen_2.nii.gz")
     training = [{"image": "./imagesTr/spleen_2.nii.gz", "label": "./labelsTr/spleen_2.nii.gz"}]

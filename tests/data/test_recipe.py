@@ -3,7 +3,7 @@
 import json
 
 import pytest
-from transeg.data.recipe import bundle_recipe, check_recipe, load_recipe
+from transeg.data.recipe import bundle_recipe, check_recipe, label_recipe, load_recipe
 from transeg.errors import DataError
 
 OWN = {"method": "genseg", "channels": ["FLAIR"], "pixdim": 2.0, "min_brain": 0.02}
@@ -58,3 +58,35 @@ def test_a_difference_names_both():
     check_recipe({"pixdim": 2.0, "image_size": (120, 120)}, "data", pixdim=2, image_size=[120, 120], other=3)
     with pytest.raises(DataError, match=r"pixdim is 1.0 in the config, but 2.0 in prepared/datalist.json"):
         check_recipe({"pixdim": 2.0}, "prepared/datalist.json", pixdim=1.0)
+
+
+TUMOUR = {"labels": ["background", "tumour"], "label_values": {"tumour": [1, 2, 3, 4]}}
+CAVITY = {"tumour": [1, 2, 3], "background": [4]}
+HEART = {"labels": ["background", "LV", "RV"], "label_values": {"LV": [500], "RV": [600]}}
+
+
+@pytest.mark.parametrize(
+    ("weights", "data", "values"),
+    [
+        (TUMOUR, TUMOUR, {"tumour": [1, 2, 3, 4]}),
+        (TUMOUR, TUMOUR | {"label_values": CAVITY}, CAVITY),
+        (TUMOUR, {"labels": ["background", "lesion"], "label_values": {"lesion": [7]}}, {"tumour": [7]}),
+        (TUMOUR, {"labels": ["background", "lesion"]}, {"tumour": [1, 2, 3, 4]}),
+        (HEART, {"labels": ["background", "RV"], "label_values": {"RV": [2]}}, {"RV": [2]}),
+        ({"labels": ["background", "muscle"]}, {"labels": ["background", "muscle"]}, None),
+    ],
+)  # fmt: skip
+def test_label_files_are_read_as_their_data_say(tmp_path, weights, data, values):
+    expected = {"labels": weights["labels"], "label_values": values}
+    assert label_recipe(weights, datalist(tmp_path, recipe=data)) == expected
+
+
+def test_labels_of_data_that_say_nothing_are_those_of_the_weights(tmp_path):
+    for path in (datalist(tmp_path), tmp_path / "none.json"):
+        assert label_recipe(HEART, path) == HEART
+
+
+def test_structures_that_the_weights_do_not_have(tmp_path):
+    data = {"labels": ["background", "LV", "aorta"], "label_values": {"LV": [1], "aorta": [2]}}
+    with pytest.raises(DataError, match=r"its labels are LV, aorta, but the weights segment LV, RV"):
+        label_recipe(HEART, datalist(tmp_path, recipe=data))

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from transeg.data.results import open_results, remove_results
+from transeg.data.results import open_results, remove_results, results_of
 from transeg.errors import UserError
 from transeg.files import RUN, write_rows
 from transeg.transforms.outputs import write_nifti
@@ -66,19 +66,23 @@ def folder(tmp_path):
     for case in ("a", "a_b"):
         for postfix in ("seg", "translation"):
             write_nifti(tmp_path / f"{case}_{postfix}.nii.gz", torch.zeros(1, 2, 2, 2), torch.eye(4), postfix=postfix)
-        save_figure(tmp_path, case, "trust", np.zeros((2, 2, 3), np.uint8))
+        for what in ("", "trust"):
+            save_figure(tmp_path, case, what, np.zeros((2, 2, 3), np.uint8))
         write_rows(tmp_path / "muscle.csv", ("case", "leg"), [{"case": case, "leg": leg} for leg in "lr"])
     nib.save(nib.Nifti1Image(np.zeros((2, 2, 2)), np.eye(4)), tmp_path / "a_manual.nii.gz")
-    Image.new("RGB", (2, 2)).save(tmp_path / "a_photo.png")
+    for name in ("a_photo.png", "a_b.photo.png", "c.png"):
+        Image.new("RGB", (2, 2)).save(tmp_path / name)
     (tmp_path / "a_notes.nii.gz").write_text("no volume")
     (tmp_path / "cases.csv").write_text("case,image\na,a.nii.gz\n")
     return tmp_path
 
 
 def test_results_of_a_case_are_removed_and_nothing_else(folder):
-    others = {path.name for path in folder.iterdir()} - {"a_seg.nii.gz", "a_translation.nii.gz", "a_trust.png"}
-    removed = remove_results(folder, "a")
-    assert [path.name for path in removed] == ["a_seg.nii.gz", "a_translation.nii.gz", "a_trust.png"]
+    own = ["a.png", "a_seg.nii.gz", "a_translation.nii.gz", "a_trust.png"]
+    others = {path.name for path in folder.iterdir()} - {*own}
+    assert [path.name for path in results_of(folder, "a")] == own
+    assert results_of(folder, "c") == []
+    assert [path.name for path in remove_results(folder, "a")] == own
     assert {path.name for path in folder.iterdir()} == others
     assert rows(folder / "muscle.csv") == [("a_b", ""), ("a_b", "")]
     assert (folder / "cases.csv").read_text() == "case,image\na,a.nii.gz\n"
@@ -86,6 +90,7 @@ def test_results_of_a_case_are_removed_and_nothing_else(folder):
 
 def test_what_is_still_read_stays(folder):
     assert [path.name for path in remove_results(folder, "a", keep=[folder / "a_translation.nii.gz"])] == [
+        "a.png",
         "a_seg.nii.gz",
         "a_trust.png",
     ]

@@ -87,6 +87,10 @@ def test_shifted_ct():
         check_hounsfield(ct(0, air))
         with pytest.raises(VolumeError, match=r"ct.nii: CT stored with an offset of 1024 .*subtract 1024"):
             check_hounsfield(ct(1024, air))
+    padded = ct(1024)
+    padded[:, :3] = -2000
+    with pytest.raises(VolumeError, match="offset of 1024"):
+        check_hounsfield(padded)
     clipped = ct(0)
     check_hounsfield(clipped.clamp(0, 400))  # a window of HU
 

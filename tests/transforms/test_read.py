@@ -77,7 +77,7 @@ def test_components_and_fourth_axes_are_channels(tmp_path):
 
 
 def test_upper_case_suffixes(scan, tmp_path):
-    for suffix in (".nii.gz", ".nrrd"):
+    for suffix in (".nii.gz", ".nii", ".nrrd", ".nhdr", ".mha", ".mhd"):
         sitk.WriteImage(scan, str(tmp_path / f"a{suffix}"))
         upper = (tmp_path / f"a{suffix}").rename(tmp_path / f"B{suffix.upper()}")
         np.testing.assert_array_equal(read_volume(upper).numpy()[0], voxels(scan))

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import inspect
 import json
+import os
 import pydoc
-from collections.abc import Iterable, Iterator, Mapping
+import sys
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, cast
@@ -28,6 +30,7 @@ LIMITS: Mapping[str, float | None] = {
     "num_workers": 0, "val_interval": 0, "width": 1, "levels": 1, "blocks": 0, "learning_rate": None, "pixdim": None,
     "threshold": 0, "samples": 1, "tile": 2, "patience": 1,
 }  # fmt: skip
+PATHS = ("bundle_root", "dataset_dir", "output_dir", "run_dir", "start")
 LOCATOR = ComponentLocator()
 
 
@@ -64,6 +67,7 @@ def check_config() -> None:
     """
     error_hook.install()
     parser = running_parser()
+    restore_paths(parser, sys.argv[1:])
     root = Path(parser.get_parsed_content("bundle_root"))
     if not config_files(root):
         raise ConfigError(
@@ -73,6 +77,31 @@ def check_config() -> None:
     faults = key_faults(parser, root) + value_faults(content(parser), root) + argument_faults(parser)
     if faults:
         raise ConfigError("; ".join(faults))
+
+
+def given_texts(arguments: Sequence[str]) -> dict[str, str]:
+    """Texts by key of `--key value` and `--key=value`, in the spelling of MONAI's command line; "#" between levels."""
+    found: dict[str, str] = {}
+    for index, argument in enumerate(arguments):
+        if argument.startswith("--"):
+            key, given, value = argument[2:].partition("=")
+            after = arguments[index + 1 : index + 2]
+            name = ReferenceResolver.normalize_id(key).replace("::", "#")
+            found[name] = value if given else (after[0] if after else "True")
+    return found
+
+
+def restore_paths(parser: ConfigParser, arguments: Sequence[str]) -> None:
+    """Set paths that MONAI's command line read as something else to what was typed: `2024`, `a,b`."""
+    typed = given_texts(arguments)
+    misread = {key: typed[key] for key in PATHS if key in typed and not _is_path(content(parser).get(key))}
+    if misread:
+        parser.update(misread)
+
+
+def _is_path(value: Any) -> bool:
+    """Whether a value is a path, none, or a component that makes one."""
+    return value is None or isinstance(value, str | os.PathLike | Mapping)
 
 
 def walk(config: Any, key: str = "") -> Iterator[tuple[str, Any]]:
@@ -136,10 +165,14 @@ def value_faults(config: Mapping[str, Any], bundle: Path) -> list[str]:
     defaults = json.loads(base.read_text()) if base.is_file() else {}
     faults = []
     for key, value in config.items():
-        fault = _type_fault(value, defaults.get(key)) or _range_fault(value, key)
+        fault = _path_fault(value, key) or _type_fault(value, defaults.get(key)) or _range_fault(value, key)
         if fault:
             faults.append(f"--{key} {value}: {fault}")
     return faults
+
+
+def _path_fault(value: Any, key: str) -> str:
+    return "" if key not in PATHS or _is_path(value) else "a path is needed, in quotes"
 
 
 def _type_fault(value: Any, default: Any) -> str:

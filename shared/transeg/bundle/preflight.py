@@ -12,15 +12,17 @@ from typing import Annotated, Any
 import numpy as np
 import typer
 from fire.parser import DefaultParseValue
-from monai.bundle import ConfigParser, ReferenceResolver
+from monai.bundle import ConfigParser
 
 from transeg.bundle.check import config_problems
 from transeg.bundle.config import (
     BASES,
+    PATHS,
     RUN_OPTIONS,
     argument_faults,
     config_files,
     content,
+    given_texts,
     key_faults,
     known_keys,
     nearest,
@@ -65,14 +67,7 @@ def preflight(
 
 def read_overrides(arguments: Sequence[str]) -> dict[str, Any]:
     """Values by key of `--key value` and `--key=value`, read as by MONAI's command line; "#" between levels."""
-    found: dict[str, Any] = {}
-    for index, argument in enumerate(arguments):
-        if argument.startswith("--"):
-            key, given, value = argument[2:].partition("=")
-            after = arguments[index + 1 : index + 2]
-            name = ReferenceResolver.normalize_id(key).replace("::", "#")
-            found[name] = DefaultParseValue(value if given else (after[0] if after else "True"))
-    return found
+    return {key: text if key in PATHS else DefaultParseValue(text) for key, text in given_texts(arguments).items()}
 
 
 def preflight_problems(

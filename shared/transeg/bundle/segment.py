@@ -27,18 +27,19 @@ import typer
 from ignite.engine import Engine, Events
 from monai.bundle import ConfigParser, ConfigWorkflow
 from monai.utils import ensure_tuple
-from PIL import Image
 from tqdm import tqdm
 
 import transeg
 from transeg.bundle.package import bundle_root
 from transeg.bundle.preflight import read_overrides
 from transeg.data.recipe import Recipe, bundle_recipe
+from transeg.data.results import results_of
 from transeg.data.volumes import VolumeDataset
 from transeg.errors import BatchError, DataError, root_cause
-from transeg.files import atomic, write_text
+from transeg.files import write_text
 from transeg.references import files_of
 from transeg.transforms.read import read_volume
+from transeg.transforms.reports import save_figure
 from transeg.visual.overview import overview
 
 MANIFEST = "manifest.json"
@@ -198,11 +199,11 @@ def _report(item: Mapping[str, Any], out: Path, recipe: Recipe, pictures: bool) 
     }
     if pictures:
         caption = case + ": " + ", ".join(f"{name} {found['ml']:.1f} ml" for name, found in structures.items())
-        _draw(item, image, out / f"{case}.png", caption)
+        save_figure(out, case, "", _picture(item, image, caption))
     return {"structures": structures, "outputs": _outputs(out, case)}
 
 
-def _draw(item: Mapping[str, Any], mask: nib.Nifti1Image, path: Path, caption: str) -> None:
+def _picture(item: Mapping[str, Any], mask: nib.Nifti1Image, caption: str) -> np.ndarray:
     scan = read_volume(ensure_tuple(item["image"])[0], item.get("spacing"))
     affine = scan.affine.numpy()
     grid = nib.orientations.io_orientation(affine)
@@ -210,8 +211,7 @@ def _draw(item: Mapping[str, Any], mask: nib.Nifti1Image, path: Path, caption: s
         nib.orientations.apply_orientation(volume, grid) for volume in (scan[0].numpy(), np.asarray(mask.dataobj))
     )
     spacing = nib.affines.voxel_sizes(affine)[np.argsort(grid[:, 0])]
-    with atomic(path) as partial:
-        Image.fromarray(overview(image, label, spacing, caption)).save(partial)
+    return overview(image, label, spacing, caption)
 
 
 def _write_volumes(out: Path, cases: Mapping[str, Mapping[str, Any]]) -> None:
@@ -228,8 +228,7 @@ def _write_volumes(out: Path, cases: Mapping[str, Mapping[str, Any]]) -> None:
 
 
 def _outputs(out: Path, case: str) -> list[str]:
-    found = [path.name for path in out.iterdir() if path.name.startswith((f"{case}_", f"{case}."))]
-    return sorted(found)
+    return [path.name for path in results_of(out, case)]
 
 
 def _inputs(item: Mapping[str, Any]) -> list[dict[str, str]]:
@@ -273,12 +272,14 @@ def _write_manifest(out: Path, manifest: dict[str, Any]) -> Path:
 
 @contextmanager
 def _warnings() -> Iterator[list[str]]:
-    """Messages of our warnings while the block runs."""
+    """Messages of our warnings while the block runs; they are shown, too. Failures are listed at the end."""
     told: list[str] = []
 
     class Keep(logging.Handler):
         def emit(self, record: logging.LogRecord) -> None:
             told.append(record.getMessage())
+            if record.levelno == logging.WARNING:
+                tqdm.write(f"warning: {record.getMessage()}", file=sys.stderr)
 
     handler = Keep(logging.WARNING)
     logging.getLogger("transeg").addHandler(handler)

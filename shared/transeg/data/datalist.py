@@ -18,6 +18,7 @@ from typing import Any
 
 import numpy as np
 from monai.config import PathLike
+from monai.utils import ensure_tuple
 
 from transeg.errors import DatalistError
 from transeg.files import atomic
@@ -45,6 +46,11 @@ def read_datalist(path: PathLike, key: str, optional: bool = False) -> list[dict
     path = Path(path)
     if optional and not path.exists():
         return []
+    if path.parent.is_file():
+        raise DatalistError(
+            f"{path.parent}: training and evaluation need a prepared folder, with a {path.name}; prepare a table with "
+            "data_prep.prepare"
+        )
     if not path.is_file():
         raise DatalistError(
             f"{path}: no such datalist; make one with the data_prep command in the model card, or set the path to yours"
@@ -64,22 +70,24 @@ def read_datalist(path: PathLike, key: str, optional: bool = False) -> list[dict
     return items
 
 
-def read_labelled(path: PathLike, key: str) -> list[dict[str, Any]]:
-    """Items of a list that have a label; says how many have none.
+def read_labelled(path: PathLike, key: str | Sequence[str]) -> list[dict[str, Any]]:
+    """Items of one list, or of several in a row, that have a label; says how many have none.
 
     Raises:
         DatalistError: none has; see also `read_datalist`.
     """
-    items = read_datalist(path, key)
+    keys = ensure_tuple(key)
+    items = [item for name in keys for item in read_datalist(path, name)]
     found = [item for item in items if "label" in item]
+    lists = ", ".join(keys)
     if not found:
         raise DatalistError(
-            f"{path}: no case of {key} has a label, so there is nothing to compare masks with; give some test cases a "
-            "label, or score image-level labels by presence.json in the bundle's configs, if it has one"
+            f"{path}: no case of {lists} has a label, so there is nothing to compare masks with; give some test cases "
+            "a label, or score image-level labels by presence.json in the bundle's configs, if it has one"
         )
     if len(found) < len(items):
         logger.warning(
-            "%d of %d cases of %s have no label and are not scored", len(items) - len(found), len(items), key
+            "%d of %d cases of %s have no label and are not scored", len(items) - len(found), len(items), lists
         )
     return found
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
@@ -52,10 +53,14 @@ Layout = Callable[[Volume], list[Part] | None]
 
 
 def layouts(root: Path, files: Iterable[Path]) -> list[Layout]:
-    """Readers for the data sets below a folder; the files tell which there are."""
+    """Readers for the data sets below a folder; the files tell which there are.
+
+    A `dataset.json` beside the folder counts as well, since `imagesTs` of a data set is a common input.
+    """
     readers: list[Layout] = []
-    for path in sorted(path for path in files if path.name == "dataset.json"):
-        readers += _dataset_json(path)
+    above = Path(os.path.abspath(root)).parent / "dataset.json"
+    for path in [above, *sorted(path for path in files if path.name == "dataset.json")]:
+        readers += _dataset_json(path, root)
     readers += [*_numbered_channels(files), _bids(root), _lits(files)]
     return [*readers, _kaggle, _brats_2013, _sarcoma, _cardiac_contrasts, _mmwhs]
 
@@ -76,19 +81,21 @@ def read_grades(files: Iterable[Path]) -> dict[str, str]:
     return grades
 
 
-def _dataset_json(path: Path) -> list[Layout]:
+def _dataset_json(path: Path, root: Path) -> list[Layout]:
     """Medical Segmentation Decathlon ("modality", "training") and nnU-Net ("channel_names", "file_ending")."""
     try:
         content = json.loads(path.read_text(encoding="utf-8-sig"))
         names = content.get("channel_names") or content.get("modality") or {}
         channels = [_channel(names[number]) for number in sorted(names, key=int)]
     except (OSError, ValueError, AttributeError, TypeError):
-        return []  # another kind of dataset.json
+        return []  # none, or another kind of dataset.json
     if not channels:
         return []
+    folder = Path(os.path.abspath(path.parent))
+    place = path.parent if path.is_relative_to(root) else root
     if "file_ending" in content:
-        return [_nnunet(path.parent, channels, str(content["file_ending"]))]
-    return [_decathlon(path.parent, channels, content)] if "training" in content else []
+        return [_nnunet(folder, place, channels, str(content["file_ending"]))]
+    return [_decathlon(folder, place, channels, content)] if "training" in content else []
 
 
 def _channel(name: Any) -> str:
@@ -97,7 +104,7 @@ def _channel(name: Any) -> str:
     return re.sub(r"\W+", "_", text).strip("_") or IMAGE
 
 
-def _decathlon(folder: Path, channels: Sequence[str], content: Mapping[str, Any]) -> Layout:
+def _decathlon(folder: Path, place: Path, channels: Sequence[str], content: Mapping[str, Any]) -> Layout:
     roles: dict[Path, tuple[str, str]] = {}  # role and case by file
 
     def add(entry: Any, role: str, case: str) -> None:
@@ -113,14 +120,14 @@ def _decathlon(folder: Path, channels: Sequence[str], content: Mapping[str, Any]
             add(item["label"], LABEL, case)
 
     def read(volume: Volume) -> list[Part] | None:
-        if volume.path not in roles:
+        role, case = roles.get(Path(os.path.abspath(volume.path)), ("", ""))
+        if not role:
             return None
-        role, case = roles[volume.path]
         if role == LABEL:
-            return [Part(folder, case, LABEL, str(volume.path))]
+            return [Part(place, case, LABEL, str(volume.path))]
         if len(channels) == 1:
-            return [Part(folder, case, channels[0], str(volume.path))]
-        return [Part(folder, case, name, f"{volume.path}#{k}") for k, name in enumerate(channels)]
+            return [Part(place, case, channels[0], str(volume.path))]
+        return [Part(place, case, name, f"{volume.path}#{k}") for k, name in enumerate(channels)]
 
     return read
 
@@ -129,18 +136,18 @@ def _stem(path: str) -> str:
     return re.sub(r"(\.nii)?(\.gz)?$", "", path.replace("\\", "/").rpartition("/")[2])
 
 
-def _nnunet(folder: Path, channels: Sequence[str], ending: str) -> Layout:
+def _nnunet(folder: Path, place: Path, channels: Sequence[str], ending: str) -> Layout:
     def read(volume: Volume) -> list[Part] | None:
-        name = volume.path.name
-        if volume.path.parent.parent != folder or not name.endswith(ending):
+        inner, name = Path(os.path.abspath(volume.path.parent)), volume.path.name
+        if inner.parent != folder or not name.endswith(ending):
             return None
-        stem, kind = name.removesuffix(ending), volume.path.parent.name
+        stem, kind = name.removesuffix(ending), inner.name
         if kind.startswith("labels"):
-            return [Part(folder, stem, LABEL, str(volume.path))]
+            return [Part(place, stem, LABEL, str(volume.path))]
         number = re.fullmatch(r"(.+)_(\d{4})", stem)
         if not kind.startswith("images") or number is None or int(number[2]) >= len(channels):
             return None
-        return [Part(folder, number[1], channels[int(number[2])], str(volume.path))]
+        return [Part(place, number[1], channels[int(number[2])], str(volume.path))]
 
     return read
 

@@ -53,6 +53,38 @@ def load_recipe(datalist: PathLike, bundle_root: PathLike) -> Recipe:
     return own | found
 
 
+def label_recipe(recipe: Mapping[str, Any], datalist: PathLike) -> Recipe:
+    """How to read label files of prepared data as classes of the weights: "labels" of the weights, "label_values" of
+    the data, which know what their files hold.
+
+    An only structure may have another name in the data; several go by name. Data that do not say what their values
+    mean are read as those of the weights were.
+
+    Args:
+        recipe: of the weights.
+        datalist: of the prepared data.
+
+    Raises:
+        DataError: a structure of the data that the weights do not have.
+    """
+    labels = list(recipe["labels"])
+    try:
+        found = json.loads(Path(datalist).read_text(encoding="utf-8-sig"))["recipe"]
+        names, values = list(found["labels"]), dict(found["label_values"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return {"labels": labels, "label_values": recipe.get("label_values")}
+    if len(names) == len(labels) == 2:
+        renamed = dict(zip(names, labels, strict=True))
+        return {"labels": labels, "label_values": {renamed.get(name, name): held for name, held in values.items()}}
+    unknown = [name for name in names if name not in labels]
+    if unknown:
+        raise DataError(
+            f"{datalist}: its labels are {', '.join(names[1:])}, but the weights segment {', '.join(labels[1:])}; "
+            "evaluate with weights trained on these labels, or prepare the data with those of the weights"
+        )
+    return {"labels": labels, "label_values": values}
+
+
 def bundle_recipe(bundle_root: PathLike) -> Recipe:
     """Recipe in a bundle's `inference.json`.
 

@@ -69,7 +69,7 @@ def _runs(folder: Path) -> dict[str, Any]:
 
 
 def remove_results(folder: PathLike, case: str, keep: Collection[PathLike] = ()) -> list[Path]:
-    """Remove what transeg wrote for a case: `<case>_<postfix>.nii.gz`, figures, and the rows of its tables.
+    """Remove what transeg wrote for a case: its results and the rows of its tables.
 
     Args:
         folder: output folder; may be missing.
@@ -79,27 +79,36 @@ def remove_results(folder: PathLike, case: str, keep: Collection[PathLike] = ())
     Returns:
         The removed files.
     """
-    folder, kept = Path(folder), {os.path.realpath(path) for path in keep}
-    paths = sorted(folder.iterdir()) if folder.is_dir() else []
-    removed = [path for path in paths if _is_result(path, case) and os.path.realpath(path) not in kept]
+    kept = {os.path.realpath(path) for path in keep}
+    removed = [path for path in results_of(folder, case) if os.path.realpath(path) not in kept]
     for path in removed:
         path.unlink()
-    for path in paths:
-        if path.suffix == ".csv":
-            remove_rows(path, case)
+    for path in Path(folder).glob("*.csv"):
+        remove_rows(path, case)
     return removed
 
 
+def results_of(folder: PathLike, case: str) -> list[Path]:
+    """Volumes `<case>_<postfix>.nii.gz` and figures `<case>_<what>.png` and `<case>.png` that transeg wrote for a case.
+
+    Args:
+        folder: output folder; may be missing.
+        case: its name.
+    """
+    folder = Path(folder)
+    return [path for path in sorted(folder.iterdir()) if _is_result(path, case)] if folder.is_dir() else []
+
+
 def _is_result(path: Path, case: str) -> bool:
-    if not path.name.startswith(f"{case}_"):
+    rest = path.name.removeprefix(case)
+    if rest == path.name or (rest != ".png" and not rest.startswith("_")):
         return False
-    what = path.name[len(case) + 1 :]
     try:
-        if what.endswith(".nii.gz"):
-            return _description(path) == f"transeg {what.removesuffix('.nii.gz')}"
-        if what.endswith(".png"):
+        if rest.endswith(".nii.gz"):
+            return _description(path) == f"transeg {rest[1:].removesuffix('.nii.gz')}"
+        if rest.endswith(".png"):
             with Image.open(path) as figure:
-                return figure.info.get(FIGURE_TEXT) == f"transeg {what.removesuffix('.png')}"
+                return figure.info.get(FIGURE_TEXT) == f"transeg {rest[1:-4]}".strip()
     except (OSError, nib.filebasedimages.ImageFileError):  # whatever it is, it is not ours
         pass
     return False

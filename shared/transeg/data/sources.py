@@ -20,7 +20,7 @@ from typing import Any, BinaryIO, cast
 import numpy as np
 
 from transeg.files import volume_stem
-from transeg.references import SLICES, VOLUMES, suffix_of
+from transeg.references import ITK_READERS, SLICES, VOLUMES, suffix_of
 
 NOT_A_VOLUME = "skipped: not a volume"
 OWN_OUTPUT = "skipped: written by transeg"
@@ -301,6 +301,7 @@ def _other_voxels(path: Path) -> Iterator[np.ndarray]:
 
     reader = SimpleITK.ImageFileReader()
     reader.SetFileName(str(path))
+    reader.SetImageIO(ITK_READERS[suffix_of(path)])
     reader.ReadImageInformation()
     one_byte = reader.GetPixelID() in (SimpleITK.sitkUInt8, SimpleITK.sitkInt8)
     if one_byte or os.path.getsize(path) < 0.1 * math.prod(reader.GetSize()):

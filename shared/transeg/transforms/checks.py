@@ -115,8 +115,9 @@ def check_labels(voxels: np.ndarray, allowed: Collection[int] | Mapping[int, int
 def check_hounsfield(image: MetaTensor) -> None:
     """Check that a CT is in Hounsfield units, and not shifted by +1024 as stored in unsigned files.
 
-    A shifted scan has no negative value, and much of it (more than a tenth) is soft tissue, -100 to 200 HU, at 924 to
-    1224. In a scan in HU that is only dense bone, less than a few percent.
+    In a shifted scan, nothing is air, -1200 to -200 HU (padding may be below, such as -2000), and much of it (more than
+    a tenth) is soft tissue, -100 to 200 HU, at 924 to 1224. In a scan in HU that is only dense bone, less than a few
+    percent.
 
     Args:
         image: (1, X, Y, Z) in the units of the file.
@@ -125,9 +126,10 @@ def check_hounsfield(image: MetaTensor) -> None:
         VolumeError: it is shifted.
     """
     voxels = image.numpy()
-    if voxels.min() >= 0 and np.mean((voxels >= 924) & (voxels <= 1224)) > 0.1:
+    air, tissue = (np.mean((voxels >= low) & (voxels <= high)) for low, high in ((-1200, -200), (924, 1224)))
+    if air < 0.01 and tissue > 0.1:  # resampling blurs the edge of padding
         raise VolumeError(
-            f"{file_name(image)}: CT stored with an offset of 1024 (no negative values, soft tissue near 1060) instead "
+            f"{file_name(image)}: CT stored with an offset of 1024 (no air near -1000, soft tissue near 1060) instead "
             "of Hounsfield units; subtract 1024, or set the rescale intercept (scl_inter) to -1024"
         )
 

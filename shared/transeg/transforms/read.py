@@ -19,7 +19,7 @@ from nibabel.spatialimages import SpatialImage
 from PIL import Image
 
 from transeg.errors import VolumeError
-from transeg.references import SLICES, files_of, parse, suffix_of
+from transeg.references import ITK_READERS, SLICES, files_of, parse, suffix_of
 from transeg.transforms.dicom import is_dicom, open_series
 from transeg.transforms.grid import GRID_TOLERANCE, LPS_TO_RAS, VolumeFile, grid_distance, reading, voxel_size
 
@@ -61,7 +61,7 @@ def open_volume(reference: str | os.PathLike, spacing: Sequence[float] | None = 
         volume = open_series(path)
     elif suffix_of(path) in SLICES:
         volume = _open_slices(path, files, spacing)
-    elif suffix_of(path) in (".nrrd", ".nhdr", ".mha", ".mhd"):
+    elif suffix_of(path) in ITK_READERS:
         volume = _open_itk(path)
     elif is_dicom(path):
         raise VolumeError(f"{path}: a single DICOM file; give the folder that holds all images of its series")
@@ -140,6 +140,7 @@ def _open_itk(path: Path) -> VolumeFile:
     kind = suffix_of(path)[1:].upper()
     reader = sitk.ImageFileReader()
     reader.SetFileName(str(path))
+    reader.SetImageIO(ITK_READERS[suffix_of(path)])
     with reading(path, kind):
         reader.ReadImageInformation()
     size, components = reader.GetSize(), reader.GetNumberOfComponents()

@@ -15,7 +15,7 @@ from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
 from transeg.errors import UserError
-from transeg.files import FIGURE_TEXT, case_name, write_rows
+from transeg.files import FIGURE_TEXT, atomic, case_name, write_rows
 from transeg.metrics.trust import TrustLimits, trust_report
 from transeg.visual.trust import change_parts, trust_panel
 
@@ -106,10 +106,18 @@ class TrustReportd(MapTransform):
 
 
 def save_figure(output_dir: Path, case: str, what: str, figure: np.ndarray) -> None:
-    """Save an image (height, width, 3) as `<case>_<what>.png`, with "transeg <what>" inside as in `write_nifti`."""
+    """Save an image as `<case>_<what>.png`, with "transeg <what>" inside as in `write_nifti`, atomically.
+
+    Args:
+        output_dir: output folder.
+        case: its name.
+        what: what the image is; "": the file is `<case>.png`.
+        figure: (height, width, 3).
+    """
     note = PngInfo()
-    note.add_text(FIGURE_TEXT, f"transeg {what}")
-    Image.fromarray(figure).save(output_dir / f"{case}_{what}.png", pnginfo=note)
+    note.add_text(FIGURE_TEXT, f"transeg {what}".strip())
+    with atomic(output_dir / f"{case}{what and '_'}{what}.png") as partial:
+        Image.fromarray(figure).save(partial, pnginfo=note)
 
 
 def channel_array(volume: torch.Tensor, channel: int = 0) -> np.ndarray:
