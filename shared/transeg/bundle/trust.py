@@ -20,7 +20,7 @@ from monai.config import PathLike
 from transeg.data.datalist import load_list, read_json
 from transeg.data.volumes import find_volumes
 from transeg.errors import UserError, reason, root_cause
-from transeg.files import write_text
+from transeg.files import RUN, write_text
 from transeg.metrics.trust import FEWEST, TrustLimits, calibrate
 
 logger = logging.getLogger(__name__)
@@ -74,7 +74,7 @@ def _values(path: Path, config: Mapping[str, Any], items: list[dict[str, Any]]) 
         parser.get_parsed_content("evaluator").run()
         with (Path(folder) / "trust.csv").open(newline="") as file:
             rows = list(csv.DictReader(file))
-    texts = ("case", "flagged", "sentence")
+    texts = ("case", "flagged", "sentence", RUN)
     return [{name: float(value) for name, value in row.items() if name not in texts} for row in rows]
 
 
