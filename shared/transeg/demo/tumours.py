@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from monai.bundle import ConfigParser
+from monai.utils import ensure_tuple
 from PIL import Image
 
 from transeg.data.datalist import read_datalist
@@ -66,7 +67,7 @@ def draw(
     drawn = []
     for item in items[:rows]:
         case = item["case"]
-        volumes = [read_ras(item["image"][0]) * (read_ras(item["mask"]) if "mask" in item else 1)]
+        volumes = [read_ras(ensure_tuple(item["image"])[0]) * (read_ras(item["mask"]) if "mask" in item else 1)]
         volumes += [read_ras(masks / f"{case}_{kind}.nii.gz") for kind in ("translation", "prob", "seg")]
         source, translation, probability, mask = volumes
         label = read_ras(item["label"])

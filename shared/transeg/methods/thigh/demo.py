@@ -6,6 +6,7 @@ import time
 from pathlib import Path
 
 import numpy as np
+from monai.utils import ensure_tuple
 from PIL import Image
 
 from transeg.bundle.package import bundle_folder
@@ -56,7 +57,7 @@ def draw(items: list[dict], masks: Path, rows: int = 4) -> np.ndarray:
     drawn = []
     for item in items[:rows]:
         found = [masks / f"{item['case']}_{kind}.nii.gz" for kind in ("translation", "seg")]
-        files = [item["image"][0], *found, item["label"]]
+        files = [ensure_tuple(item["image"])[0], *found, item["label"]]
         scan, translation, mask, label = (read_ras(file) for file in files)
         tiles = volume_row(scan, translation, None, mask, label, z=scan.shape[2] // 2)
         drawn.append([tile for tile, title in zip(tiles, VOLUME_TITLES, strict=True) if title != "probability"])
