@@ -198,6 +198,8 @@ def prepare_scans(
     """
     base = bundle_recipe(root)
     method = find_method(base["method"])
+    if method.extractor is None:
+        raise UserError(f"{root}: the method {base['method']} names no extractor, so no table can be prepared for it")
     names = choose_channels(channels, cases, base)
     if "domains" in base:
         check_two_domains(cases, method)
