@@ -39,8 +39,8 @@ class Method:
         lists: what a training run reads of a datalist: list for training to list for validation, or None where the
             validation has none of its own; a name with {domain} stands for one list of each domain of a recipe.
         optional: those of these lists that may be missing or empty.
-        extractor: dotted name of what makes slices or volumes of a case by a recipe: `extractor(recipe)(item)`; None: tables
-            cannot be prepared for it.
+        extractor: dotted name of what makes slices or volumes of a case by a recipe: `extractor(recipe)(item)`;
+            None: tables cannot be prepared for it.
         uses_masks: whether training lists hold masks; otherwise only those of validation and test do.
         without_masks: what to do if no training case has a mask, which its training needs; None: it needs none, or not
             of every data set.
