@@ -2,18 +2,36 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from transeg.data.datalist import write_datalist
 from transeg.data.table import SPLITS, Case
-from transeg.errors import UserError
+from transeg.errors import DataError, UserError
 from transeg.methods.cardiac.volumes import CardiacVolumes
 
-from data_prep.cases import familiarity, raise_failed, write_cases
+from data_prep.cases import familiarity, raise_failed, scans_below, write_cases
 from data_prep.splits import split_patients
+
+
+def scans_of_domains(folder: Path, recipe: Mapping[str, Any], missing: Callable[[str], str]) -> list[Case]:
+    """Scans below a folder of the domains of a recipe, see `scans_below`.
+
+    Args:
+        folder: searched with its subfolders.
+        recipe: with "channels" and "domains".
+        missing: what to tell of a domain without a scan.
+
+    Raises:
+        DataError: no scan of a domain.
+    """
+    cases = [case for case in scans_below(folder, recipe["channels"]) if case.domain in recipe["domains"]]
+    for domain in recipe["domains"]:
+        if not any(case.domain == domain for case in cases):
+            raise DataError(f"{folder}: {missing(domain)}")
+    return cases
 
 
 def split_by_patient(cases: Sequence[Case], validation: float, test: float, seed: int) -> dict[str, str]:

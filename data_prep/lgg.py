@@ -46,7 +46,7 @@ def prepare(
     bundle: Bundle = "brain_mri_genseg_segmentation",
     channels: Annotated[
         str, typer.Option(help="Comma-separated: pre, flair, post (the sequences of the RGB image).")
-    ] = (",".join(CHANNELS)),
+    ] = ",".join(CHANNELS),
     spacing: Annotated[tuple[float, float, float], typer.Option(help="Voxel size in mm: X Y Z (not in the files).")] = (
         0.94,
         0.94,
@@ -76,7 +76,7 @@ def prepare(
             "axis": "axial",
             "pixdim": [*spacing[:2], -1.0],
             "foreground": "threshold",
-            "label_values": {"tumour": [1, 255]},
+            "label_values": VALUES,
         },
         validation=validation,
         test=test,

@@ -26,11 +26,11 @@ from typing import Annotated, Literal
 import numpy as np
 import typer
 from transeg.data.table import Case
-from transeg.errors import DataError, UserError
+from transeg.errors import UserError
 from transeg.methods.cardiac.recipe import HEART
 
-from data_prep.cases import run_command, scans_below
-from data_prep.domain_volumes import prepare_domains
+from data_prep.cases import run_command
+from data_prep.domain_volumes import prepare_domains, scans_of_domains
 from data_prep.options import (
     Data,
     Labels,
@@ -46,7 +46,7 @@ from data_prep.options import (
 )
 from data_prep.splits import split_patients
 
-MODALITIES = ("ct", "mr")
+MODALITIES = tuple(HEART["domains"])
 
 
 def find_hearts(folder: Path) -> list[Case]:
@@ -55,12 +55,8 @@ def find_hearts(folder: Path) -> list[Case]:
     Raises:
         DataError: no scan of a modality.
     """
-    cases = [case for case in scans_below(folder, HEART["channels"]) if case.domain in MODALITIES]
-    for modality in MODALITIES:
-        if not any(case.domain == modality for case in cases):
-            raise DataError(
-                f"{folder}: no file {modality}_..._image.nii.gz found; check --data or name the files as in MM-WHS"
-            )
+    advice = "check --data or name the files as in MM-WHS"
+    cases = scans_of_domains(folder, HEART, lambda modality: f"no file {modality}_..._image.nii.gz found; {advice}")
     return sorted(cases, key=lambda case: Path(next(iter(case.images.values()))))
 
 

@@ -22,10 +22,9 @@ from typing import Annotated, Literal
 import typer
 from transeg.data.recipe import Recipe
 from transeg.data.table import Case
-from transeg.errors import DataError
 
-from data_prep.cases import run_command, scans_below
-from data_prep.domain_volumes import prepare_domains, split_by_patient
+from data_prep.cases import run_command
+from data_prep.domain_volumes import prepare_domains, scans_of_domains, split_by_patient
 from data_prep.options import (
     Data,
     Labels,
@@ -56,11 +55,8 @@ def find_scans(folder: Path) -> list[Case]:
     Raises:
         DataError: no scan of a contrast.
     """
-    cases = [case for case in scans_below(folder, RECIPE["channels"]) if case.domain in RECIPE["domains"]]
-    for domain in RECIPE["domains"]:
-        if not any(case.domain == domain for case in cases):
-            raise DataError(f"{folder}: no file ..._{domain.upper()}.nii.gz found; check --data")
-    return cases
+    missing = "no file ..._{}.nii.gz found; check --data"
+    return scans_of_domains(folder, RECIPE, lambda contrast: missing.format(contrast.upper()))
 
 
 def prepare(

@@ -21,7 +21,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-import nibabel as nib
 import numpy as np
 import typer
 from transeg.bundle.package import bundle_root
@@ -29,7 +28,7 @@ from transeg.data.recipe import bundle_recipe
 from transeg.data.table import Case, read_table, table_channels
 from transeg.errors import UserError
 from transeg.method import Method, find_method, resolve
-from transeg.transforms.preprocessing import AXES
+from transeg.transforms.preprocessing import AXES, slice_axis
 from transeg.transforms.read import read_volume
 
 from data_prep.cases import is_known, prepare_cases, run_command
@@ -254,7 +253,7 @@ def hide_mask(case: Case, axis: str) -> Case:
     if case.label is None:
         return case
     mask = read_volume(case.label, case.spacing)
-    along = nib.orientations.io_orientation(mask.affine.numpy())[:, 0].tolist().index(AXIS_NAMES.index(axis))
+    along = slice_axis(mask.affine.numpy(), AXES[axis])
     shown = np.flatnonzero((mask[0].numpy() > 0).any(axis=tuple({0, 1, 2} - {along})))
     runs = np.split(shown, np.flatnonzero(np.diff(shown) > 1) + 1) if len(shown) else []
     return replace(case, label=None, presence=tuple((int(run[0]), int(run[-1])) for run in runs) or False)

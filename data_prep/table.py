@@ -10,8 +10,6 @@ the table, complete it in any editor, and prepare the data from it.
 
 from __future__ import annotations
 
-import csv
-import io
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
@@ -22,7 +20,7 @@ import typer
 from transeg.data.finder import Findings, survey
 from transeg.data.table import Case, parse_presence, read_rows, table_channels, write_table
 from transeg.errors import TableError, UserError
-from transeg.files import volume_stem, write_text
+from transeg.files import volume_stem, write_csv
 from transeg.references import SLICES, parse, suffix_of
 
 from data_prep.cases import run_command
@@ -66,11 +64,8 @@ def draft(
 
 
 def _write_account(path: Path, findings: Findings) -> None:
-    text = io.StringIO(newline="")
-    writer = csv.writer(text)
-    writer.writerow(("file", "what"))
-    writer.writerows((file.relative_to(findings.root), what) for file, what in findings.account)
-    write_text(path, text.getvalue())
+    rows = [{"file": file.relative_to(findings.root), "what": what} for file, what in findings.account]
+    write_csv(path, ("file", "what"), rows)
 
 
 def _skipped(findings: Findings) -> list[str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import os
-from collections.abc import Hashable, Iterator, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -71,7 +71,7 @@ def write_rows(
             raise DataError(f"{path}: its columns are not {', '.join(columns)}; move the file away")
         replaced = {str(row[key]) for row in rows}
         kept = [row for row in kept if row[key] not in replaced]
-        _write_table(path, columns, [*kept, *({**row, RUN: run} for row in rows)])
+        write_csv(path, columns, [*kept, *({**row, RUN: run} for row in rows)])
 
 
 def remove_rows(path: str | os.PathLike, case: str) -> None:
@@ -83,7 +83,7 @@ def remove_rows(path: str | os.PathLike, case: str) -> None:
         columns, rows = _read_rows(path)
         kept = [row for row in rows if row["case"] != case]
         if len(kept) < len(rows):
-            _write_table(path, columns, kept)
+            write_csv(path, columns, kept)
 
 
 def read_run(folder: str | os.PathLike) -> str:
@@ -112,7 +112,8 @@ def _read_rows(path: Path) -> tuple[list[str], list[dict[str, Any]]]:
         return list(reader.fieldnames or ()), rows
 
 
-def _write_table(path: Path, columns: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> None:
+def write_csv(path: str | os.PathLike, columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> None:
+    """Write a CSV file atomically; cells that a row lacks are empty."""
     with atomic(path) as partial, partial.open("w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, columns)
         writer.writeheader()

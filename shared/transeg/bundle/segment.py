@@ -5,9 +5,7 @@ The masks are those of the bundle's own inference config; this only calls it and
 
 from __future__ import annotations
 
-import csv
 import hashlib
-import io
 import json
 import logging
 import platform
@@ -36,7 +34,7 @@ from transeg.data.recipe import Recipe, bundle_recipe
 from transeg.data.results import results_of
 from transeg.data.volumes import VolumeDataset
 from transeg.errors import BatchError, DataError, root_cause
-from transeg.files import write_text
+from transeg.files import write_csv, write_text
 from transeg.references import files_of
 from transeg.transforms.read import read_volume
 from transeg.transforms.reports import save_figure
@@ -217,13 +215,8 @@ def _picture(item: Mapping[str, Any], mask: nib.Nifti1Image, caption: str) -> np
 def _write_volumes(out: Path, cases: Mapping[str, Mapping[str, Any]]) -> None:
     """The volumes of all cases of the manifest, as CSV and JSON."""
     found = {case: entry["structures"] for case, entry in sorted(cases.items()) if "structures" in entry}
-    text = io.StringIO(newline="")
-    writer = csv.writer(text)
-    writer.writerow(VOLUMES)
-    writer.writerows(
-        (case, name, size["voxels"], size["ml"]) for case, sizes in found.items() for name, size in sizes.items()
-    )
-    write_text(out / "volumes.csv", text.getvalue())
+    rows = [{"case": case, "structure": name, **size} for case, sizes in found.items() for name, size in sizes.items()]
+    write_csv(out / "volumes.csv", VOLUMES, rows)
     write_text(out / "volumes.json", json.dumps(found, indent=1) + "\n")
 
 

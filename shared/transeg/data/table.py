@@ -29,7 +29,7 @@ from typing import Any
 
 from transeg.data.names import canonical
 from transeg.errors import TableError
-from transeg.files import write_text
+from transeg.files import write_csv
 from transeg.references import files_of, parse
 
 FIELDS = ("case", "patient", "label", "foreground", "presence", "domain", "group", "split", "spacing")
@@ -156,11 +156,7 @@ def write_table(path: str | os.PathLike, cases: Sequence[Case]) -> Path:
         rows.append(row)
     order = [*FIELDS[:2], *channels, *FIELDS[2:]]
     used = [name for name in order if name in (*FIELDS[:2], *channels, "label") or any(row.get(name) for row in rows)]
-    text = io.StringIO(newline="")
-    writer = csv.DictWriter(text, used, extrasaction="ignore", restval="")
-    writer.writeheader()
-    writer.writerows(rows)
-    write_text(path, text.getvalue())
+    write_csv(path, used, [{name: row[name] for name in used if name in row} for row in rows])
     return path
 
 

@@ -247,13 +247,13 @@ class _MarkSlicesd(MapTransform):
 
     def __init__(self, key: str, axes: str) -> None:
         super().__init__(key)
-        self.world_axis = next(axis for axis, codes in enumerate(("LR", "PA", "IS")) if axes[-1] in codes)
+        self.axes = axes
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
         item = dict(data)
         image, ranges = item[self.keys[0]], item["presence"]
         volume = torch.full_like(image.as_tensor()[:1], float(ranges is True))
-        axis = nib.io_orientation(image.affine.numpy())[:, 0].tolist().index(self.world_axis)
+        axis = slice_axis(image.affine.numpy(), self.axes)
         slices = volume.shape[1 + axis]
         for first, last in () if isinstance(ranges, bool) else ranges:
             if last >= slices:
@@ -277,6 +277,12 @@ class _Pointd(MapTransform):
         image = data[self.keys[0]].clone()
         image.meta[CENTRE] = self.point
         return {**data, self.keys[0]: image}
+
+
+def slice_axis(affine: np.ndarray, axes: str) -> int:
+    """Axis of a file, with its affine (4, 4), along which the slices of an orientation lie, one of `AXES`."""
+    world = next(axis for axis, codes in enumerate(("LR", "PA", "IS")) if axes[-1] in codes)
+    return nib.io_orientation(affine)[:, 0].tolist().index(world)
 
 
 def foreground(image: torch.Tensor) -> torch.Tensor:

@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from monai.config import KeysCollection
 from monai.data import MetaTensor
-from monai.transforms import Compose, EnsureTyped, MapLabelValued, MapTransform, Orientationd, Resized
+from monai.transforms import Compose, EnsureTyped, MapTransform, Orientationd, Resized
 from monai.utils import ensure_tuple
 from numpy.typing import ArrayLike
 from scipy.ndimage import distance_transform_edt, gaussian_filter
@@ -27,11 +27,10 @@ from transeg.methods.cardiac.recipe import AXES, CROPS, class_values
 from transeg.transforms.centre import CropAtCentred, file_name
 from transeg.transforms.intensity import SignedRanged
 from transeg.transforms.load import LoadVolumed
+from transeg.transforms.preprocessing import CENTRE
 from transeg.transforms.spacing import ResampleVolumed
 
 logger = logging.getLogger(__name__)
-
-CENTRE = "crop_centre"  # key in the meta data of the image
 
 
 def cardiac_preprocessing(
@@ -90,10 +89,7 @@ def cardiac_preprocessing(
     steps: list[MapTransform] = [LoadVolumed(images, len(recipe["channels"]))]
     if labels:
         classes = class_values(recipe["labels"], recipe.get("label_values"))
-        steps += [
-            LoadVolumed(labels, allowed_labels=tuple(classes), like=images[0]),
-            MapLabelValued(labels, list(classes), list(classes.values())),
-        ]
+        steps.append(LoadVolumed(labels, allowed_labels=classes, like=images[0]))
     steps.append(ScaleDomaind(images, recipe["domains"], modality))
     if AXES[axis] is not None:
         steps.append(Orientationd(volumes, axcodes=AXES[axis], labels=None))

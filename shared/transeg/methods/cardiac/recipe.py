@@ -7,11 +7,12 @@ from typing import Any
 
 from transeg.data.recipe import Recipe
 from transeg.errors import DataError
+from transeg.transforms import preprocessing
 
 SCALES = ("window", "percentiles")
 # Orientation of the volumes. The slices of an oblique scan, such as short-axis views of the heart, are along the last
 # axis of the file, and reorienting them to the nearest body axis would tell scans of nearly the same plane apart.
-AXES = {"axial": "RAS", "coronal": "RSA", "sagittal": "ASR", "native": None}
+AXES: dict[str, str | None] = preprocessing.AXES | {"native": None}
 CROPS = ("heart", "foreground", "centre", "none")
 
 # Zhang et al. 2018, section 5.1, with the label values of MM-WHS. Aorta (820) and pulmonary artery (850) are not among
