@@ -13,6 +13,7 @@ from typing import Annotated
 import typer
 from transeg.bundle.package import bundle_folder
 from transeg.demo.steps import read_scores
+from transeg.method import Scale
 from transeg.methods.genseg.demo import NAME, brain_demo
 
 from benchmarks.results import ROOT, write_result
@@ -40,7 +41,7 @@ def main(
     install: Annotated[bool, typer.Option(help="Copy weights and image into the bundle.")] = False,
 ) -> None:
     """Train, score, and write the result."""
-    brain_demo(out, cases, epochs, seed, labelled)
+    brain_demo(out, Scale(cases, epochs, seed), labelled)
     summary = json.loads((out / "demo.json").read_text())
     prepared = json.loads((out / "data" / "datalist.json").read_text())
     dices = summary["dice"]

@@ -11,21 +11,53 @@ from transeg import methods
 
 
 @dataclass(frozen=True)
+class Scale:
+    """How large a demonstration is.
+
+    Attributes:
+        cases: number of phantoms.
+        epochs: number of epochs.
+        batches: of an epoch; None: as the bundle has it.
+        phantoms: further options of `data_prep.phantoms`.
+        seed: random seed of phantoms, split and training.
+    """
+
+    cases: int
+    epochs: int
+    seed: int = 0
+    batches: int | None = None
+    phantoms: tuple[str, ...] = ()
+
+    def training(self, batches: int | None = None) -> tuple[object, ...]:
+        """Options of a training run, with epochs of `batches` unless the scale says another number."""
+        length = self.batches or batches
+        return ("--epochs", self.epochs, "--seed", self.seed, *(("--batches_per_epoch", length) if length else ()))
+
+    def raw(self) -> tuple[object, ...]:
+        """Options of `data_prep.phantoms`."""
+        return ("--cases", self.cases, "--seed", self.seed, *self.phantoms)
+
+    def record(self) -> dict[str, Any]:
+        """What the summary says."""
+        return {"epochs": self.epochs, "cases": self.cases, "seed": self.seed}
+
+
+@dataclass(frozen=True)
 class Demo:
     """The demonstration of a method on phantoms.
 
     Attributes:
-        run: dotted name of the function, called with `out`, `cases`, `epochs`, `seed` and perhaps `labelled`.
+        run: dotted name of the function, called with `out`, a `Scale`, and perhaps `labelled`.
         folder: default folder.
-        cases: default number of phantoms.
-        epochs: default number of epochs.
+        full: its size.
+        quick: its size with `--quick`.
         takes_labelled: whether `run` takes the share of the training cases whose labels are used.
     """
 
     run: str
     folder: str
-    cases: int
-    epochs: int
+    full: Scale
+    quick: Scale
     takes_labelled: bool = False
 
 

@@ -8,6 +8,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 from PIL import Image
+from transeg.bundle import segment
 from transeg.bundle.package import bundle_root
 from transeg.bundle.segment import run_segmentation
 from transeg.cli import app
@@ -74,6 +75,26 @@ def test_done_cases_are_left_out_and_failed_ones_listed(thigh, tmp_path, capsys)
     with pytest.raises(BatchError):  # another setting: everything again
         run_segmentation(scans, bundle, out, {"save_translation": True}, skip_done=True)
     assert (out / "flipped_seg.nii.gz").stat().st_mtime_ns > written
+
+
+def test_an_interrupted_run_goes_on(thigh, tmp_path, monkeypatch, capsys):
+    bundle, scans = thigh
+    out, report, reported = tmp_path / "out", segment._report, []
+
+    def interrupt(item, *rest):
+        reported.append(item["case"])
+        if len(reported) == 2:
+            raise KeyboardInterrupt
+        return report(item, *rest)
+
+    monkeypatch.setattr(segment, "_report", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        run_segmentation(scans, bundle, out)
+    assert list(json.loads((out / "manifest.json").read_text())["cases"]) == reported[:1]
+    monkeypatch.undo()
+    path = run_segmentation(scans, bundle, out, skip_done=True)
+    assert "1 of 3 cases are done already" in capsys.readouterr().out
+    assert len(json.loads(path.read_text())["cases"]) == 3
 
 
 def test_warnings_are_shown_and_recorded(thigh, tmp_path, capsys):

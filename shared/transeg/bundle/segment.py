@@ -42,6 +42,7 @@ from transeg.visual.overview import overview
 
 MANIFEST = "manifest.json"
 VOLUMES = ("case", "structure", "voxels", "ml")
+WRITE_SECONDS = 10.0  # at least, between two writings of the manifest while cases are done
 
 
 def segment(
@@ -86,48 +87,81 @@ def run_segmentation(
         BatchError: cases failed; all others are done.
         DataError: no scan, or none that can be used.
     """
-    recipe = bundle_recipe(root)
-    weights = _digest(root / "models" / "model.pt")
-    record = _read_manifest(out)
-    made_with = {"weights": weights, "recipe": recipe, "settings": _plain(settings or {})}
-    earlier = record.get("cases", {}) if record.get("made_with") == made_with else {}
-    items = _items(root, scans, settings or {})
-    inputs = {item["case"]: _inputs(item) for item in items}
+    settings = settings or {}
+    record = Record(out, root, settings)
+    items = _items(root, scans, settings)
     if skip_done:
-        done_already = {case for case, entry in earlier.items() if _is_done(entry, inputs.get(case), out)}
-        items = [item for item in items if item["case"] not in done_already]
-        print(f"{len(done_already)} of {len(inputs)} cases are done already")
-    cases = {case: entry for case, entry in earlier.items() if case not in {item["case"] for item in items}}
-    manifest = {
-        "transeg": transeg.__version__,
-        "software": {"python": platform.python_version(), "torch": torch.__version__, "monai": monai.__version__},
-        "command": [Path(sys.argv[0]).name, *sys.argv[1:]],
-        "bundle": root.resolve().name,
-        "made_with": made_with,
-        "cases": cases,
-    }
-    if not items:
-        return _write_manifest(out, manifest)
-    failures: dict[str, str] = {}
-    with _warnings() as told:
-        seconds = _run(root, items, out, settings or {}, failures)
-    for item in items:
-        case = item["case"]
-        entry = {"inputs": inputs[case], "date": datetime.now(UTC).isoformat(timespec="seconds")}
-        warned = [text for text in told if _is_about(text, item)]
-        entry |= {"warnings": warned} if warned else {}
-        if case in failures:
-            cases[case] = entry | {"failed": failures[case]}
-        else:
-            cases[case] = entry | {"seconds": seconds.get(case)} | _report(item, out, recipe, pictures)
-    _write_volumes(out, cases)
-    path = _write_manifest(out, manifest)
-    done = sum("failed" not in entry for entry in cases.values())
-    print(f"{done} of {len(cases)} cases segmented; masks, volumes.csv and manifest.json are in {out}")
+        found, items = items, [item for item in items if not record.has(item)]
+        print(f"{len(found) - len(items)} of {len(found)} cases are done already")
+    failures = _run(root, items, settings, record, pictures) if items else {}
+    record.write()
+    done = sum("failed" not in entry for entry in record.cases.values())
+    print(f"{done} of {len(record.cases)} cases segmented; masks, volumes.csv and {MANIFEST} are in {out}")
     if failures:
         listed = "".join(f"\n  {case}: {why}" for case, why in sorted(failures.items()))
         raise BatchError(f"{len(failures)} of {len(items)} cases failed; the remaining cases were processed:{listed}")
-    return path
+    return record.path
+
+
+class Record:
+    """The manifest of an output folder: of each case its inputs, outputs, volumes and warnings.
+
+    It begins with the cases of an earlier run of the same weights, recipe and settings, and is kept up to date on disk
+    while cases are done, so that an interrupted run can go on.
+
+    Args:
+        out: output folder.
+        root: bundle or run folder.
+        settings: of the bundle's inference.
+
+    Raises:
+        DataError: no weights, or the folder's manifest is not one.
+    """
+
+    def __init__(self, out: Path, root: Path, settings: Mapping[str, Any]) -> None:
+        self.out, self.path, self.recipe = out, out / MANIFEST, bundle_recipe(root)
+        weights = _digest(root / "models" / "model.pt")
+        made_with = {"weights": weights, "recipe": self.recipe, "settings": _plain(settings)}
+        earlier = _read_manifest(self.path)
+        self.cases: dict[str, Any] = earlier.get("cases", {}) if earlier.get("made_with") == made_with else {}
+        self.about = {
+            "transeg": transeg.__version__,
+            "software": {"python": platform.python_version(), "torch": torch.__version__, "monai": monai.__version__},
+            "command": [Path(sys.argv[0]).name, *sys.argv[1:]],
+            "bundle": root.resolve().name,
+            "made_with": made_with,
+        }
+        self._written = time.monotonic()
+
+    def has(self, item: Mapping[str, Any]) -> bool:
+        """Whether a case is done: same inputs, and all of its outputs are there."""
+        entry = self.cases.get(item["case"])
+        return (
+            entry is not None
+            and "failed" not in entry
+            and all((self.out / name).is_file() for name in entry["outputs"])
+            and [part["sha256"] for part in entry["inputs"]] == [part["sha256"] for part in _inputs(item)]
+        )
+
+    def add(self, item: Mapping[str, Any], warnings: Sequence[str], **found: Any) -> None:
+        """Record a case."""
+        entry = {"inputs": _inputs(item), "date": datetime.now(UTC).isoformat(timespec="seconds")}
+        warned = [text for text in warnings if _is_about(text, item)]
+        self.cases[item["case"]] = entry | ({"warnings": warned} if warned else {}) | found
+        if time.monotonic() > self._written + WRITE_SECONDS:
+            self.write()
+
+    def write(self) -> None:
+        """Write the manifest and the volumes of all of its cases."""
+        cases = dict(sorted(self.cases.items()))
+        volumes = {case: entry["structures"] for case, entry in cases.items() if "structures" in entry}
+        rows = [{"case": case, "structure": name, **size} for case, of in volumes.items() for name, size in of.items()]
+        write_csv(self.out / "volumes.csv", VOLUMES, rows)
+        write_text(self.out / "volumes.json", json.dumps(volumes, indent=1) + "\n")
+        outputs = {name for entry in cases.values() for name in entry.get("outputs", ())}
+        listed = sorted({*outputs, "volumes.csv", "volumes.json"} if outputs else outputs)
+        write_text(self.path, json.dumps(self.about | {"cases": cases, "outputs": listed}, indent=1) + "\n")
+        self._written = time.monotonic()
 
 
 def _items(root: Path, scans: Path, settings: Mapping[str, Any]) -> list[dict[str, Any]]:
@@ -139,45 +173,58 @@ def _items(root: Path, scans: Path, settings: Mapping[str, Any]) -> list[dict[st
 
 
 def _run(
-    root: Path, items: Sequence[Mapping[str, Any]], out: Path, settings: Mapping[str, Any], failures: dict[str, str]
-) -> dict[str, float]:
-    """Run the bundle's inference; fills in the failures, and returns the seconds of each other case."""
+    root: Path, items: Sequence[Mapping[str, Any]], settings: Mapping[str, Any], record: Record, pictures: bool
+) -> dict[str, str]:
+    """Run the bundle's inference and record each case as it is done; returns the failures."""
     workflow = ConfigWorkflow(
         str(root / "configs" / "inference.json"),
         workflow_type="infer",
         run_id="inferring",
         logging_file=False,
         bundle_root=str(root),
-        output_dir=str(out),
+        output_dir=str(record.out),
         datalist=tuple(items),  # in a list, MONAI would read the # of a reference as a config's separator
         **settings,
     )
     workflow.initialize()
     engine: Engine = workflow.parser.get_parsed_content("evaluator")
     dataset: VolumeDataset = workflow.parser.get_parsed_content("dataset")
-    seconds: dict[str, float] = {}
+    waiting = {item["case"]: item for item in items}
     bar = tqdm(total=len(items), desc="segmenting", unit="scan", disable=None)
     last = time.monotonic()
 
-    def count(engine: Engine) -> None:
+    def finish(engine: Engine) -> None:
         nonlocal last
-        now = time.monotonic()
-        for item in cast(list[dict[str, Any]], engine.state.batch):  # decollated
-            seconds[item["case"]] = round(now - last, 2)
-        last = now
-        bar.update(len(seconds) + len(dataset.failures) - bar.n)
+        seconds, last = time.monotonic() - last, time.monotonic()
+        for case in [item["case"] for item in cast(list[dict[str, Any]], engine.state.batch)]:  # decollated
+            if case in dataset.failures:
+                continue
+            try:
+                found = _report(waiting[case], record.out, record.recipe, pictures)
+            except Exception as error:
+                dataset.fail(case, error)
+            else:
+                record.add(waiting.pop(case), told, seconds=round(seconds, 2), **found)
+        fail()
+        bar.update(len(items) - len(waiting) - bar.n)
 
-    engine.add_event_handler(Events.ITERATION_COMPLETED, count)
-    try:
-        workflow.run()
-    except Exception as error:  # MONAI wraps it
-        if not isinstance(root_cause(error), BatchError):
-            raise
-        failures |= dataset.failures
-    finally:
-        bar.close()
-        workflow.finalize()
-    return seconds
+    def fail() -> None:
+        for case in waiting.keys() & dataset.failures.keys():
+            record.add(waiting.pop(case), told, failed=dataset.failures[case])
+
+    engine.add_event_handler(Events.ITERATION_COMPLETED, finish)
+    with _warnings() as told:
+        try:
+            workflow.run()
+        except BaseException as error:  # MONAI wraps it
+            if not isinstance(root_cause(error), BatchError):
+                record.write()
+                raise
+        finally:
+            bar.close()
+            workflow.finalize()
+    fail()
+    return dataset.failures
 
 
 def _report(item: Mapping[str, Any], out: Path, recipe: Recipe, pictures: bool) -> dict[str, Any]:
@@ -212,14 +259,6 @@ def _picture(item: Mapping[str, Any], mask: nib.Nifti1Image, caption: str) -> np
     return overview(image, label, spacing, caption)
 
 
-def _write_volumes(out: Path, cases: Mapping[str, Mapping[str, Any]]) -> None:
-    """The volumes of all cases of the manifest, as CSV and JSON."""
-    found = {case: entry["structures"] for case, entry in sorted(cases.items()) if "structures" in entry}
-    rows = [{"case": case, "structure": name, **size} for case, sizes in found.items() for name, size in sizes.items()]
-    write_csv(out / "volumes.csv", VOLUMES, rows)
-    write_text(out / "volumes.json", json.dumps(found, indent=1) + "\n")
-
-
 def _outputs(out: Path, case: str) -> list[str]:
     return [path.name for path in results_of(out, case)]
 
@@ -235,32 +274,13 @@ def _inputs(item: Mapping[str, Any]) -> list[dict[str, str]]:
     return inputs
 
 
-def _is_done(entry: Mapping[str, Any], inputs: Sequence[Mapping[str, str]] | None, out: Path) -> bool:
-    hashes = [part["sha256"] for part in entry.get("inputs", ())]
-    return (
-        "failed" not in entry
-        and inputs is not None
-        and hashes == [part["sha256"] for part in inputs]
-        and all((out / name).is_file() for name in entry.get("outputs", ()))
-    )
-
-
-def _read_manifest(out: Path) -> dict[str, Any]:
-    path = out / MANIFEST
+def _read_manifest(path: Path) -> dict[str, Any]:
     if not path.is_file():
         return {}
     try:
         return dict(json.loads(path.read_text()))
     except ValueError as error:
         raise DataError(f"{path}: not a manifest of transeg ({error}); delete it, or choose another --out") from error
-
-
-def _write_manifest(out: Path, manifest: dict[str, Any]) -> Path:
-    cases = manifest["cases"] = dict(sorted(manifest["cases"].items()))
-    outputs = {name for entry in cases.values() for name in entry.get("outputs", ())}
-    manifest["outputs"] = sorted({*outputs, "volumes.csv", "volumes.json"} if outputs else outputs)
-    write_text(out / MANIFEST, json.dumps(manifest, indent=1) + "\n")
-    return out / MANIFEST
 
 
 @contextmanager

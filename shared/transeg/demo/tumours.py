@@ -13,6 +13,7 @@ from PIL import Image
 
 from transeg.data.datalist import read_datalist
 from transeg.demo.steps import read_ras, run, run_bundle, say
+from transeg.method import Scale
 from transeg.metrics.overlap import dice
 from transeg.metrics.threshold import best_threshold
 from transeg.networks.spectral import plain_state_dict
@@ -22,10 +23,10 @@ from transeg.visual.volumes import VOLUME_TITLES, volume_row
 Volumes = tuple[Sequence[np.ndarray], Sequence[np.ndarray]]  # images and their labels, of equal shapes
 
 
-def make_phantoms(raw: Path, cases: int, seed: int) -> None:
+def make_phantoms(raw: Path, scale: Scale) -> None:
     """Write brain phantoms in the layout of BraTS."""
     say("Making phantom patients in the layout of BraTS")
-    run("-m", "data_prep.phantoms", "brain", "--out", raw, "--cases", cases, "--seed", seed, "--overwrite")
+    run("-m", "data_prep.phantoms", "brain", "--out", raw, *scale.raw(), "--overwrite")
 
 
 def save_untrained(configs: Path, path: Path, seed: int) -> None:

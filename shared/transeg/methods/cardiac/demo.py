@@ -15,6 +15,7 @@ from transeg.data.datalist import read_datalist
 from transeg.data.recipe import bundle_recipe
 from transeg.demo.steps import conclude, read_ras, read_scores, run, run_bundle, say, train
 from transeg.demo.tumours import save_untrained
+from transeg.method import Scale
 from transeg.methods.cardiac.recipe import HEART, class_values
 from transeg.visual.panel import Tile, panel
 from transeg.visual.tiles import grey, label_overlay, upright, window
@@ -27,24 +28,24 @@ WINDOWS = {"ct": (-150.0, 550.0)}  # in HU; an MR has its own
 OTHER = {"ct": "mr", "mr": "ct"}
 
 
-def cardiac_demo(out: Path, cases: int, epochs: int, seed: int) -> None:
+def cardiac_demo(out: Path, scale: Scale) -> None:
     """Make heart phantoms, train with few MR, evaluate on MR of held-out patients, translate and draw both."""
     start = time.monotonic()
     configs = bundle_folder(NAME) / "configs"
     raw, data, run_dir = out / "raw", out / "data", out / "run"
     if not (data / "datalist.json").is_file():
         say("Making phantom patients: CT and MR of different hearts, in the layout of MM-WHS")
-        run("-m", "data_prep.phantoms", "heart", "--out", raw, "--cases", cases, "--seed", seed, "--overwrite")
+        run("-m", "data_prep.phantoms", "heart", "--out", raw, *scale.raw(), "--overwrite")
         say("Cropping the hearts; labels of two MR scans are known, those of CT all")
         recipe = bundle_recipe(configs.parent)
-        grid = ["--pixdim", recipe["pixdim"], "--size", *recipe["image_size"], "--seed", seed]
-        few = ["--real-fraction", f"{2 / (cases - 4):.3f}", "--fraction-of", "mr"]
+        grid = ["--pixdim", recipe["pixdim"], "--size", *recipe["image_size"], "--seed", scale.seed]
+        few = ["--real-fraction", f"{2 / (scale.cases - 4):.3f}", "--fraction-of", "mr"]
         split = ["--validation", 2, "--test", 2]
         run("-m", "data_prep.mmwhs", "--data", raw, "--out", data, *grid, *few, *split)
-    save_untrained(configs, out / "untrained.pt", seed)
+    save_untrained(configs, out / "untrained.pt", scale.seed)
 
     alone = out / "run_real_only"
-    length = ["--dataset_dir", data, "--epochs", epochs, "--seed", seed]
+    length = ["--dataset_dir", data, *scale.training()]
     say("Training the segmenters on real volumes alone, to compare with")
     train(configs, ["train.json", "baselines/real_only.json"], alone, *length)
     say("Training: segmenters, then translators, then all of them together")
@@ -65,7 +66,7 @@ def cardiac_demo(out: Path, cases: int, epochs: int, seed: int) -> None:
         run_bundle("inferring", trained, ["inference.json", "translate.json"], *options, "--modality", modality)
     items = {modality: read_datalist(data / "datalist.json", f"test_{modality}_volumes") for modality in OTHER}
     Image.fromarray(draw(items, out / "masks")).save(out / "demo.png")
-    conclude(out, dices, {"epochs": epochs, "cases": cases, "seed": seed}, start, METHOD)
+    conclude(out, dices, scale.record(), start, METHOD)
 
 
 def draw(items: Mapping[str, Sequence[Mapping[str, Any]]], masks: Path, rows: int = 2) -> np.ndarray:

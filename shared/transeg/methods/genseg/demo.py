@@ -12,28 +12,28 @@ from transeg.bundle.package import bundle_folder
 from transeg.data.datalist import read_datalist
 from transeg.demo.steps import conclude, read_scores, run, run_bundle, say, train
 from transeg.demo.tumours import dice_above_threshold, make_phantoms, save_untrained, segment_and_draw
+from transeg.method import Scale
 from transeg.transforms.preprocessing import load_scan
 
 NAME = "brain_mri_genseg_segmentation"
 MIN_BRAIN = 0.02  # the paper's 0.25 leaves out the slices near the vertex and the base, which whole volumes contain
 
 
-def brain_demo(out: Path, cases: int, epochs: int, seed: int, labelled: float = 0.25) -> None:
+def brain_demo(out: Path, scale: Scale, labelled: float = 0.25) -> None:
     """Make brain phantoms, train GenSeg on a few labels, evaluate it on held-out patients and draw what it sees."""
     start = time.monotonic()
     bundle = bundle_folder(NAME)
     configs = bundle / "configs"
     raw, data, run_dir = out / "raw", out / "data", out / "run"
     if not (data / "datalist.json").is_file():
-        make_phantoms(raw, cases, seed)
+        make_phantoms(raw, scale)
         say("Cutting half-slices with (P) and without (A) tumour")
-        options = ["--labelled-fraction", labelled, "--seed", seed, "--min-brain", MIN_BRAIN]
+        options = ["--labelled-fraction", labelled, "--seed", scale.seed, "--min-brain", MIN_BRAIN]
         run("-m", "data_prep.brats", "--data", raw, "--out", data, *options)
-    save_untrained(configs, out / "untrained.pt", seed)
+    save_untrained(configs, out / "untrained.pt", scale.seed)
 
     say("Training: translation between P and A, segmentation where there are labels")
-    length = ["--epochs", epochs, "--batches_per_epoch", 50, "--seed", seed]
-    train(configs, ["train.json", "averaged.json"], run_dir, "--dataset_dir", data, *length)
+    train(configs, ["train.json", "averaged.json"], run_dir, "--dataset_dir", data, *scale.training(50))
 
     say("Evaluating on held-out patients")
     dices = {}
@@ -45,8 +45,7 @@ def brain_demo(out: Path, cases: int, epochs: int, seed: int, labelled: float = 
     dices = {"untrained": dices["untrained"], "threshold on FLAIR": threshold_dice(data), "GenSeg": dices["GenSeg"]}
 
     segment_and_draw(data, out)
-    settings = {"epochs": epochs, "cases": cases, "labelled": labelled, "seed": seed}
-    conclude(out, dices, settings, start, "GenSeg")
+    conclude(out, dices, scale.record() | {"labelled": labelled}, start, "GenSeg")
 
 
 def threshold_dice(data: Path) -> list[float]:

@@ -16,27 +16,27 @@ from transeg.data.datalist import read_datalist
 from transeg.data.slices import slices_between
 from transeg.demo.steps import conclude, run, run_bundle, say, train
 from transeg.demo.tumours import dice_above_threshold, make_phantoms, save_untrained, segment_and_draw
+from transeg.method import Scale
 from transeg.visual.volumes import widest_slice
 
 NAME = "brain_mri_pathogan_segmentation"
 METHOD = "PathoGAN"
 
 
-def pathogan_demo(out: Path, cases: int, epochs: int, seed: int) -> None:
+def pathogan_demo(out: Path, scale: Scale) -> None:
     """Make brain phantoms, train PathoGAN without any mask, evaluate it on held-out patients and draw what it sees."""
     start = time.monotonic()
     configs = bundle_folder(NAME) / "configs"
     raw, data, run_dir = out / "raw", out / "data", out / "run"
     if not (data / "datalist.json").is_file():
-        make_phantoms(raw, cases, seed)
+        make_phantoms(raw, scale)
         say("Cutting slices with tumour and without")
-        run("-m", "data_prep.brats_slices", "--data", raw, "--out", data, "--seed", seed)
+        run("-m", "data_prep.brats_slices", "--data", raw, "--out", data, "--seed", scale.seed)
     thresholded = threshold_dice(data)
-    save_untrained(configs, out / "untrained.pt", seed)
+    save_untrained(configs, out / "untrained.pt", scale.seed)
 
     say("Training: of each slice is known whether it shows a tumour, no mask is used")
-    length = ["--epochs", epochs, "--batches_per_epoch", 50, "--seed", seed]
-    train(configs, ["train.json"], run_dir, "--dataset_dir", data, *length)
+    train(configs, ["train.json"], run_dir, "--dataset_dir", data, *scale.training(50))
 
     say("Evaluating on the tumour slices of held-out patients")
     found = {}
@@ -50,7 +50,7 @@ def pathogan_demo(out: Path, cases: int, epochs: int, seed: int) -> None:
     options = json.loads((data / "datalist.json").read_text())["preparation"]["options"]
     segment_and_draw(data, out, partial(widest_tumour_slice, heights=(options["first"], options["last"])))
     dices = {name: [by_case[case] for case in thresholded] for name, by_case in found.items()}
-    conclude(out, dices, {"epochs": epochs, "cases": cases, "seed": seed}, start, METHOD)
+    conclude(out, dices, scale.record(), start, METHOD)
 
 
 def read_patients(path: Path) -> dict[str, float]:

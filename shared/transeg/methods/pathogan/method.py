@@ -1,6 +1,6 @@
 """What tools may ask about this method."""
 
-from transeg.method import Demo, Method
+from transeg.method import Demo, Method, Scale
 
 METHOD = Method(
     bundle="brain_mri_pathogan_segmentation",
@@ -11,5 +11,10 @@ METHOD = Method(
     uses_masks=False,
     phantoms="brain",
     prepare=("data_prep.brats_slices",),
-    demo=Demo("transeg.methods.pathogan.demo.pathogan_demo", "demo_pathogan", 40, 9),
+    demo=Demo(
+        "transeg.methods.pathogan.demo.pathogan_demo",
+        "demo_pathogan",
+        full=Scale(40, 9),
+        quick=Scale(10, 1, batches=4, phantoms=("--shape", "60,60,39", "--spacing", "4")),
+    ),
 )

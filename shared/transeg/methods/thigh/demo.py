@@ -12,6 +12,7 @@ from PIL import Image
 from transeg.bundle.package import bundle_folder
 from transeg.data.datalist import read_datalist
 from transeg.demo.steps import conclude, read_ras, read_scores, run, run_bundle, say, train
+from transeg.method import Scale
 from transeg.visual.panel import panel
 from transeg.visual.volumes import VOLUME_TITLES, volume_row
 
@@ -19,20 +20,20 @@ NAME = "thigh_mri_muscle_segmentation"
 METHOD = "GMM of the translations"
 
 
-def thigh_demo(out: Path, cases: int, epochs: int, seed: int) -> None:
+def thigh_demo(out: Path, scale: Scale) -> None:
     """Make thigh phantoms, train the translation, segment held-out severe patients and draw what changed."""
     start = time.monotonic()
     configs = bundle_folder(NAME) / "configs"
     raw, data, run_dir = out / "raw", out / "data", out / "run"
     if not (data / "datalist.json").is_file():
         say("Making phantom patients: healthy, minor, moderate and severe infiltration")
-        run("-m", "data_prep.phantoms", "thigh", "--out", raw, "--cases", cases, "--seed", seed, "--overwrite")
+        run("-m", "data_prep.phantoms", "thigh", "--out", raw, *scale.raw(), "--overwrite")
         say("Cutting slices with infiltration (hard) and without (easy)")
-        run("-m", "data_prep.thigh", "--data", raw, "--out", data, "--seed", seed)
+        run("-m", "data_prep.thigh", "--data", raw, "--out", data, "--seed", scale.seed)
 
     say("Training: translation between hard and easy, no mask is used")
-    length = ["--epochs", epochs, "--batches_per_epoch", 50, "--val_interval", epochs, "--seed", seed]
-    train(configs, ["train.json"], run_dir, "--dataset_dir", data, *length)
+    options = ["--dataset_dir", data, "--val_interval", scale.epochs, *scale.training(50)]
+    train(configs, ["train.json"], run_dir, *options)
 
     say("Evaluating on held-out severe patients")
     dices = {}
@@ -49,7 +50,7 @@ def thigh_demo(out: Path, cases: int, epochs: int, seed: int) -> None:
     run_bundle("inferring", trained, ["inference.json"], *options)
     items = read_datalist(data / "datalist.json", "test_volumes")
     Image.fromarray(draw(items, masks)).save(out / "demo.png")
-    conclude(out, dices, {"epochs": epochs, "cases": cases, "seed": seed}, start, METHOD)
+    conclude(out, dices, scale.record(), start, METHOD)
 
 
 def draw(items: list[dict], masks: Path, rows: int = 4) -> np.ndarray:

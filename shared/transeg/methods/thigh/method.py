@@ -1,6 +1,6 @@
 """What tools may ask about this method."""
 
-from transeg.method import Demo, Method
+from transeg.method import Demo, Method, Scale
 
 METHOD = Method(
     bundle="thigh_mri_muscle_segmentation",
@@ -11,5 +11,10 @@ METHOD = Method(
     domain_of_case=True,
     phantoms="thigh",
     prepare=("data_prep.thigh",),
-    demo=Demo("transeg.methods.thigh.demo.thigh_demo", "demo_thigh", 40, 20),
+    demo=Demo(
+        "transeg.methods.thigh.demo.thigh_demo",
+        "demo_thigh",
+        full=Scale(40, 20),
+        quick=Scale(16, 1, batches=4, phantoms=("--shape", "96,48,8", "--spacing", "4,4,7")),
+    ),
 )
