@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import nibabel as nib
 import numpy as np
 import pytest
+
+from tests.commands import python_m
 
 ROOT = Path(__file__).resolve().parents[1]
 TOY = Path(__file__).with_name("toy")  # methods/toy and the files that a bundle has beside its configs
@@ -38,17 +37,14 @@ def checkout(tmp_path_factory) -> Path:
 
 
 def run(checkout: Path, *arguments: object) -> str:
-    env = os.environ | {"PYTHONPATH": f"{checkout / 'shared'}:{checkout}", "OMP_NUM_THREADS": "1"}
-    command = [sys.executable, "-W", "ignore", *map(str, arguments)]
-    done = subprocess.run(command, cwd=checkout, env=env, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-4000:]
-    return done.stdout + done.stderr
+    """`python -m ARGUMENTS` in the copy, with its packages."""
+    return python_m(*arguments, cwd=checkout, log=checkout / "log", checkout=checkout)
 
 
 def bundle(checkout: Path, run_id: str, *files: str, **options: object) -> str:
     configs = "[" + ",".join(f"'{file}'" for file in files) + "]"
     pairs = [part for key, value in options.items() for part in (f"--{key}", value)]
-    return run(checkout, "-m", "monai.bundle", "run", run_id, "--config_file", configs, *pairs)
+    return run(checkout, "monai.bundle", "run", run_id, "--config_file", configs, *pairs)
 
 
 def write_data(folder: Path) -> Path:
@@ -79,9 +75,9 @@ def test_a_fifth_method_touches_no_shared_file(checkout, tmp_path):
     assert all((checkout / "shared" / path).is_file() for path in before)
     data, root = write_data(tmp_path / "data"), checkout / "bundles" / NAME
 
-    run(checkout, "-m", "transeg.cli", "make", "toy")
+    run(checkout, "transeg.cli", "make", "toy")
     shutil.copytree(TOY / "docs", root / "docs")
-    run(checkout, "-m", "transeg.cli", "make", "--check")  # those of the others too
+    run(checkout, "transeg.cli", "make", "--check")  # those of the others too
 
     trained = tmp_path / "run"
     bundle(checkout, "training", root / "configs/train.json", dataset_dir=data, run_dir=trained, epochs=2)
@@ -97,13 +93,13 @@ def test_a_fifth_method_touches_no_shared_file(checkout, tmp_path):
         files = [folder / "configs/inference.json", folder / "configs/evaluate.json"]
         bundle(checkout, "evaluating", *files, dataset_dir=data, output_dir=out)
         assert (out / "val_mean_dice_raw.csv").is_file()
-        assert "ready" in run(checkout, "-m", "transeg.cli", "preflight", folder, "--dataset_dir", data)
-        run(checkout, "-m", "transeg.cli", "package", folder, "--out", tmp_path / f"dist_{folder.name}")
+        assert "ready" in run(checkout, "transeg.cli", "preflight", folder, "--dataset_dir", data)
+        run(checkout, "transeg.cli", "package", folder, "--out", tmp_path / f"dist_{folder.name}")
         [archive] = (tmp_path / f"dist_{folder.name}").glob("*.zip")
-        run(checkout, "-m", "transeg.cli", "verify", archive)
+        run(checkout, "transeg.cli", "verify", archive)
 
     contract = ["tests/bundles/test_contract.py", "tests/test_arrows.py", "tests/bundles/test_sources.py"]
-    run(checkout, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-k", f"{NAME} or arrows or sources", *contract)
+    run(checkout, "pytest", "-q", "-p", "no:cacheprovider", "-k", f"{NAME} or arrows or sources", *contract)
 
     own = {path for path in digests(checkout / "shared") if path.startswith("transeg/methods/toy/")}
     after = {path: value for path, value in digests(checkout / "shared").items() if path not in own}

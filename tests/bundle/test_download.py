@@ -16,6 +16,8 @@ import numpy as np
 import pytest
 from transeg.bundle.verify import problems
 
+from tests.commands import python_m
+
 from .conftest import recipe_of
 
 OURS = ("transeg", "data_prep", "__editable__")
@@ -64,7 +66,7 @@ def test_a_download_runs_without_the_checkout(released, bundle, python, address,
     version = released.zip.stem.partition("_v")[2]
     where = ["--name", released.name, "--version", version, "--bundle_dir", tmp_path / "bundles"]
     source = ["--url", f"{address}/{released.zip.name}", "--progress", False]
-    python("-m", "monai.bundle", "download", *where, *source, cwd=tmp_path)
+    python_m("monai.bundle", "download", *where, *source, cwd=tmp_path, log=tmp_path / "log")
     folder = tmp_path / "bundles" / released.name
 
     rng, channels = np.random.default_rng(0), len(recipe_of(bundle)["channels"])

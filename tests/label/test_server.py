@@ -17,6 +17,8 @@ from tests.bundle.conftest import ROOT
 
 from .dialogue import ALL, LABELLED, check_mask, latest_run, read, with_small_training, write_phantoms
 
+pytestmark = pytest.mark.xdist_group("server")  # they share one
+
 NAME = "brain_mri_genseg_segmentation"
 TURN, TILT = (np.array([[np.cos(t), np.sin(t)], [-np.sin(t), np.cos(t)]]) for t in (0.3, 0.1))
 OBLIQUE = np.eye(4)
