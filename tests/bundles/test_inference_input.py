@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -16,6 +13,8 @@ import torch
 from monai.bundle import ConfigParser
 from monai.transforms import SaveImaged
 from transeg.errors import root_cause
+
+from tests.commands import start
 
 from .conftest import BUNDLES, load_nifti, read_config
 from .test_workflows import copy, workflow, write_test_volumes  # noqa: F401 (fixture)
@@ -118,12 +117,12 @@ def scans(bundle, tmp_path) -> Scans:
     return Scans(tmp_path / "data", read_config(bundle, "inference.json")["recipe"]["channels"])
 
 
-def run(cwd: Path, settings: Mapping[str, object]) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-W", "ignore", "-m", "monai.bundle", "run", "inferring"]
-    for key, value in settings.items():
-        command += [f"--{key}", str(value)]
-    env = {**os.environ, "OMP_NUM_THREADS": "1"}
-    return subprocess.run(command, cwd=cwd, env=env, capture_output=True, text=True, check=False)
+def run(cwd: Path, settings: Mapping[str, object], log: Path) -> tuple[int | None, str]:
+    """Exit code and output of the command."""
+    pairs = [part for key, value in settings.items() for part in (f"--{key}", value)]
+    process = start("monai.bundle", "run", "inferring", *pairs, cwd=cwd, log=log)
+    process.join()
+    return process.exitcode, log.read_text()
 
 
 def reason(error: pytest.ExceptionInfo) -> str:
@@ -146,11 +145,11 @@ def test_a_batch_with_bad_cases(copy, scans, tmp_path):  # noqa: F811
         "output_dir": out,
         "preprocessing#label_keys": "label",
     }
-    done = run(BUNDLES.parent, settings | wanted)
+    code, output = run(BUNDLES.parent, settings | wanted, tmp_path / "log")
 
-    assert done.returncode == 1, done.stderr
+    assert code == 1, output
     head = f"{len(bad)} of {len(bad) + 2} cases failed"
-    listing = done.stderr[done.stderr.rindex(head) :].strip().splitlines()
+    listing = output[output.rindex(head) :].strip().splitlines()
     assert len(listing) == 1 + len(bad)
     for line, fault in zip(listing[1:], bad, strict=True):
         assert line.strip().startswith(f"{fault.item['case']}: ")
@@ -179,10 +178,11 @@ def test_an_unwritable_output_folder(bundle, scans, tmp_path):
     scans.write("good")
     (tmp_path / "taken").write_text("a file")
     options = {"dataset_dir": scans.folder, "output_dir": tmp_path / "taken"}
-    done = run(bundle, {"config_file": "configs/inference.json", **options})
-    assert done.returncode != 0
-    assert f"{tmp_path / 'taken'}: cannot write to the output folder" in done.stderr
-    assert "set output_dir" in done.stderr
+    code, output = run(bundle, {"config_file": "configs/inference.json", **options}, tmp_path / "log")
+    assert code != 0
+    last = output.strip().splitlines()[-1]
+    assert f"{tmp_path / 'taken'}: cannot write to the output folder" in last
+    assert "set output_dir" in last
 
 
 def test_a_folder_of_scans_is_enough(copy, scans, tmp_path):  # noqa: F811
