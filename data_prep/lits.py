@@ -215,6 +215,7 @@ def prepare(
             "pixdim": None,  # the liver is stretched to the slice
             "halves": False,
             "labels": ("background", "lesion"),
+            "label_values": {"lesion": (LESION,), "background": (1,)},
             "min_liver": min_liver,
             "min_lesion": min_lesion,
             "num_std": NUM_STD,

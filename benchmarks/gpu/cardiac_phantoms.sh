@@ -10,7 +10,7 @@ if [ ! -f "$SCRATCH/hearts/datalist.json" ]; then
 fi
 nvidia-smi --query-gpu=memory.total --format=csv > "$OUT/gpu.csv"
 train "'$B/train.json','$B/paper.json'" --dataset_dir "$SCRATCH/hearts" --seed "$seed" --precision bf16 --num_workers 8 \
-  --augment_device cpu --epochs "${EPOCHS:-40}" --segmenter_epochs "${SEGMENTER_EPOCHS:-10}" \
+  --epochs "${EPOCHS:-40}" --segmenter_epochs "${SEGMENTER_EPOCHS:-10}" \
   --translation_epochs "${TRANSLATION_EPOCHS:-10}"
 for modality in ct mr; do
   evaluate inference.json evaluate.json --dataset_dir "$SCRATCH/hearts" --output_dir "$OUT/test_$modality" --modality "$modality"

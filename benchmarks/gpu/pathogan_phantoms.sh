@@ -9,5 +9,5 @@ if [ ! -f "$SCRATCH/pathogan/datalist.json" ]; then
   python3 -m data_prep.brats_slices --data "$SCRATCH/pathogan_raw" --out "$SCRATCH/pathogan" --pixdim 1 --size 240 240 --test 12 --validation 6 --workers 8
 fi
 train "'$B/train.json','$B/paper.json'" --dataset_dir "$SCRATCH/pathogan" --seed "$seed" --precision bf16 --num_workers 8 \
-  --augment_device cpu --batches_per_epoch 100 --val_interval 5 --epochs "${EPOCHS:-20}"
+  --batches_per_epoch 100 --val_interval 5 --epochs "${EPOCHS:-20}"
 evaluate inference.json evaluate.json --dataset_dir "$SCRATCH/pathogan" --output_dir "$OUT/test"

@@ -9,6 +9,6 @@ if [ ! -f "$SCRATCH/thigh/datalist.json" ]; then
   python3 -m data_prep.thigh --data "$SCRATCH/thigh_raw" --out "$SCRATCH/thigh" --pixdim 1 --size 384 192 --test 8 --validation 2 --workers 8
 fi
 train "'$B/train.json','$B/paper.json'" --dataset_dir "$SCRATCH/thigh" --image_size '[384,192]' --crop_size '[192,192]' \
-  --batch_size 8 --batches_per_epoch 100 --num_workers 8 --augment_device cpu --w_r "$w_r" --w_i "$w_i" --seed "$seed" \
+  --batch_size 8 --batches_per_epoch 100 --num_workers 8 --w_r "$w_r" --w_i "$w_i" --seed "$seed" \
   --precision bf16 --epochs "${EPOCHS:-20}"
 evaluate inference.json evaluate.json --dataset_dir "$SCRATCH/thigh" --output_dir "$OUT/test"

@@ -35,6 +35,11 @@ def trained(root: Path, data: Path, run: Path, **options: Any) -> Any:
     return parser.get_parsed_content("train#trainer")
 
 
+def test_a_run_that_is_never_validated_keeps_its_last_weights(copy, other, tmp_path):  # noqa: F811
+    trained(copy, other, tmp_path / "run", val_interval=2)  # it has one epoch
+    assert (tmp_path / "run" / "models" / "model.pt").is_file()
+
+
 def test_a_run_on_other_data_is_a_bundle(copy, other, tmp_path):  # noqa: F811
     before, released = digests(copy), digests(BUNDLES / copy.name)
     run, recipe = tmp_path / "run", json.loads((other / "datalist.json").read_text())["recipe"]

@@ -306,6 +306,17 @@ def test_series_of_a_study_are_channels(tmp_path):
     assert {what for _, what in found.skipped} == {"skipped: series 'localizer' is no known sequence"}
 
 
+def test_patients_of_one_study_number_stay_apart(tmp_path):
+    """Some anonymisers write the same number into all studies."""
+    for patient, modality in (("A", "CT"), ("B", "MR")):
+        write_series(tmp_path / patient / modality, uid=f"1.{ord(patient)}", study="1.2", patient=patient)
+    found = find_cases(tmp_path)
+    assert {case.name: images(tmp_path, case) for case in found.cases} == {
+        "A": {"image": "A/CT"},
+        "B": {"image": "B/MR"},
+    }
+
+
 def test_series_named_by_their_folders(tmp_path):
     for number, name in enumerate(("FLAIR", "T1")):
         write_series(tmp_path / "P1" / name, "", f"1.{number}", f"2.{number}")

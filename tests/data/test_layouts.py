@@ -199,6 +199,9 @@ def test_lits(tmp_path):
         "volume-1": ({"ct": "Batch 2/volume-1.nii.gz"}, None, "volume-1", "", ""),
         "volume-2": ({"ct": "volume-2.nii"}, "labels/segmentation-2.nii", "volume-2", "", ""),
     }
+    labels = {case.name: (case.label, case.foreground) for case in find_cases(tmp_path).cases}
+    assert labels["volume-1"] == (None, None)
+    assert labels["volume-2"] == (str(tmp_path / "labels/segmentation-2.nii"),) * 2  # it tells the liver, too
 
 
 def test_mmwhs(tmp_path):

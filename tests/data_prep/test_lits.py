@@ -119,6 +119,7 @@ def test_prepared_lists(raw, tmp_path):
         "pixdim": None,
         "halves": False,
         "labels": ["background", "lesion"],
+        "label_values": {"lesion": [2], "background": [1]},
         "min_liver": 0.06,
         "min_lesion": 6,
         "num_std": 5.0,

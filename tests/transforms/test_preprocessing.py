@@ -336,6 +336,11 @@ def test_unknown_rules_are_refused(fault):
         brain_preprocessing(**fault)
 
 
+def test_images_without_a_grid_are_no_recipe_for_scans():
+    with pytest.raises(ValueError, match="slices stretched to an organ, by which whole scans cannot be segmented"):
+        brain_preprocessing(pixdim=None)
+
+
 def test_a_brain_larger_than_the_slice_is_reported(tmp_path, caplog):
     item, *_ = write(tmp_path, *GRIDS["plain"])
     brain_preprocessing(image_size=(72, 40))(item)

@@ -29,7 +29,7 @@ from torch import nn
 from transeg.bundle.card import run_card
 from transeg.bundle.config import content, references, running_parser
 from transeg.engines.trainer import AlternatingTrainer
-from transeg.engines.weights import SCORING, load_weights
+from transeg.engines.weights import SCORING, load_weights, save_weights
 from transeg.errors import RunError
 from transeg.files import atomic, write_text
 
@@ -253,6 +253,9 @@ class RunFolder:
         return score
 
     def _end(self, engine: AlternatingTrainer) -> None:
+        if idist.get_rank() == 0 and not (self.path / WEIGHTS).is_file():
+            logger.warning("Validation has not chosen any weights (no data, or val_interval): the last ones are kept.")
+            save_weights(self.network, self.path / WEIGHTS)
         if self.promote:
             self._promote()
         if idist.get_rank() == 0:

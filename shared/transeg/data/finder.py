@@ -216,6 +216,7 @@ class _Search:
             return self._skip(volume, f"not what the pattern of {_ROLE_TEXTS.get(found, found)} matches")
         domain = name.modality if (found or IMAGE) == IMAGE else ""
         study = volume.tags.get("study", "")
+        study = study and f"{volume.tags.get('patient', '')} {study}"  # some anonymisers give all studies one number
         return [Part(place, name.stem, found or IMAGE, str(volume.path), "", domain, study, fixed=False)]
 
     def _agrees(self, folder: Path, role: str) -> bool:

@@ -253,7 +253,7 @@ def _mmwhs(volume: Volume) -> list[Part] | None:
 
 
 def _lits(files: Iterable[Path]) -> Layout:
-    """LiTS: `volume-N` and `segmentation-N`, not always in the same folder."""
+    """LiTS: `volume-N` and `segmentation-N`, not always in the same folder; the segmentation also tells the liver."""
     numbers = re.compile(r"(volume|segmentation)-(\d+)", re.IGNORECASE)
     folders: dict[str, set[Path]] = {}
     for path in files:
@@ -266,10 +266,10 @@ def _lits(files: Iterable[Path]) -> Layout:
         if name is None:
             return None
         stem, own = f"volume-{name[2]}", volume.path.parent
-        role = LABEL if name[1].lower() == "segmentation" else "ct"
+        roles = (LABEL, FOREGROUND) if name[1].lower() == "segmentation" else ("ct",)
         scans = folders.get(stem, set())
         # the label lies beside its scan, or is the only one of its number
         place = own if own in scans or len(scans) != 1 else next(iter(scans))
-        return [Part(place, stem, role, str(volume.path))]
+        return [Part(place, stem, role, str(volume.path)) for role in roles]
 
     return read

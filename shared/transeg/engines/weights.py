@@ -68,12 +68,16 @@ class BestModelSaver:
             self._save(engine)
 
     def _save(self, engine: Engine) -> None:
-        if idist.get_rank() > 0:
-            return
-        state = plain_state_dict(self.network)
-        if self.half:
-            state = {key: value.half() if value.is_floating_point() else value for key, value in state.items()}
-        save_atomically({key: value.cpu() for key, value in state.items()}, self.path)
+        if idist.get_rank() == 0:
+            save_weights(self.network, self.path, self.half)
+
+
+def save_weights(network: nn.Module, path: Path, half: bool = False) -> None:
+    """Save the plain state dict of a network, in half precision if asked for."""
+    state = plain_state_dict(network)
+    if half:
+        state = {key: value.half() if value.is_floating_point() else value for key, value in state.items()}
+    save_atomically({key: value.cpu() for key, value in state.items()}, path)
 
 
 class WeightsLoader:

@@ -123,6 +123,11 @@ def _background(recipe: Mapping[str, Any]) -> float:
 
 
 def _check(recipe: Mapping[str, Any]) -> None:
+    if recipe["pixdim"] is None:
+        raise DataError(
+            "these data or weights are of images without a grid in mm, such as slices stretched to an organ, by which "
+            "whole scans cannot be segmented; prepare scans with data_prep.prepare"
+        )
     known = {"axis": tuple(AXES), "foreground": FOREGROUNDS, "normalise": NORMALISATIONS}
     for name, values in known.items():
         if recipe.get(name, values[0]) not in values:
