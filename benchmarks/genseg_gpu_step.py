@@ -14,9 +14,9 @@ from typing import Annotated, Any
 
 import torch
 import typer
-from torch.nn.utils import parametrize
 from transeg.engines.step import Step
 from transeg.methods.genseg.objective import GenSegObjective
+from transeg.networks.spectral import weights_once
 
 from benchmarks.genseg_step import TASKS, Task, make_players, prepare
 from benchmarks.results import hardware
@@ -32,7 +32,7 @@ def seconds_per_step(task: Task, bf16: bool, count: int = 20) -> float:
 
     @contextmanager
     def phase() -> Iterator[None]:
-        with torch.autocast("cuda", torch.bfloat16, enabled=bf16), parametrize.cached():
+        with torch.autocast("cuda", torch.bfloat16, enabled=bf16), weights_once():
             yield
 
     times = []

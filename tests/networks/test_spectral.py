@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 from transeg.methods.genseg.networks import GenSegNet
-from transeg.networks.spectral import add_spectral_norm, plain_state_dict
+from transeg.networks.spectral import add_spectral_norm, plain_state_dict, weights_once
 
 
 def small():
@@ -87,3 +87,49 @@ def test_an_earlier_weight_keeps_its_gradient_after_a_later_call():
     twins.square().sum().backward()
     original = "parametrizations.weight.original"
     torch.testing.assert_close(module.get_parameter(original).grad, twin.get_parameter(original).grad)
+
+
+def test_all_norms_of_a_network_at_once_equal_one_after_another():
+    torch.manual_seed(0)
+    one = add_spectral_norm(GenSegNet(in_channels=1, width=2, levels=2).double().to(memory_format=torch.channels_last))
+    twin = copy.deepcopy(one)
+    image = torch.randn(2, 1, 16, 16, dtype=torch.double)
+    for _ in range(2):
+        outs = []
+        for net, phase in ((one, weights_once), (twin, torch.nn.utils.parametrize.cached)):
+            net.zero_grad()
+            with phase():
+                outs.append(net(image) + net.translate(image).mean())  # each weight is used twice
+            outs[-1].square().mean().backward()
+        torch.testing.assert_close(outs[0], outs[1], rtol=1e-12, atol=1e-12)
+        gradients = [{name: p.grad for name, p in net.named_parameters() if p.grad is not None} for net in (one, twin)]
+        torch.testing.assert_close(gradients[0], gradients[1], rtol=1e-10, atol=1e-12)
+        torch.testing.assert_close(dict(one.state_dict()), dict(twin.state_dict()), rtol=1e-12, atol=1e-12)
+
+
+def test_norms_are_fresh_in_the_next_phase_and_nothing_of_the_last_one_is_kept():
+    net = add_spectral_norm(small())
+    first = net.encoder.stem.conv
+    with weights_once():
+        weight = first.weight
+        assert first.weight is weight
+    with torch.no_grad():
+        first.parametrizations.weight.original.mul_(torch.rand_like(weight))
+    with weights_once():
+        assert not torch.allclose(first.weight, weight, atol=1e-3)
+    group = first.parametrizations.weight[0].group
+    assert len(group.modules) > 10
+    assert not group.found
+
+
+def test_a_copy_has_norms_of_its_own():
+    net = add_spectral_norm(small())
+    twin = copy.deepcopy(net)
+    with weights_once():
+        net(torch.randn(1, 1, 24, 24))
+    own, other = (dict(module.named_buffers()) for module in (net, twin))
+    changed = [name for name in own if name.endswith("_u") and not torch.equal(own[name], other[name])]
+    assert len(changed) > 10
+    group = twin.encoder.stem.conv.parametrizations.weight[0].group
+    assert group is not net.encoder.stem.conv.parametrizations.weight[0].group
+    assert {id(module) for module in group.modules} <= {id(module) for module in twin.modules()}

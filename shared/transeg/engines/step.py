@@ -10,10 +10,10 @@ from typing import Any, Protocol
 import ignite.distributed as idist
 import torch
 from torch import Tensor, nn
-from torch.nn.utils import parametrize
 
 from transeg.engines.player import Player
 from transeg.engines.tree import graph_nodes, reaches
+from transeg.networks.spectral import weights_once
 
 
 class Objective(Protocol):
@@ -56,7 +56,7 @@ class Step:
         networks: Mapping[str, nn.Module],
         players: Sequence[Player],
         batch: Mapping[str, Any],
-        phase: Callable[[], AbstractContextManager] = parametrize.cached,
+        phase: Callable[[], AbstractContextManager] = weights_once,
         scaler: torch.amp.GradScaler | None = None,
     ) -> None:
         self.objective, self.networks, self.players, self.phase = objective, networks, list(players), phase

@@ -16,12 +16,12 @@ from monai.engines import SupervisedTrainer
 from monai.engines.utils import IterationEvents
 from monai.utils import CommonKeys
 from torch import Tensor, nn
-from torch.nn.utils import parametrize
 from torch.optim.swa_utils import AveragedModel
 
 from transeg.engines.player import Player
 from transeg.engines.step import Objective, Step, Turn
 from transeg.engines.tree import detach, to_device
+from transeg.networks.spectral import weights_once
 
 _PRECISIONS = {None: None, "bf16": torch.bfloat16, "fp16": torch.float16}
 
@@ -265,7 +265,7 @@ class AlternatingTrainer(SupervisedTrainer):
     def _phase(self) -> Iterator[None]:
         """Autocast, with parametrized weights computed once."""
         dtype = _PRECISIONS[self.precision]
-        with torch.autocast(self.state.device.type, dtype, enabled=dtype is not None), parametrize.cached():
+        with torch.autocast(self.state.device.type, dtype, enabled=dtype is not None), weights_once():
             yield
 
     def _window(self) -> Window:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, cast
 
 import torch
 import torch.nn.functional as F
@@ -24,28 +25,36 @@ def _memory_order(weight: Tensor) -> list[int]:
 
 
 class _Divide(torch.autograd.Function):
-    """W / (u^T W v) with u and v held constant, in two passes over W and three over its gradient.
+    """W / sigma, sigma = u^T W v with u and v held constant, of several weights: two passes over each W.
 
     Values and gradients equal autograd's, which allocates eight tensors of the size of W; for large kernels these cost
     more than the arithmetic.
     """
 
     @staticmethod
-    def forward(ctx: Any, weight: Tensor, u: Tensor, v: Tensor) -> Tensor:
-        sigma = torch.dot(u, torch.mv(_rows(weight), v))
-        normalised = weight / sigma
-        ctx.save_for_backward(normalised, sigma, u, v)
-        return normalised
+    def forward(ctx: Any, count: int, *tensors: Tensor) -> tuple[Tensor, ...]:
+        weights, sigmas = tensors[:count], tensors[count : 2 * count]
+        normalised = [weight / sigma for weight, sigma in zip(weights, sigmas, strict=True)]
+        ctx.count = count
+        ctx.save_for_backward(*normalised, *tensors[count:])
+        ctx.set_materialize_grads(False)
+        return tuple(normalised)
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None]:
-        normalised, sigma, u, v = ctx.saved_tensors
-        aligned = torch.empty_like(normalised)  # in the memory order of the weight, which v has
-        torch.div(gradient, sigma, out=aligned)
-        along = torch.dot(_rows(aligned).flatten(), _rows(normalised).flatten())
-        _rows(aligned).addr_(u * -along, v)
-        return aligned, None, None
+    def backward(ctx: Any, *gradients: Tensor | None) -> tuple[Tensor | None, ...]:
+        n, found = ctx.count, ctx.saved_tensors
+        parts = zip(gradients, found[:n], found[n : 2 * n], found[2 * n : 3 * n], found[3 * n :], strict=True)
+        return (None, *(None if part[0] is None else _weight_gradient(*part) for part in parts), *[None] * (3 * n))
+
+
+def _weight_gradient(gradient: Tensor, normalised: Tensor, sigma: Tensor, u: Tensor, v: Tensor) -> Tensor:
+    aligned = torch.empty_like(normalised)  # in the memory order of the weight, which v has
+    torch.div(gradient, sigma, out=aligned)
+    rows = _rows(aligned)
+    along = torch.dot(rows.flatten(), _rows(normalised).flatten())
+    rows.addr_(u * -along, v)
+    return aligned
 
 
 class SpectralNorm(nn.Module):
@@ -53,7 +62,8 @@ class SpectralNorm(nn.Module):
 
     One power iteration per forward in training mode. Values and state are those of
     `torch.nn.utils.parametrizations.spectral_norm`, but kernels in channels-last memory are not copied and the backward
-    pass is cheaper. Not twice differentiable.
+    pass is cheaper. Not twice differentiable. Within `weights_once`, the norms of a `SpectralGroup` are computed
+    together.
     """
 
     _u: Tensor
@@ -64,23 +74,90 @@ class SpectralNorm(nn.Module):
         rows = weight.detach().flatten(1)
         self.register_buffer("_u", F.normalize(torch.randn_like(rows[:, 0]), dim=0))
         self.register_buffer("_v", F.normalize(torch.randn_like(rows[0]), dim=0))
-        self._v = self._iterate(rows, self._v, iterations)
-
-    def _iterate(self, rows: Tensor, v: Tensor, iterations: int = 1) -> Tensor:
         for _ in range(iterations):
-            F.normalize(torch.mv(rows, v), dim=0, out=self._u)
-            v = F.normalize(torch.mv(rows.T, self._u), dim=0)
-        return v
+            self._u = F.normalize(torch.mv(rows, self._v), dim=0)
+            self._v = F.normalize(torch.mv(rows.T, self._u), dim=0)
+        self.group: SpectralGroup | None = None
 
     def forward(self, weight: Tensor) -> Tensor:
-        kernel, order = weight.shape[1:], [axis - 1 for axis in _memory_order(weight)[1:]]
-        with torch.autocast(weight.device.type, enabled=False):
-            v = self._v.view(kernel).permute(order).flatten()
-            if self.training:
-                with torch.no_grad():
-                    v = self._iterate(_rows(weight), v)
-                    self._v.view(kernel).permute(order).copy_(v.view([kernel[axis] for axis in order]))
-            return _Divide.apply(weight, self._u.clone(), v)  # a later call changes u in place
+        if _PHASES and self.group is not None:
+            return self.group.normalised(self, _PHASES[-1])
+        return _normalise([self], [weight])[0]
+
+    def order(self, weight: Tensor) -> list[int]:
+        """Axes of the kernel, without output channels, from slow to fast in memory."""
+        return [axis - 1 for axis in _memory_order(weight)[1:]]
+
+    def view_v(self, weight: Tensor) -> Tensor:
+        """v as a kernel (I, *K), its axes in the order of the memory of the weight."""
+        return self._v.view(weight.shape[1:]).permute(self.order(weight))
+
+
+def _normalise(norms: Sequence[SpectralNorm], weights: Sequence[Tensor]) -> tuple[Tensor, ...]:
+    """The weights divided by their largest singular values; in training after a power iteration."""
+    with torch.autocast(weights[0].device.type, enabled=False), torch.no_grad():
+        rows = [_rows(weight) for weight in weights]
+        views = [norm.view_v(weight) for norm, weight in zip(norms, weights, strict=True)]
+        vs = [view.flatten() for view in views]
+        if norms[0].training:
+            us = _unit([torch.mv(row, v) for row, v in zip(rows, vs, strict=True)])[0]
+            vs, sigmas = _unit([torch.mv(row.T, u) for row, u in zip(rows, us, strict=True)])
+            torch._foreach_copy_([norm._u for norm in norms], us)
+            torch._foreach_copy_(views, [v.view(view.shape) for v, view in zip(vs, views, strict=True)])
+        else:
+            us = [norm._u.clone() for norm in norms]  # a later call in training changes it in place
+            vs = [v.clone() for v in vs]
+            sigmas = [torch.dot(u, torch.mv(row, v)) for u, row, v in zip(us, rows, vs, strict=True)]
+    with torch.autocast(weights[0].device.type, enabled=False):
+        return _Divide.apply(len(weights), *weights, *sigmas, *us, *vs)
+
+
+def _unit(vectors: list[Tensor]) -> tuple[list[Tensor], list[Tensor]]:
+    """Vectors of length 1, and the lengths."""
+    lengths = list(torch._foreach_norm(vectors))
+    torch._foreach_clamp_min_(lengths, 1e-12)
+    return list(torch._foreach_div(vectors, lengths)), lengths
+
+
+class SpectralGroup:
+    """The spectral norms of a network, which are computed together at the first use of one within a phase."""
+
+    def __init__(self) -> None:
+        self.modules: list[nn.Module] = []
+        self.found: dict[SpectralNorm, Tensor] = {}
+
+    def add(self, module: nn.Module) -> None:
+        """Add a convolution with spectral norm."""
+        self.modules.append(module)
+        _norm_of(module).group = self
+
+    def normalised(self, norm: SpectralNorm, phase: set[SpectralGroup]) -> Tensor:
+        """Normalised weight of one of the norms; `phase` holds the groups that were computed in it."""
+        if self not in phase:
+            phase.add(self)
+            norms = [_norm_of(module) for module in self.modules]
+            weights = [cast(Any, module).parametrizations.weight.original for module in self.modules]
+            self.found = dict(zip(norms, _normalise(norms, weights), strict=True))
+        return self.found[norm]
+
+
+_PHASES: list[set[SpectralGroup]] = []
+
+
+@contextmanager
+def weights_once() -> Iterator[None]:
+    """Parametrised weights are computed once within the block, spectral norms of a network at once."""
+    with parametrize.cached():
+        _PHASES.append(set())
+        try:
+            yield
+        finally:
+            for group in _PHASES.pop():
+                group.found = {}
+
+
+def _norm_of(module: nn.Module) -> SpectralNorm:
+    return cast(Any, module).parametrizations.weight[0]
 
 
 def add_spectral_norm(network: nn.Module, exclude: Sequence[str] = ("classifier",), enabled: bool = True) -> nn.Module:
@@ -93,9 +170,11 @@ def add_spectral_norm(network: nn.Module, exclude: Sequence[str] = ("classifier"
     """
     if not enabled:
         return network
+    group = SpectralGroup()
     for name, module in network.named_modules():
         if isinstance(module, nn.Conv2d | nn.Conv3d) and not set(name.split(".")) & set(exclude):
             parametrize.register_parametrization(module, "weight", SpectralNorm(module.weight))
+            group.add(module)
     network.register_load_state_dict_pre_hook(_accept_plain)
     return network
 

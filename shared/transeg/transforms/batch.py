@@ -95,9 +95,11 @@ class RandomWarp(Randomizable):
     def _crop(self, grid: Tensor, size: Sequence[int]) -> Tensor:
         if self.crop_size is None:
             return grid
-        lengths = np.minimum(size, self.crop_size)
+        lengths = np.minimum(np.array(size), np.array(self.crop_size))
         parts = []
-        for image, starts in zip(grid, self.R.randint(0, size - lengths + 1, (len(grid), len(size))), strict=True):
+        for image, starts in zip(
+            grid, self.R.randint(0, np.array(size) - lengths + 1, (len(grid), len(size))), strict=True
+        ):
             for axis, (start, length) in enumerate(zip(starts.tolist(), lengths.tolist(), strict=True)):
                 image = image.narrow(axis, start, length)
             parts.append(image)
