@@ -45,10 +45,12 @@ class _Divide(torch.autograd.Function):
     def backward(ctx: Any, *gradients: Tensor | None) -> tuple[Tensor | None, ...]:
         n, found = ctx.count, ctx.saved_tensors
         parts = zip(gradients, found[:n], found[n : 2 * n], found[2 * n : 3 * n], found[3 * n :], strict=True)
-        return (None, *(None if part[0] is None else _weight_gradient(*part) for part in parts), *[None] * (3 * n))
+        return (None, *(_weight_gradient(*part) for part in parts), *[None] * (3 * n))
 
 
-def _weight_gradient(gradient: Tensor, normalised: Tensor, sigma: Tensor, u: Tensor, v: Tensor) -> Tensor:
+def _weight_gradient(gradient: Tensor | None, normalised: Tensor, sigma: Tensor, u: Tensor, v: Tensor) -> Tensor | None:
+    if gradient is None:  # this weight was not used
+        return None
     aligned = torch.empty_like(normalised)  # in the memory order of the weight, which v has
     torch.div(gradient, sigma, out=aligned)
     rows = _rows(aligned)

@@ -96,11 +96,10 @@ class RandomWarp(Randomizable):
         if self.crop_size is None:
             return grid
         lengths = np.minimum(np.array(size), np.array(self.crop_size))
+        starts = self.R.randint(0, np.array(size) - lengths + 1, (len(grid), len(size)))
         parts = []
-        for image, starts in zip(
-            grid, self.R.randint(0, np.array(size) - lengths + 1, (len(grid), len(size))), strict=True
-        ):
-            for axis, (start, length) in enumerate(zip(starts.tolist(), lengths.tolist(), strict=True)):
+        for image, corner in zip(grid, starts.tolist(), strict=True):
+            for axis, (start, length) in enumerate(zip(corner, lengths.tolist(), strict=True)):
                 image = image.narrow(axis, start, length)
             parts.append(image)
         return torch.stack(parts)
