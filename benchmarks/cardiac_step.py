@@ -17,7 +17,6 @@ from typing import Annotated, Any, cast
 import torch
 import typer
 from torch import nn
-from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.optim import Adam, Optimizer
 from torch.utils.flop_counter import FlopCounterMode
 from transeg.engines.step import Step
@@ -148,26 +147,18 @@ def gradients(variant: str) -> tuple[Terms, Terms]:
     return step_of(variant)(nets, batch, players), found
 
 
-def operations(variant: str, width: int, discriminator_width: int, size: tuple[int, ...]) -> float:
-    """GFLOP of a step, on tensors without values: the counter keeps what checkpointing would free."""
-    with FakeTensorMode():
-        nets, batch = networks(variant, width, discriminator_width), batch_of(size)
-        players = make_players(nets, steps.frozen)
-        with FlopCounterMode(display=False) as counter:
-            step_of(variant)(nets, batch, players)
-    return counter.get_total_flops() / 1e9
-
-
 def measure(variant: str, count: int, width: int, discriminator_width: int, size: tuple[int, ...]) -> dict[str, Any]:
-    """Best step time, operations and peak memory of a variant, in this process."""
+    """Best step time, peak memory and operations of a variant, in this process."""
     before = steps.peak_memory()
     nets, batch = networks(variant, width, discriminator_width), batch_of(size)
     players = make_players(nets)
     times = [steps.seconds(lambda: step_of(variant)(nets, batch, players)) for _ in range(1 + count)]
     peak = steps.peak_memory()
+    with FlopCounterMode(display=False) as counter:  # last, as it keeps what checkpointing would free
+        step_of(variant)(nets, batch, players)
     return {
         "seconds": min(times[1:] or times),
-        "gflop": operations(variant, width, discriminator_width, size),
+        "gflop": counter.get_total_flops() / 1e9,
         "peak_memory_gb": peak,
         "libraries_gb": before,
     }
