@@ -188,6 +188,7 @@ def _run(
     )
     workflow.initialize()
     engine: Engine = workflow.parser.get_parsed_content("evaluator")
+    engine.logger.addHandler(logging.NullHandler())  # failures are listed at the end
     dataset: VolumeDataset = workflow.parser.get_parsed_content("dataset")
     waiting = {item["case"]: item for item in items}
     bar = tqdm(total=len(items), desc="segmenting", unit="scan", disable=None)
