@@ -217,7 +217,7 @@ def familiarity(training: Mapping[str, Kept], groups: Mapping[str, str] | None =
     references = fit_references(list(described.values()), [groups[name] for name in described])
     for group in sorted({groups[name] for name in described} - references.keys()):
         logger.warning(
-            "fewer than %d training scans%s: inference will not recognise scans that differ from them",
+            "fewer than %d training scans%s: inference cannot warn of scans that differ from them",
             MIN_SCANS, "" if group == ALL else f" of {group.upper()}",
         )  # fmt: skip
     return {"familiarity": references} if references else {}

@@ -37,6 +37,7 @@ class Fingerprint:
         spacing: median voxel size in mm (3,).
         size: largest size of a scan in mm (3,).
         extent: largest size of the foreground in mm (3,).
+        mixed: whether the slices of some scans lie along another axis than those of others.
         zero_background: whether voxels outside the foreground have one value.
         ct: whether intensities are Hounsfield units.
         window: 0.5 and 99.5 percentiles of the foreground.
@@ -55,19 +56,20 @@ class Fingerprint:
     zero_background: bool
     ct: bool
     window: tuple[float, float]
+    mixed: bool = False
     values: Counter[int] = field(default_factory=Counter)
     shown: frozenset[str] = frozenset()
     failed: dict[str, str] = field(default_factory=dict)
 
     @property
     def slice_axis(self) -> int:
-        """Axis (0 R, 1 A, 2 S) of the slices: that of the thickest voxels; S if they are about isotropic."""
+        """Axis (0 R, 1 A, 2 S) of the slices: that of the thickest voxels; S if they are about isotropic, or mixed."""
         return int(self.spacing.argmax()) if self.anisotropic else 2
 
     @property
     def anisotropic(self) -> bool:
-        """Whether slices are too thick to interpolate between."""
-        return bool(self.spacing.max() > 2 * np.sort(self.spacing)[1])
+        """Whether slices are too thick to interpolate between, and all lie along one axis."""
+        return _is_thick(self.spacing) and not self.mixed
 
     def lines(self) -> list[str]:
         """What a user should see."""
@@ -83,6 +85,10 @@ class Fingerprint:
             + (" (CT)" if self.ct else "")
             + (", constant background" if self.zero_background else ""),
         ]
+        if self.mixed:
+            lines.append(
+                "the slices of some scans lie along another axis than those of others: isotropic voxels fit all"
+            )
         if self.values:
             lines.append("label values: " + ", ".join(f"{v} (in {n})" for v, n in sorted(self.values.items())))
         return lines + [f"cannot be read: {case}: {why}" for case, why in self.failed.items()]
@@ -128,10 +134,15 @@ def examine(cases: Sequence[Case], channels: Sequence[str]) -> Fingerprint:
         zero_background=sum(scan["zero"] for scan in scans) > len(scans) / 2,
         ct=sum(scan["ct"] for scan in scans) > len(scans) / 2,
         window=(float(np.median(windows[:, 0])), float(np.median(windows[:, 1]))),
+        mixed=len({int(scan["spacing"].argmax()) for scan in scans if _is_thick(scan["spacing"])}) > 1,
         values=values,
         shown=frozenset(shown),
         failed=failed,
     )
+
+
+def _is_thick(spacing: np.ndarray) -> bool:
+    return bool(spacing.max() > 2 * np.sort(spacing)[1])
 
 
 def _scan(scan: MetaTensor) -> dict[str, Any]:

@@ -310,7 +310,7 @@ def propose(
     crop = chosen.get("crop") or ("centre" if "domains" in base else "foreground")
     extent = (MARGIN * found.extent if crop == "foreground" else found.size)[order]
     spacing = found.spacing[order]
-    thick = found.anisotropic or -1 in _three(base["pixdim"])
+    thick = not found.mixed and (found.anisotropic or -1 in _three(base["pixdim"]))
     pixdim = chosen.get("pixdim") or _propose_pixdim(extent, spacing, thick, method.proposed_size)
     sizes = [native if step < 0 else step for step, native in zip(_three(pixdim), spacing, strict=True)]
     count = len(base["image_size"])
@@ -404,7 +404,9 @@ def _propose_labels(found: Fingerprint, base: Mapping[str, Any], method: Method)
         return own
     if len(values) > 1:
         listed = ",".join(map(str, values))
-        raise UserError(f"the labels have the values {listed}; name what they are, e.g. --labels lesion={listed}")
+        several = " ".join(f"--labels NAME{k}={value}" for k, value in enumerate(values, 1))
+        example = f"--labels lesion={listed}" if method.structures is not None else several
+        raise UserError(f"the labels have the values {listed}; name what they are, e.g. {example}")
     return {"lesion": values or [1]}
 
 

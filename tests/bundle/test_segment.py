@@ -90,11 +90,22 @@ def test_an_interrupted_run_goes_on(thigh, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(segment, "_report", interrupt)
     with pytest.raises(KeyboardInterrupt):
         run_segmentation(scans, bundle, out)
+    assert "interrupted: 1 of 3 cases are done; --skip-done goes on" in capsys.readouterr().err
     assert list(json.loads((out / "manifest.json").read_text())["cases"]) == reported[:1]
     monkeypatch.undo()
     path = run_segmentation(scans, bundle, out, skip_done=True)
     assert "1 of 3 cases are done already" in capsys.readouterr().out
     assert len(json.loads(path.read_text())["cases"]) == 3
+
+
+def test_another_spacing_is_another_input(thigh, tmp_path, capsys):
+    bundle, scans = thigh
+    out = tmp_path / "out"
+    for spacing in ("", "2 2 7", "2 2 7"):
+        (tmp_path / "cases.csv").write_text(f"case,image,spacing\np,{scans / 'flipped.nii.gz'},{spacing}\n")
+        run_segmentation(tmp_path / "cases.csv", bundle, out, skip_done=True, pictures=False)
+    told = capsys.readouterr().out
+    assert [told.count(f"{k} of 1 cases are done already") for k in (0, 1)] == [2, 1]
 
 
 def test_warnings_are_shown_and_recorded(thigh, tmp_path, capsys):

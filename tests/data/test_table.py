@@ -55,7 +55,7 @@ def test_every_fault_with_its_row(tmp_path):
     with pytest.raises(TableError) as error:
         read_table(path)
     for part in (
-        "8 fault(s)",
+        "9 fault(s)",
         "row 2: label: no such file, series or slices: gone.nii.gz",
         "row 2: presence is 'maybe'",
         "row 2: spacing is '1 2'",
@@ -64,6 +64,7 @@ def test_every_fault_with_its_row(tmp_path):
         "row 4: no image",
         "row 4: split is 'later'",
         "patient 'A' is in test and training",
+        f"rows 2, 3 have the same image: {tmp_path / 'a.nii.gz'}",
     ):
         assert part in str(error.value)
 

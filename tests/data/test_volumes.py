@@ -109,6 +109,20 @@ def test_a_table(tmp_path):
     }
 
 
+def test_the_table_in_a_folder_describes_it(tmp_path):
+    touch(tmp_path, "a.nii.gz", "b.nii.gz")
+    (tmp_path / "cases.csv").write_text("case,image,spacing\np,a.nii.gz,1 2 3\n")
+    [item] = find_volumes(tmp_path, ("T1w",))
+    assert (item["case"], item["image"], item["spacing"]) == ("p", str(tmp_path / "a.nii.gz"), [1, 2, 3])
+
+
+def test_a_table_of_other_channels_is_refused_as_a_whole(tmp_path):
+    touch(tmp_path, "a.nii.gz", "b.nii.gz", "c.nii.gz")
+    (tmp_path / "cases.csv").write_text("case,flair,pre\np,a.nii.gz,b.nii.gz\nq,c.nii.gz,\n")
+    with pytest.raises(TableError, match="no column for t1c; its channels are flair, pre, those needed are flair, t1c"):
+        find_volumes(tmp_path / "cases.csv", ("flair", "t1c"))
+
+
 @pytest.mark.parametrize("name", ["P1.nii.gz", "P1_T1w.nii.gz", "P1_ct.nii.gz", "P1_image.nrrd", "P1_pet.mha"])
 @pytest.mark.parametrize("channel", ["T1w", "image", "CT"])
 def test_an_only_image_is_that_of_an_only_channel(tmp_path, name, channel):

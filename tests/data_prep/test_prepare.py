@@ -19,7 +19,7 @@ from data_prep.fingerprint import examine
 from data_prep.options import assign_values, parse_labels
 from data_prep.phantoms.heart import heart_phantom
 from data_prep.phantoms.knee import LESION, knee_phantom, write_knee, write_reading
-from data_prep.prepare import hide_mask, parse_crop, parse_pixdim, prepare
+from data_prep.prepare import hide_mask, parse_crop, parse_pixdim, prepare, propose
 from data_prep.splits import split_labelled
 from data_prep.table import draft
 
@@ -190,6 +190,23 @@ def test_a_fingerprint_by_hand(tmp_path):
     assert found.anisotropic
     assert (found.slice_axis, found.ct) == (2, False)
     assert found.window == pytest.approx((100, 103))
+
+
+def test_scans_with_slices_along_several_axes_get_isotropic_voxels(tmp_path):
+    rng, cases = np.random.default_rng(0), []
+    for name, spacing in {"a": (8, 1, 1), "b": (1, 8, 1), "c": (1, 8, 1)}.items():
+        volume = rng.normal(100, 10, [96 // size for size in spacing]).astype(np.float32)
+        nib.save(nib.Nifti1Image(volume, np.diag([*spacing, 1])), tmp_path / f"{name}.nii.gz")
+        cases.append(Case(name, {"image": str(tmp_path / f"{name}.nii.gz")}, domain="mr" if name == "a" else "ct"))
+    found = examine(cases, ["image"])
+    assert found.mixed
+    assert not found.anisotropic
+    assert "isotropic voxels fit all" in "\n".join(found.lines())
+    assert not examine(cases[1:], ["image"]).mixed
+    for bundle in (GENSEG, CARDIAC, THIGH):
+        base = bundle_recipe(bundle_folder(bundle))
+        recipe = propose(base, find_method(base["method"]), found, cases=cases, channels=["image"])
+        assert isinstance(recipe["pixdim"], float)
 
 
 def test_values_and_sizes_are_parsed():

@@ -66,6 +66,12 @@ def test_doubts_write_the_account_but_no_table(scans, tmp_path):
     draft(scans, tmp_path / "cases.csv", pattern=["label=*_seg*", "skip=*_mask*"])
 
 
+@pytest.mark.parametrize("option", ["pattern", "domain", "group"])
+def test_a_pattern_that_matches_nothing_is_a_doubt(scans, tmp_path, option):
+    with pytest.raises(TableError, match="the pattern 'CO/\\*' matches no scan or mask"):
+        draft(scans, tmp_path / "cases.csv", **{option: ["late=CO/*"]})
+
+
 def test_patterns():
     assert patterns_of(["flair=*F*", "t1 = x=y"]) == {"flair": "*F*", "t1": "x=y"}
     for wrong in (["flair"], ["=*x*"], ["a="], ["a=1", "a=2"]):

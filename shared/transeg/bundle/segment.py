@@ -57,7 +57,7 @@ def segment(
 ) -> None:
     """Segment scans: masks on their own grid, volumes of each structure, pictures, and a manifest.
 
-    Further options are settings of the bundle's inference, e.g. --save_probability True.
+    Further options are settings of the bundle's inference, e.g. --save_mask False.
     """
     run_segmentation(scans, bundle_root(bundle), out, read_overrides(ctx.args), skip_done, pictures)
 
@@ -140,14 +140,16 @@ class Record:
             entry is not None
             and "failed" not in entry
             and all((self.out / name).is_file() for name in entry["outputs"])
+            and entry.get("spacing") == _spacing(item)
             and [part["sha256"] for part in entry["inputs"]] == [part["sha256"] for part in _inputs(item)]
         )
 
     def add(self, item: Mapping[str, Any], warnings: Sequence[str], **found: Any) -> None:
         """Record a case."""
         entry = {"inputs": _inputs(item), "date": datetime.now(UTC).isoformat(timespec="seconds")}
-        warned = [text for text in warnings if _is_about(text, item)]
-        self.cases[item["case"]] = entry | ({"warnings": warned} if warned else {}) | found
+        warned = list(dict.fromkeys(text for text in warnings if _is_about(text, item)))
+        given = {"spacing": _spacing(item), "warnings": warned}
+        self.cases[item["case"]] = entry | {name: value for name, value in given.items() if value} | found
         if time.monotonic() > self._written + WRITE_SECONDS:
             self.write()
 
@@ -176,6 +178,7 @@ def _run(
     root: Path, items: Sequence[Mapping[str, Any]], settings: Mapping[str, Any], record: Record, pictures: bool
 ) -> dict[str, str]:
     """Run the bundle's inference and record each case as it is done; returns the failures."""
+    logging.getLogger(ConfigWorkflow.__module__).setLevel(logging.ERROR)  # it warns of logging_file=False
     workflow = ConfigWorkflow(
         str(root / "configs" / "inference.json"),
         workflow_type="infer",
@@ -217,6 +220,11 @@ def _run(
     with _warnings() as told:
         try:
             workflow.run()
+        except KeyboardInterrupt:
+            record.write()
+            done = len(items) - len(waiting)
+            print(f"interrupted: {done} of {len(items)} cases are done; --skip-done goes on", file=sys.stderr)
+            raise
         except BaseException as error:  # MONAI wraps it
             if not isinstance(root_cause(error), BatchError):
                 record.write()
@@ -262,6 +270,11 @@ def _picture(item: Mapping[str, Any], mask: nib.Nifti1Image, caption: str) -> np
 
 def _outputs(out: Path, case: str) -> list[str]:
     return [path.name for path in results_of(out, case)]
+
+
+def _spacing(item: Mapping[str, Any]) -> list[float] | None:
+    """Voxel size that the table gives."""
+    return list(item["spacing"]) if item.get("spacing") else None
 
 
 def _inputs(item: Mapping[str, Any]) -> list[dict[str, str]]:

@@ -166,6 +166,7 @@ class _Search:
         self._join_series()
         self._merge_folders()
         self._attach_masks()
+        self._check_patterns()
         cases = self._cases()
         return Findings(self.root, cases, sorted(self.account.items()), self.doubts)
 
@@ -186,6 +187,16 @@ class _Search:
         """Role by --pattern; the longest pattern decides if several match."""
         matching = [name for name, pattern in self.patterns.items() if self._matches(volume.path, pattern)]
         return max(matching, key=lambda name: len(self.patterns[name]), default=None)
+
+    def _check_patterns(self) -> None:
+        """Doubt patterns that nothing matches."""
+        paths = [volume.path for volume in self.volumes]
+        unmatched = [pattern for pattern in self.patterns.values() if not any(self._matches(p, pattern) for p in paths)]
+        below = [path.relative_to(self.root).as_posix().lower() for path in paths]
+        whole = [*self.domains.values(), *self.groups.values()]
+        unmatched += [pattern for pattern in whole if not any(fnmatch(path, pattern.lower()) for path in below)]
+        for pattern in unmatched:
+            self.doubts.append(Doubt(f"the pattern {pattern!r} matches no scan or mask", frozenset((IMAGE,))))
 
     def _matches(self, path: Path, pattern: str) -> bool:
         name = path.relative_to(self.root).as_posix() if "/" in pattern else path.name

@@ -121,11 +121,20 @@ def read_table(path: str | os.PathLike) -> list[Case]:
         case, wrong = _case(row, channels, path.parent)
         faults += [f"row {number}: {fault}" for fault in wrong]
         cases.append(case)
-    numbers = {case.name: number for (number, _), case in zip(rows, cases, strict=True)}
+    places = {case.name: number for (number, _), case in zip(rows, cases, strict=True)}
     faults += [
-        f"row {numbers[name]}: case {name!r} is listed {count} times; give each row its own name"
+        f"row {places[name]}: case {name!r} is listed {count} times; give each row its own name"
         for name, count in Counter(case.name for case in cases).items()
         if name and count > 1
+    ]
+    owners: dict[str, list[int]] = {}
+    for (number, _), case in zip(rows, cases, strict=True):
+        for reference in case.images.values():
+            owners.setdefault(reference, []).append(number)
+    faults += [
+        f"rows {', '.join(map(str, numbers))} have the same image: {reference}"
+        for reference, numbers in owners.items()
+        if len(numbers) > 1
     ]
     faults += [
         f"patient {name!r} is in {' and '.join(splits)}; a patient belongs to one split"

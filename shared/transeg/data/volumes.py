@@ -23,12 +23,14 @@ from torch.utils.data import IterableDataset, get_worker_info
 from transeg.data.datalist import FILES, load_list, read_json
 from transeg.data.finder import survey
 from transeg.data.results import remove_results
-from transeg.data.table import Case, read_table
+from transeg.data.table import Case, read_table, table_channels
 from transeg.errors import BatchError, DataError, TableError, UserError, reason, root_cause
 from transeg.files import case_name
 from transeg.references import files_of
 
 logger = logging.getLogger(__name__)
+
+TABLE = "cases.csv"
 
 
 def find_volumes(
@@ -37,8 +39,8 @@ def find_volumes(
     """List the cases of a folder, a file or a table.
 
     Args:
-        folder: folder, which is searched by `survey`, unless it holds a `datalist.json`; one volume file; folder of
-            a DICOM series; or table of cases (`.csv`).
+        folder: folder, which is searched by `survey`, unless it holds a `datalist.json` or a table `cases.csv`; one
+            volume file; folder of a DICOM series; or table of cases (`.csv`).
         channels: in their order, in any case and spelling, see `Case.item`.
         split: one or several lists of the datalist, concatenated.
 
@@ -50,10 +52,13 @@ def find_volumes(
     """
     root = Path(folder)
     if root.suffix.lower() == ".csv":
-        return _items(read_table(root), channels, labelled=True)
+        return _of_table(root, channels)
     if (root / "datalist.json").is_file():
         content = read_json(root / "datalist.json")
         return [item for key in ensure_tuple(split) for item in load_list(root / "datalist.json", content, key)]
+    if (root / TABLE).is_file():
+        logger.info("The scans are those of %s.", root / TABLE)
+        return _of_table(root / TABLE, channels)
     if not root.exists() and "*" not in root.name:
         raise DataError(f"{root}: no such file or folder; set dataset_dir to a folder of scans, a scan or a cases.csv")
     findings = survey(root)
@@ -62,6 +67,17 @@ def find_volumes(
     findings.log()
     _warn_of_order(findings.cases, channels)
     return _items(findings.cases, channels, labelled=False)
+
+
+def _of_table(path: Path, channels: Sequence[str]) -> list[dict[str, Any]]:
+    cases = read_table(path)
+    lacking = [name for name in channels if all(name in case.missing(channels) for case in cases)]
+    if lacking and len(channels) > 1:
+        raise TableError(
+            f"{path}: no column for {', '.join(lacking)}; its channels are {', '.join(table_channels(cases))}, those "
+            f"needed are {', '.join(channels)}"
+        )
+    return _items(cases, channels, labelled=True)
 
 
 def _items(cases: Sequence[Case], channels: Sequence[str], labelled: bool) -> list[dict[str, Any]]:
