@@ -473,10 +473,16 @@ def parse_crop(text: str) -> str | list[float] | None:
 
 def _shown(value: Any) -> str:
     if isinstance(value, Mapping):
-        return "; ".join(f"{name}={','.join(map(str, values))}" for name, values in value.items())
+        return "; ".join(f"{name}={_listed(part)}" for name, part in value.items())
     return (
         " x ".join("native" if part == -1 else f"{part}" for part in value) if isinstance(value, list) else str(value)
     )
+
+
+def _listed(value: Any) -> str:
+    if isinstance(value, Mapping):  # how a domain is scaled
+        return " ".join(_listed(part) for part in value.values())
+    return ",".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
 
 
 if __name__ == "__main__":
