@@ -223,8 +223,9 @@ def stack_odd(scan: Scan) -> Trial:
 
 def table(scan: Scan) -> Trial:
     """A table with other delimiters, line ends or a byte-order mark, or with a random byte."""
-    sitk.WriteImage(scan.image, str(scan.folder / "a.nii.gz"))
-    rows = [["case", "image", "presence", "spacing"], *([f"c{k}", "a.nii.gz", "yes", "1 1 2"] for k in range(3))]
+    for k in range(3):
+        sitk.WriteImage(scan.image, str(scan.folder / f"{k}.nii.gz"))
+    rows = [["case", "image", "presence", "spacing"], *([f"c{k}", f"{k}.nii.gz", "yes", "1 1 2"] for k in range(3))]
     delimiter, ending = str(scan.rng.choice([",", ";", "\t"])), str(scan.rng.choice(["\n", "\r\n"]))
     content = bytearray(
         ending.join(delimiter.join(row) for row in rows).encode(str(scan.rng.choice(["utf-8", "utf-8-sig"])))
