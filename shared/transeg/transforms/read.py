@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -182,7 +183,7 @@ def _open_slices(path: Path, files: Sequence[Path], spacing: Sequence[float] | N
         raise VolumeError(f"{files[0]}: pixels of kind {mode}; convert the slices to greyscale or RGB")
     channels = 3 if mode == "RGB" else 1
     if spacing is None:
-        logger.warning("%s: no voxel size in slices; 1 mm assumed, fill in the spacing", path)
+        _warn_of_spacing(path)
         spacing = (1.0, 1.0, 1.0)
     affine = LPS_TO_RAS @ np.diag([*spacing, 1.0])
 
@@ -196,6 +197,14 @@ def _open_slices(path: Path, files: Sequence[Path], spacing: Sequence[float] | N
         return array
 
     return VolumeFile(str(path), (width, height, max(len(files), pages)), channels, affine, {}, voxels)
+
+
+@lru_cache(maxsize=4096)  # once, not for each channel
+def _warn_of_spacing(path: Path) -> None:
+    logger.warning(
+        "%s: no voxel size in slices; 1 mm assumed, so sizes and volumes are wrong: list the scans in a table with the "
+        "column spacing (data_prep.table)", path,
+    )  # fmt: skip
 
 
 def _check_numbers(path: Path, files: Sequence[Path]) -> None:

@@ -9,15 +9,13 @@ import numpy as np
 import torch
 from monai.data import MetaTensor
 from monai.data.utils import AFFINE_TOL, compute_shape_offset, zoom_affine
-from monai.networks.utils import to_norm_affine
 from monai.transforms import Spacingd
 from monai.transforms.utils_pytorch_numpy_unification import allclose
 from monai.utils import TraceKeys
-from torch.nn.functional import grid_sample
 
 from transeg.transforms.grid import GRID_TOLERANCE, grid_distance, voxel_size
 
-SLAB = 2**20  # voxels at a time; each takes 56 bytes for its coordinates
+SLAB = 2**20  # voxels at a time
 
 
 class ResampleVolumed(Spacingd):
@@ -114,21 +112,53 @@ def resample(
         return volume.float()
     if mode == "nearest":
         return nearest(volume, to_voxel.numpy(), size).float()
-    source = volume.double()[None]
-    theta = to_norm_affine(to_voxel[None].to(source.device), volume.shape[1:], size, align_corners=False)
-    theta = theta[:, [2, 1, 0]][..., [2, 1, 0, 3]]  # axes in the order of grid_sample
-    along_x, along_y, along_z = (_centres(length, source) for length in size)
+    if padding_mode != "border":
+        raise ValueError(f"padding_mode is '{padding_mode}'; volumes are continued by their border.")
+    return linear(volume, to_voxel.numpy(), size)
+
+
+def linear(volume: torch.Tensor, to_voxel: np.ndarray, size: Sequence[int]) -> torch.Tensor:
+    """Linear interpolation of a volume (C, X, Y, Z) on a grid of the same axes, one axis after the other.
+
+    Args:
+        volume: (C, X, Y, Z), continued by the voxels at its border.
+        to_voxel: (4, 4), from voxels of the grid to those of the volume; diagonal but for a shift.
+        size: (X, Y, Z) of the grid.
+
+    Returns:
+        float32 (C, *size), computed in float64.
+    """
+    lines = [
+        _line(length, to_voxel[axis, axis], to_voxel[axis, 3], volume.shape[1 + axis], volume.device)
+        for axis, length in enumerate(size)
+    ]
     result = torch.empty((len(volume), *size), device=volume.device)
-    thickness = max(1, SLAB // (size[1] * size[2]))
+    plane = max(size[1], volume.shape[2]) * max(size[2], volume.shape[3])
+    thickness = max(1, SLAB // plane)
     for first in range(0, size[0], thickness):
-        places = along_x[first : first + thickness]
-        points = torch.ones((len(places), size[1], size[2], 4), dtype=torch.float64, device=source.device)
-        points[..., 0], points[..., 1], points[..., 2] = along_z, along_y[:, None], places[:, None, None]
-        grid = points.view(1, -1, 4).bmm(theta.transpose(1, 2)).view(1, len(places), size[1], size[2], 3)
-        result[:, first : first + len(places)] = grid_sample(
-            source, grid, mode=mode, padding_mode=padding_mode, align_corners=False
-        )[0]
+        part = _between(volume, 1, *(values[first : first + thickness] for values in lines[0]))
+        for axis, line in enumerate(lines[1:], 2):
+            part = _between(part, axis, *line)
+        result[:, first : first + thickness] = part
     return result
+
+
+def _line(
+    length: int, step: float, start: float, voxels: int, device: torch.device
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Along one axis: the voxels below and above each place, and how near the place is to the latter."""
+    places = (np.arange(length) * step + start).clip(0, voxels - 1)
+    below = np.floor(places).astype(int)
+    above = np.minimum(below + 1, voxels - 1)
+    below, above, share = (torch.from_numpy(values).to(device) for values in (below, above, places - below))
+    return below, above, share
+
+
+def _between(
+    volume: torch.Tensor, axis: int, below: torch.Tensor, above: torch.Tensor, share: torch.Tensor
+) -> torch.Tensor:
+    low, high = (volume.index_select(axis, index).double() for index in (below, above))
+    return low.lerp_(high, share.view(-1, *[1] * (volume.dim() - 1 - axis)))
 
 
 def nearest(volume: torch.Tensor, to_voxel: np.ndarray, size: Sequence[int]) -> torch.Tensor:
@@ -147,10 +177,3 @@ def nearest(volume: torch.Tensor, to_voxel: np.ndarray, size: Sequence[int]) -> 
         index = np.rint(np.round(places, 3)).clip(0, volume.shape[1 + axis] - 1).astype(int)
         volume = volume.index_select(1 + axis, torch.from_numpy(index).to(volume.device))
     return volume
-
-
-def _centres(length: int, like: torch.Tensor) -> torch.Tensor:
-    """Centres of the voxels along an axis that spans -1 to 1, rounded as in `torch.nn.functional.affine_grid`."""
-    if length == 1:
-        return torch.zeros(1, dtype=like.dtype, device=like.device)
-    return torch.linspace(-1, 1, length, dtype=like.dtype, device=like.device) * (length - 1) / length

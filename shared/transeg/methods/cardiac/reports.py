@@ -7,7 +7,6 @@ from collections.abc import Hashable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from monai.config import KeysCollection, PathLike
 from monai.transforms import MapTransform
 
@@ -35,8 +34,8 @@ class MissingRegionsd(MapTransform):
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
         """Log a warning; returns a copy of the item."""
         for key in self.key_iterator(data):
-            found = np.unique(channel_array(data[key]))
-            missing = [name for k, name in enumerate(self.regions, 1) if k not in found]
+            mask = channel_array(data[key])
+            missing = [name for k, name in enumerate(self.regions, 1) if not (mask == k).any()]
             if missing:
                 case = case_name(data, self.source_key)
                 logger.warning("%s: %s not found; review this case", case, ", ".join(missing))
