@@ -98,6 +98,15 @@ def test_an_interrupted_run_goes_on(thigh, tmp_path, monkeypatch, capsys):
     assert len(json.loads(path.read_text())["cases"]) == 3
 
 
+def test_cases_that_fail_in_the_network_are_listed(thigh, tmp_path):
+    bundle, scans = thigh
+    with pytest.raises(BatchError, match="3 of 3 cases failed"):
+        run_segmentation(scans, bundle, tmp_path / "out", {"inferer": "$lambda image, network: image.nothing"})
+    cases = json.loads((tmp_path / "out" / "manifest.json").read_text())["cases"]
+    assert len(cases) == 3
+    assert all("nothing" in entry["failed"] for entry in cases.values())
+
+
 def test_another_spacing_is_another_input(thigh, tmp_path, capsys):
     bundle, scans = thigh
     out = tmp_path / "out"

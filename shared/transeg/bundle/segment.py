@@ -93,8 +93,10 @@ def run_segmentation(
     if skip_done:
         found, items = items, [item for item in items if not record.has(item)]
         print(f"{len(found) - len(items)} of {len(found)} cases are done already")
-    failures = _run(root, items, settings, record, pictures) if items else {}
-    record.write()
+    try:
+        failures = _run(root, items, settings, record, pictures) if items else {}
+    finally:
+        record.write()
     done = sum("failed" not in entry for entry in record.cases.values())
     print(f"{done} of {len(record.cases)} cases segmented; masks, volumes.csv and {MANIFEST} are in {out}")
     if failures:
@@ -221,18 +223,16 @@ def _run(
         try:
             workflow.run()
         except KeyboardInterrupt:
-            record.write()
             done = len(items) - len(waiting)
             print(f"interrupted: {done} of {len(items)} cases are done; --skip-done goes on", file=sys.stderr)
             raise
-        except BaseException as error:  # MONAI wraps it
+        except Exception as error:  # MONAI wraps it
             if not isinstance(root_cause(error), BatchError):
-                record.write()
                 raise
         finally:
+            fail()
             bar.close()
             workflow.finalize()
-    fail()
     return dataset.failures
 
 

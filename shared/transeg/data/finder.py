@@ -192,15 +192,18 @@ class _Search:
         """Doubt patterns that nothing matches."""
         paths = [volume.path for volume in self.volumes]
         unmatched = [pattern for pattern in self.patterns.values() if not any(self._matches(p, pattern) for p in paths)]
-        below = [path.relative_to(self.root).as_posix().lower() for path in paths]
         whole = [*self.domains.values(), *self.groups.values()]
-        unmatched += [pattern for pattern in whole if not any(fnmatch(path, pattern.lower()) for path in below)]
+        unmatched += [pattern for pattern in whole if not any(self._lies_at(path, pattern) for path in paths)]
         for pattern in unmatched:
             self.doubts.append(Doubt(f"the pattern {pattern!r} matches no scan or mask", frozenset((IMAGE,))))
 
     def _matches(self, path: Path, pattern: str) -> bool:
         name = path.relative_to(self.root).as_posix() if "/" in pattern else path.name
         return fnmatch(name.lower(), pattern.lower())
+
+    def _lies_at(self, path: Path, pattern: str) -> bool:
+        """Whether the path below the root matches."""
+        return fnmatch(path.relative_to(self.root).as_posix().lower(), pattern.lower())
 
     def _general(self, volume: Volume, role: str | None) -> list[Part]:
         """The part by the words of the names of file and folders."""
@@ -350,12 +353,7 @@ class _Search:
 
     def _named(self, name: str, scans: Sequence[tuple[Volume, Part]], patterns: Mapping[str, str]) -> str:
         """Name of the pattern that a scan of the case matches."""
-        found = {
-            key
-            for key, pattern in patterns.items()
-            for volume, _ in scans
-            if fnmatch(volume.path.relative_to(self.root).as_posix().lower(), pattern.lower())
-        }
+        found = {key for key, pattern in patterns.items() for volume, _ in scans if self._lies_at(volume.path, pattern)}
         if len(found) > 1:
             self.doubts.append(
                 Doubt(f"{name} matches the patterns of {' and '.join(sorted(found))}", frozenset((IMAGE,)))

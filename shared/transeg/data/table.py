@@ -129,7 +129,7 @@ def read_table(path: str | os.PathLike) -> list[Case]:
     ]
     owners: dict[str, list[int]] = {}
     for (number, _), case in zip(rows, cases, strict=True):
-        for reference in case.images.values():
+        for reference in set(case.images.values()):  # one sequence may stand for another of its case
             owners.setdefault(reference, []).append(number)
     faults += [
         f"rows {', '.join(map(str, numbers))} have the same image: {reference}"

@@ -31,7 +31,7 @@ def demo(
     ] = None,
     cases: Annotated[
         int | None,
-        typer.Option(help=f"Number of phantoms (default: {_listed('full.cases')}; cardiac: of each modality)."),
+        typer.Option(help=f"Number of phantoms (default: {_listed('full.cases')}; cardiac: of each modality).", min=1),
     ] = None,
     labelled: Annotated[
         float | None, typer.Option(help="Share of the training cases whose masks are used, where any are.")

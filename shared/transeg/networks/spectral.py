@@ -86,31 +86,27 @@ class SpectralNorm(nn.Module):
             return self.group.normalised(self, _PHASES[-1])
         return _normalise([self], [weight])[0]
 
-    def order(self, weight: Tensor) -> list[int]:
-        """Axes of the kernel, without output channels, from slow to fast in memory."""
-        return [axis - 1 for axis in _memory_order(weight)[1:]]
-
     def view_v(self, weight: Tensor) -> Tensor:
         """v as a kernel (I, *K), its axes in the order of the memory of the weight."""
-        return self._v.view(weight.shape[1:]).permute(self.order(weight))
+        return self._v.view(weight.shape[1:]).permute([axis - 1 for axis in _memory_order(weight)[1:]])
 
 
 def _normalise(norms: Sequence[SpectralNorm], weights: Sequence[Tensor]) -> tuple[Tensor, ...]:
     """The weights divided by their largest singular values; in training after a power iteration."""
-    with torch.autocast(weights[0].device.type, enabled=False), torch.no_grad():
-        rows = [_rows(weight) for weight in weights]
-        views = [norm.view_v(weight) for norm, weight in zip(norms, weights, strict=True)]
-        vs = [view.flatten() for view in views]
-        if norms[0].training:
-            us = _unit([torch.mv(row, v) for row, v in zip(rows, vs, strict=True)])[0]
-            vs, sigmas = _unit([torch.mv(row.T, u) for row, u in zip(rows, us, strict=True)])
-            torch._foreach_copy_([norm._u for norm in norms], us)
-            torch._foreach_copy_(views, [v.view(view.shape) for v, view in zip(vs, views, strict=True)])
-        else:
-            us = [norm._u.clone() for norm in norms]  # a later call in training changes it in place
-            vs = [v.clone() for v in vs]
-            sigmas = [torch.dot(u, torch.mv(row, v)) for u, row, v in zip(us, rows, vs, strict=True)]
     with torch.autocast(weights[0].device.type, enabled=False):
+        with torch.no_grad():
+            rows = [_rows(weight) for weight in weights]
+            views = [norm.view_v(weight) for norm, weight in zip(norms, weights, strict=True)]
+            vs = [view.flatten() for view in views]
+            if norms[0].training:
+                us = _unit([torch.mv(row, v) for row, v in zip(rows, vs, strict=True)])[0]
+                vs, sigmas = _unit([torch.mv(row.T, u) for row, u in zip(rows, us, strict=True)])
+                torch._foreach_copy_([norm._u for norm in norms], us)
+                torch._foreach_copy_(views, [v.view(view.shape) for v, view in zip(vs, views, strict=True)])
+            else:
+                us = [norm._u.clone() for norm in norms]  # a later call in training changes it in place
+                vs = [v.clone() for v in vs]
+                sigmas = [torch.dot(u, torch.mv(row, v)) for u, row, v in zip(us, rows, vs, strict=True)]
         return _Divide.apply(len(weights), *weights, *sigmas, *us, *vs)
 
 

@@ -101,10 +101,13 @@ def resample(
         to_affine: (4, 4), of the result.
         size: (X, Y, Z) of the result.
         mode: "bilinear" or "nearest".
-        padding_mode: see `torch.nn.functional.grid_sample`.
+        padding_mode: "border".
 
     Returns:
         float32 (C, *size), computed in float64.
+
+    Raises:
+        ValueError: another padding mode.
     """
     to_voxel = torch.from_numpy(np.linalg.solve(affine.numpy(), to_affine.numpy()))
     alike = allclose(affine, to_affine, atol=AFFINE_TOL) or allclose(to_voxel, np.eye(4), atol=AFFINE_TOL)
