@@ -138,3 +138,9 @@ def test_an_only_image_of_another_name_is_taken(tmp_path):
 def test_items_relative_to_a_folder(tmp_path):
     case = Case("p", {"t1": f"{tmp_path}/in/x_*.tif#1"})
     assert case.item(("T1",), tmp_path / "out")["image"] == "../in/x_*.tif#1"
+
+
+def test_one_sequence_may_stand_for_another_of_its_case(tmp_path):
+    touch(tmp_path, "a.nii.gz")
+    [case] = read_table(write(tmp_path, "case,flair,t1\np1,a.nii.gz,a.nii.gz\n"))
+    assert case.images["flair"] == case.images["t1"]
