@@ -1,8 +1,10 @@
 """An organ that no preset knows: knees from a table, a few masks, and yes or no for the others.
 
 The commands of docs/own_scans.md on phantoms: a table, its preparation, a GenSeg training run and `transeg segment`;
-scored on other phantoms, from the masks on disk, beside the threshold on the intensity (divided by the scan's 99.5
-percentile) that is best on the masks of the training patients. Steps that the folder holds already are not repeated.
+scored on other phantoms, from the masks on disk. Beside it, with the same masks: the same network trained on them alone
+(slices without a lesion count as empty), and the threshold on the intensity (divided by the scan's 99.5 percentile)
+that is best on them. The mask of one validation patient chooses the epoch of both networks. Steps that the folder holds
+already are not repeated.
 
     python -m benchmarks.knees WORK
 """
@@ -11,6 +13,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -20,62 +23,83 @@ import typer
 from transeg.metrics.overlap import dice
 from transeg.metrics.threshold import best_threshold
 
-from benchmarks.results import ROOT, write_result
+from benchmarks.results import ROOT, paired_difference, write_result
 from benchmarks.run import train
 
 BUNDLE = ROOT / "bundles" / "brain_mri_genseg_segmentation"
 MASKS = 6
+METHODS = {"segmentation only": ["baselines/segmentation_only.json"], "GenSeg": []}
 
 
 def score(
-    work: Annotated[Path, typer.Argument(help="Folder for phantoms, data, run and masks.")],
+    work: Annotated[Path, typer.Argument(help="Folder for phantoms, data, runs and masks.")],
     cases: Annotated[int, typer.Option(help="Number of training patients.")] = 60,
-    test: Annotated[int, typer.Option(help="Number of test patients.")] = 16,
+    test: Annotated[int, typer.Option(help="Number of test patients, the same for all seeds.")] = 32,
     epochs: int = 24,
-    seed: int = 0,
+    seeds: Annotated[int, typer.Option(help="Number of seeds, each with training patients of its own.")] = 3,
 ) -> None:
     """Train on knee phantoms with a few masks and score other knees."""
-    raw, held_out, data, run = (work / name for name in ("train", "test", "prep", "run"))
-    for folder, number, masks, draw in ((raw, cases, MASKS, seed), (held_out, test, test, seed + 1)):
-        if not folder.is_dir():
-            options = ["--cases", number, "--labelled", masks, "--seed", draw]
-            _run("data_prep.phantoms", "knee", "--out", folder, *options)
-    if not (data / "datalist.json").is_file():
-        table = raw / "cases.csv"
-        _run("data_prep.table", raw, "--out", table, "--join", raw / "reading.csv", "--overwrite")
-        options = ["--test", 0, "--validation", 1, "--pixdim", "1.75,1.75,native"]
-        _run("data_prep.prepare", table, "--bundle", BUNDLE.name, "--out", data, *options)
-    length = ["--epochs", epochs, "--batches_per_epoch", 50, "--batch_size", 6, "--seed", seed]
-    train(BUNDLE / "configs", ["train.json"], run, "--dataset_dir", data, *length)
-    _run("transeg.cli", "segment", held_out, "--bundle", run, "--out", work / "masks", "--skip-done")
+    held_out = work / "test"
+    _phantoms(held_out, test, test, seed=1000)
+    found: dict[str, list[list[float]]] = {name: [] for name in ("threshold", *METHODS)}
+    for seed in range(seeds):
+        folder = work / f"seed_{seed}"
+        raw, data = folder / "train", folder / "prep"
+        _phantoms(raw, cases, MASKS, seed)
+        if not (data / "datalist.json").is_file():
+            table = raw / "cases.csv"
+            _run("data_prep.table", raw, "--out", table, "--join", raw / "reading.csv", "--overwrite")
+            options = ["--test", 0, "--validation", 1, "--pixdim", "1.75,1.75,native"]
+            _run("data_prep.prepare", table, "--bundle", BUNDLE.name, "--out", data, *options)
+        masked = [_pair(raw, path) for path in sorted(raw.glob("*_mask.nii.gz"))]
+        threshold = best_threshold([image for image, _ in masked], [mask for _, mask in masked])
+        found["threshold"].append(_dices(held_out, lambda path, value=threshold: _pair(held_out, path)[0] > value))
+        for name, overlays in METHODS.items():
+            run, masks = folder / name.replace(" ", "_"), folder / f"masks_{name.replace(' ', '_')}"
+            length = ["--epochs", epochs, "--batches_per_epoch", 50, "--batch_size", 6, "--seed", seed]
+            train(BUNDLE / "configs", ["train.json", *overlays], run, "--dataset_dir", data, *length)
+            _run("transeg.cli", "segment", held_out, "--bundle", run, "--out", masks, "--skip-done")
+            found[name].append(_dices(held_out, lambda path, folder=masks: _mask(folder / _written(path))))
 
-    masked = [_pair(raw, path) for path in sorted(raw.glob("*_mask.nii.gz"))]
-    threshold = best_threshold([image for image, _ in masked], [mask for _, mask in masked])
-    found: dict[str, list[float]] = {"threshold": [], "GenSeg": []}
-    for path in sorted(held_out.glob("*_mask.nii.gz")):
-        image, mask = _pair(held_out, path)
-        if mask.any():
-            found["threshold"].append(dice(image > threshold, mask))
-            own = work / "masks" / path.name.replace("_mask", "_seg")
-            found["GenSeg"].append(dice(np.asarray(nib.Nifti1Image.from_filename(own).dataobj) > 0, mask))
-    difference = np.subtract(found["GenSeg"], found["threshold"])
-    rng = np.random.default_rng(0)
-    means = rng.choice(difference, (10_000, len(difference))).mean(axis=1)
+    mean = {name: np.mean(values, axis=0) for name, values in found.items()}  # of each patient over the seeds
     figures: dict[str, Any] = {
-        name: {"mean": round(float(np.mean(values)), 3), "median": round(float(np.median(values)), 3)}
-        for name, values in found.items()
+        name: {
+            "mean": round(float(values.mean()), 3),
+            "median": round(float(np.median(values)), 3),
+            "seeds": np.mean(found[name], axis=1).round(3).tolist(),
+        }
+        for name, values in mean.items()
     }
-    interval = np.quantile(means, (0.025, 0.975)).round(3).tolist()
-    figures["difference"] = {"mean": round(float(difference.mean()), 3), "interval": interval}
-    figures |= {"n": len(difference), "epochs": epochs, "masks": MASKS}
+    figures["difference"] = {name: paired_difference(mean["GenSeg"], mean[name]) for name in mean if name != "GenSeg"}
+    figures |= {"n": len(mean["GenSeg"]), "epochs": epochs, "masks": MASKS}
     figures["dice"] = {name: np.round(values, 3).tolist() for name, values in found.items()}
     print(figures)
-    write_result("knees", f"{cases} knee phantoms, {MASKS} with a mask; {test} others to test", [seed], figures)
+    data_note = f"{cases} knee phantoms a seed, {MASKS} with a mask; {test} others to test"
+    write_result("knees", data_note, [*range(seeds)], figures)
+
+
+def _phantoms(folder: Path, cases: int, masks: int, seed: int) -> None:
+    if not folder.is_dir():
+        _run("data_prep.phantoms", "knee", "--out", folder, "--cases", cases, "--labelled", masks, "--seed", seed)
+
+
+def _dices(folder: Path, predict: Callable[[Path], np.ndarray]) -> list[float]:
+    """Dice of each patient with a lesion."""
+    masks = {path: _mask(path) for path in sorted(folder.glob("*_mask.nii.gz"))}
+    return [dice(predict(path), mask) for path, mask in masks.items() if mask.any()]
+
+
+def _written(mask: Path) -> str:
+    return mask.name.replace("_mask", "_seg")
+
+
+def _mask(path: Path) -> np.ndarray:
+    return np.asarray(nib.Nifti1Image.from_filename(path).dataobj) > 0
 
 
 def _pair(folder: Path, mask: Path) -> tuple[np.ndarray, np.ndarray]:
     image = nib.Nifti1Image.from_filename(folder / mask.name.replace("_mask", "")).get_fdata()
-    return image / np.percentile(image, 99.5), np.asarray(nib.Nifti1Image.from_filename(mask).dataobj) > 0
+    return image / np.percentile(image, 99.5), _mask(mask)
 
 
 def _run(module: str, *arguments: object) -> None:

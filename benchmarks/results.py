@@ -6,10 +6,12 @@ import json
 import platform
 import subprocess
 import sys
+from collections.abc import Sequence
 from datetime import date
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -39,6 +41,14 @@ def write_result(name: str, data: str, seeds: list[int], figures: dict[str, Any]
 def read_result(name: str) -> dict[str, Any]:
     """Read `results/<name>.json`."""
     return json.loads((FOLDER / f"{name}.json").read_text())
+
+
+def paired_difference(values: Sequence[float], others: Sequence[float], draws: int = 10_000) -> dict[str, Any]:
+    """Mean difference over the same patients, with its 95 % bootstrap interval."""
+    difference = np.subtract(values, others)
+    means = np.random.default_rng(0).choice(difference, (draws, len(difference))).mean(axis=1)
+    interval = np.quantile(means, (0.025, 0.975)).round(3).tolist()
+    return {"mean": round(float(difference.mean()), 3), "interval": interval, "n": len(difference)}
 
 
 def hardware() -> str:
