@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -41,6 +40,8 @@ def score(
     """Train on knee phantoms with a few masks and score other knees."""
     held_out = work / "test"
     _phantoms(held_out, test, test, seed=1000)
+    paths = [path for path in sorted(held_out.glob("*_mask.nii.gz")) if _mask(path).any()]
+    lesions = [_pair(held_out, path) for path in paths]
     found: dict[str, list[list[float]]] = {name: [] for name in ("threshold", *METHODS)}
     for seed in range(seeds):
         folder = work / f"seed_{seed}"
@@ -53,13 +54,14 @@ def score(
             _run("data_prep.prepare", table, "--bundle", BUNDLE.name, "--out", data, *options)
         masked = [_pair(raw, path) for path in sorted(raw.glob("*_mask.nii.gz"))]
         threshold = best_threshold([image for image, _ in masked], [mask for _, mask in masked])
-        found["threshold"].append(_dices(held_out, lambda path, value=threshold: _pair(held_out, path)[0] > value))
+        found["threshold"].append([dice(image > threshold, mask) for image, mask in lesions])
         for name, overlays in METHODS.items():
             run, masks = folder / name.replace(" ", "_"), folder / f"masks_{name.replace(' ', '_')}"
             length = ["--epochs", epochs, "--batches_per_epoch", 50, "--batch_size", 6, "--seed", seed]
             train(BUNDLE / "configs", ["train.json", *overlays], run, "--dataset_dir", data, *length)
             _run("transeg.cli", "segment", held_out, "--bundle", run, "--out", masks, "--skip-done")
-            found[name].append(_dices(held_out, lambda path, folder=masks: _mask(folder / _written(path))))
+            written = (masks / path.name.replace("_mask", "_seg") for path in paths)
+            found[name].append([dice(_mask(own), mask) for own, (_, mask) in zip(written, lesions, strict=True)])
 
     mean = {name: np.mean(values, axis=0) for name, values in found.items()}  # of each patient over the seeds
     figures: dict[str, Any] = {
@@ -81,16 +83,6 @@ def score(
 def _phantoms(folder: Path, cases: int, masks: int, seed: int) -> None:
     if not folder.is_dir():
         _run("data_prep.phantoms", "knee", "--out", folder, "--cases", cases, "--labelled", masks, "--seed", seed)
-
-
-def _dices(folder: Path, predict: Callable[[Path], np.ndarray]) -> list[float]:
-    """Dice of each patient with a lesion."""
-    masks = {path: _mask(path) for path in sorted(folder.glob("*_mask.nii.gz"))}
-    return [dice(predict(path), mask) for path, mask in masks.items() if mask.any()]
-
-
-def _written(mask: Path) -> str:
-    return mask.name.replace("_mask", "_seg")
 
 
 def _mask(path: Path) -> np.ndarray:

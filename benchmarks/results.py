@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import platform
 import subprocess
 import sys
@@ -20,11 +21,12 @@ FOLDER = Path(__file__).parent / "results"
 
 def write_result(name: str, data: str, seeds: list[int], figures: dict[str, Any]) -> Path:
     """Write `results/<name>.json`: the figures with command, commit, hardware and versions."""
-    commit = subprocess.run(["git", "rev-parse", "HEAD"], cwd=ROOT, capture_output=True, text=True, check=False)
+    git = subprocess.run(["git", "rev-parse", "HEAD"], cwd=ROOT, capture_output=True, text=True, check=False)
+    commit = git.stdout.strip() or os.environ.get("COMMIT", "")  # where the code is but a copy
     command = " ".join(["python", "-m", _module(), *_without_folders(sys.argv[1:])])
     content = {
         "command": command,
-        "commit": commit.stdout.strip(),
+        "commit": commit,
         "date": date.today().isoformat(),
         "data": data,
         "seeds": seeds,

@@ -26,12 +26,6 @@ class _Slice(NamedTuple):
     spacing: np.ndarray  # (2,), between columns and between rows
 
 
-def is_dicom(path: Path) -> bool:
-    """Whether a file is DICOM by its name or its preamble."""
-    with path.open("rb") as file:
-        return path.suffix.lower() in (".dcm", ".ima") or file.read(132)[128:] == b"DICM"
-
-
 def open_series(folder: Path) -> VolumeFile:
     """Read the headers of the series in a folder; stray files that are not DICOM are ignored.
 

@@ -11,9 +11,6 @@ from typing import Any
 
 import nibabel as nib
 import numpy as np
-
-# SimpleITK rather than itk: it reads the same formats as exactly, is required anyway, and itk takes 1.5 GB of disk
-import SimpleITK as sitk  # noqa: N813
 import torch
 from monai.data import MetaTensor
 from nibabel.spatialimages import SpatialImage
@@ -21,7 +18,6 @@ from PIL import Image
 
 from transeg.errors import VolumeError
 from transeg.references import ITK_READERS, SLICES, files_of, parse, suffix_of
-from transeg.transforms.dicom import is_dicom, open_series
 from transeg.transforms.grid import GRID_TOLERANCE, LPS_TO_RAS, VolumeFile, grid_distance, reading, voxel_size
 
 logger = logging.getLogger(__name__)
@@ -59,12 +55,14 @@ def open_volume(reference: str | os.PathLike, spacing: Sequence[float] | None = 
     if not files and not path.is_dir():
         raise VolumeError(f"{path}: no such file; correct the path or exclude the case")
     if path.is_dir():
+        from transeg.transforms.dicom import open_series  # SimpleITK loads slowly, and only some formats need it
+
         volume = open_series(path)
     elif suffix_of(path) in SLICES:
         volume = _open_slices(path, files, spacing)
     elif suffix_of(path) in ITK_READERS:
         volume = _open_itk(path)
-    elif is_dicom(path):
+    elif _is_dicom(path):
         raise VolumeError(f"{path}: a single DICOM file; give the folder that holds all images of its series")
     else:
         volume = _open_nibabel(path)
@@ -137,7 +135,15 @@ def _nifti_forms(image: nib.Nifti1Image, path: Path) -> dict[str, Any]:
     return forms | codes
 
 
+def _is_dicom(path: Path) -> bool:
+    with path.open("rb") as file:
+        return path.suffix.lower() in (".dcm", ".ima") or file.read(132)[128:] == b"DICM"
+
+
 def _open_itk(path: Path) -> VolumeFile:
+    # SimpleITK rather than itk: it reads the same formats as exactly, is required anyway, and itk takes 1.5 GB of disk
+    import SimpleITK as sitk  # noqa: N813
+
     kind = suffix_of(path)[1:].upper()
     reader = sitk.ImageFileReader()
     reader.SetFileName(str(path))

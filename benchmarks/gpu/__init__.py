@@ -1,0 +1,1 @@
+"""Benchmarks for a GPU that is at hand for minutes."""

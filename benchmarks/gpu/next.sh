@@ -1,0 +1,36 @@
+#!/usr/bin/env bash
+# Runs the first item of the queue that has no result yet, or the one named, in less than ten minutes and without a
+# network, and copies its result to OUT. SMALL=1: at a size for a test on a CPU.
+#
+#     bash benchmarks/gpu/next.sh [ITEM]
+set -euo pipefail
+cd "$(dirname "$0")/../.."
+SCRATCH="${SCRATCH:-scratch}"  # packages, data and runs
+CARRIED="${CARRIED:-.gpu_data}"  # packed data, see README.md
+mkdir -p "$SCRATCH"
+if [ -d .whl ]; then
+  python3 -m pip install -q --no-index --no-deps --no-compile --upgrade --target "$SCRATCH/site" .whl/*.whl
+  export PYTHONPATH="$SCRATCH/site:${PYTHONPATH:-}"
+fi
+export PYTHONPATH="$PWD/shared:$PWD:${PYTHONPATH:-}"
+
+steps() {
+  python3 -m benchmarks.gpu.steps "$SCRATCH/steps" ${SMALL:+--small}
+}
+
+lgg_few_masks() {
+  local slices="$SCRATCH/lgg" size=(--minutes "${MINUTES:-6}" --width 16 --option batch_size=20 --option labelled_per_batch=4)
+  [ -z "${SMALL:-}" ] || size=(--minutes 0.1 --width 2 --draws 2 --validation 1 --test 1 --masks 1 --option batches_per_epoch=1)
+  [ -d "$slices" ] || python3 -m benchmarks.gpu.pack unpack "$CARRIED/lgg.zip" "$slices" --workers "$(nproc)"
+  python3 -m benchmarks.lgg_few_masks "$slices" "$SCRATCH/lgg_few_masks" "${size[@]}" --name gpu_lgg_few_masks
+}
+
+for item in ${1:-lgg_few_masks steps}; do
+  result="benchmarks/results/gpu_$item.json"
+  [ -n "${1:-}" ] || [ ! -f "$result" ] || continue
+  echo "== $item"
+  "$item"
+  [ -z "${OUT:-}" ] || cp "$result" "$OUT"
+  exit
+done
+echo "Every item of the queue has a result."

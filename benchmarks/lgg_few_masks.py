@@ -1,0 +1,262 @@
+"""Few masks of real patients: TCGA-LGG, the patients of whom all three sequences are known, and the masks of a few.
+
+GenSeg and the same network trained on the masks alone, side by side and for the same time, with several draws of the
+patients whose masks are known. Half-slices without a tumour count as labelled-empty for both. The masks of validation
+patients choose the weights "best", and nothing of the weights "last"; the curve over the training is scored on them.
+The table scores the written masks of whole test patients, which are the same in all draws, as is the threshold on FLAIR
+that is best on the masks known.
+
+    python -m benchmarks.gpu.pack pack KAGGLE_3M SLICES.zip
+    python -m benchmarks.gpu.pack unpack SLICES.zip SLICES
+    python -m benchmarks.lgg_few_masks SLICES WORK --minutes 60 --width 4
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Hashable, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+import nibabel as nib
+import numpy as np
+import typer
+from ignite.engine import Engine, Events
+from ignite.handlers import TimeLimit
+from transeg.bundle.runs import WEIGHTS
+from transeg.data.datalist import read_datalist
+from transeg.demo.steps import bundle_arguments, run_dir_arguments
+from transeg.metrics.overlap import dice
+from transeg.metrics.threshold import best_threshold
+from transeg.transforms.load import LoadVolumed
+from transeg.transforms.preprocessing import label_loading
+
+from benchmarks.results import ROOT, paired_difference, write_result
+
+BUNDLE = ROOT / "bundles" / "brain_mri_genseg_segmentation"
+METHODS = {"segmentation only": ["baselines/segmentation_only.json"], "GenSeg": []}
+LAST = WEIGHTS.with_name("last.pt")
+FLAIR = 1
+Scans = list[dict[str, Any]]
+
+
+class EndAfter(TimeLimit):
+    """Ends a training run at the end of the epoch in which the time has passed."""
+
+    def attach(self, engine: Engine) -> None:
+        """Register with a trainer."""
+        engine.add_event_handler(Events.EPOCH_COMPLETED, self)
+
+
+class Curve:
+    """Writes the metrics of each validation, a line each."""
+
+    def __init__(self, path: str) -> None:
+        self.path = Path(path)
+
+    def attach(self, engine: Engine) -> None:
+        """Register with an evaluator."""
+        engine.add_event_handler(Events.EPOCH_COMPLETED, self)
+
+    def __call__(self, engine: Engine) -> None:
+        """Write a line."""
+        with self.path.open("a") as file:
+            file.write(json.dumps({"epoch": engine.state.epoch, **engine.state.metrics}, default=float) + "\n")
+
+
+def prepare(slices: Path, work: Path, masks: int, draws: int, validation: int, test: int) -> list[Path]:
+    """Prepared data of each draw: the split is that of all; only the masks of some training patients are known."""
+    everything = work / "data"
+    if not (everything / "datalist.json").is_file():
+        split = ["--validation", validation, "--test", test, "--halves", "--workers", os.cpu_count() or 1]
+        command = ["-m", "data_prep.lgg", "--data", slices, "--out", everything, *split]
+        subprocess.run([sys.executable, *map(str, command)], check=True)
+    datalist = json.loads((everything / "datalist.json").read_text())
+    patients = sorted({item["case"] for item in datalist["training"]})
+    folders = []
+    for draw in range(draws):
+        known = np.random.default_rng(draw).choice(patients, masks, replace=False).tolist()
+        training = [item if item["case"] in known else _without_label(item) for item in datalist["training"]]
+        folder = work / f"data_{draw}"  # beside the other: paths in a datalist are relative to it
+        folder.mkdir(parents=True, exist_ok=True)
+        for name in ("images", "labels"):
+            if not (folder / name).exists():
+                (folder / name).symlink_to((everything / name).resolve())
+        (folder / "datalist.json").write_text(json.dumps({**datalist, "training": training, "known": known}))
+        folders.append(folder)
+    return folders
+
+
+def _without_label(item: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in item.items() if key != "label"}
+
+
+def start_training(
+    data: Path, run: Path, name: str, seed: int, seconds: float, options: Sequence[object]
+) -> subprocess.Popen:
+    """Start a training run that ends after a time."""
+    run.parent.mkdir(parents=True, exist_ok=True)
+    budget = run.with_suffix(".json")
+    last = {"_target_": "transeg.engines.weights.BestModelSaver", "network": "@export_network"}
+    limit = {"_target_": "benchmarks.lgg_few_masks.EndAfter", "limit_sec": round(seconds)}
+    curve = {"_target_": "benchmarks.lgg_few_masks.Curve", "path": f"$@run_dir + '/{run.name}_curve.jsonl'"}
+    handlers = {
+        "+train#handlers": [{**last, "path": f"$@run_dir + '/{LAST}'"}, limit],
+        "+validate#handlers": [curve],
+    }
+    budget.write_text(json.dumps(handlers))
+    files = [BUNDLE / "configs" / file for file in ("train.json", *METHODS[name], "averaged.json")]
+    options = ["--dataset_dir", data, "--seed", seed, "--epochs", 10_000, *options]
+    command = bundle_arguments("training", [*files, budget], *run_dir_arguments(run), *options)
+    return _start(command, run.with_suffix(".log"))
+
+
+def start_segmenting(data: Path, run: Path, weights: Path, out: Path) -> subprocess.Popen:
+    """Start writing the masks of the test patients."""
+    options = ["--dataset_dir", data, "--output_dir", out, "--handlers#0#path", run / weights]
+    return _start(
+        bundle_arguments("inferring", [run / "configs" / "inference.json"], *options), out.with_suffix(".log")
+    )
+
+
+def _start(arguments: Iterable[object], log: Path) -> subprocess.Popen:
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    with log.open("a") as file:
+        return subprocess.Popen([sys.executable, *map(str, arguments)], stdout=file, stderr=file, env=environment)
+
+
+def wait(processes: Mapping[Path, subprocess.Popen]) -> None:
+    """Wait for all, or end them when one fails.
+
+    Raises:
+        RuntimeError: one failed.
+    """
+    running = dict(processes)
+    while running:
+        time.sleep(0.2)
+        for path, process in list(running.items()):
+            code = process.poll()
+            if code is not None:
+                del running[path]
+            if code:
+                for other in running.values():
+                    other.kill()
+                raise RuntimeError(f"{path} failed: {path.with_suffix('.log').read_text()[-1500:]}")
+
+
+def read_reference(item: Mapping[str, Any]) -> np.ndarray:
+    """Mask of a patient as published, on the grid of the scan."""
+    loaded = label_loading({"labels": ["background", "tumour"]}, "label", like="image")(dict(item))
+    return np.asarray(loaded["label"][0]) > 0
+
+
+def read_flair(item: Mapping[str, Any]) -> np.ndarray:
+    """FLAIR of a patient, divided by its 99.5 percentile."""
+    flair: dict[Hashable, Any] = {"image": item["image"][FLAIR], "spacing": item.get("spacing")}
+    image = np.asarray(LoadVolumed("image")(flair)["image"][0])
+    return image / np.percentile(image, 99.5)
+
+
+def read_mask(folder: Path, item: Mapping[str, Any]) -> np.ndarray:
+    """The written mask of a patient."""
+    return np.asarray(nib.Nifti1Image.from_filename(folder / f"{item['case']}_seg.nii.gz").dataobj) > 0
+
+
+def thresholds(folders: Sequence[Path]) -> list[float]:
+    """The threshold on FLAIR that is best on the masks of each draw."""
+    found = []
+    for folder in folders:
+        known = json.loads((folder / "datalist.json").read_text())["known"]
+        items = [item for item in read_datalist(folder / "datalist.json", "training_volumes") if item["case"] in known]
+        found.append(best_threshold([read_flair(item) for item in items], [read_reference(item) for item in items]))
+    return found
+
+
+def main(
+    slices: Annotated[Path, typer.Argument(help="Folder of the patients.")],
+    work: Annotated[Path, typer.Argument(help="Folder for prepared data, runs and masks.")],
+    minutes: Annotated[float, typer.Option(help="Time of each training run.")] = 60,
+    width: int = 16,
+    masks: Annotated[int, typer.Option(help="Training patients whose masks are known.")] = 4,
+    draws: Annotated[int, typer.Option(help="Draws of these patients, each with a seed of its own.")] = 3,
+    validation: Annotated[int, typer.Option(help="Validation patients.")] = 8,
+    test: Annotated[int, typer.Option(help="Test patients.")] = 16,
+    precision: Annotated[str, typer.Option(help="bf16, or nothing.")] = "",
+    name: Annotated[str, typer.Option(help="Name of the result.")] = "lgg_few_masks",
+    option: Annotated[list[str] | None, typer.Option(help="Setting of the training configs: KEY=VALUE.")] = None,
+) -> None:
+    """Train both methods with each draw at once, and score the masks that they write."""
+    folders = prepare(slices, work, masks, draws, validation, test)
+    settings = {"width": width, "batches_per_epoch": 50, **dict(text.split("=", 1) for text in option or ())}
+    if precision:
+        settings["precision"] = precision
+    options = [part for key, value in settings.items() for part in (f"--{key}", value)]
+    runs = {(method, k): work / f"draw_{k}" / method.replace(" ", "_") for method in METHODS for k in range(draws)}
+    started = time.monotonic()
+    wait({run: start_training(folders[k], run, method, k, 60 * minutes, options) for (method, k), run in runs.items()})
+    print(f"trained after {time.monotonic() - started:.0f} s", flush=True)
+    choices = {"last": LAST, "best": WEIGHTS}
+    outs = {(*key, choice): runs[key].with_name(f"{runs[key].name}_{choice}") for key in runs for choice in choices}
+    wait({out: start_segmenting(folders[k], runs[m, k], choices[choice], out) for (m, k, choice), out in outs.items()})
+    print(f"segmented after {time.monotonic() - started:.0f} s", flush=True)
+
+    items = read_datalist(work / "data" / "datalist.json", "test_volumes")
+    references = [read_reference(item) for item in items]
+
+    def score(masks: Sequence[np.ndarray]) -> list[float]:
+        return [dice(mask, reference) for mask, reference in zip(masks, references, strict=True)]
+
+    limits = thresholds(folders)
+    found = {"threshold": [score([read_flair(item) > limit for item in items]) for limit in limits]}
+    for method in METHODS:
+        for choice in choices:
+            written = [outs[method, k, choice] for k in range(draws)]
+            found[f"{method}, {choice}"] = [score([read_mask(out, item) for item in items]) for out in written]
+    write(name, work, found, {"minutes": minutes, "masks": masks, **settings}, runs)
+
+
+def write(
+    name: str, work: Path, found: Mapping[str, list[list[float]]], settings: Mapping[str, Any], runs: Mapping
+) -> None:
+    """Write the result: Dice of each patient and draw, paired differences of their means, and the curves."""
+    datalist = json.loads((work / "data" / "datalist.json").read_text())
+    mean = {method: np.mean(dices, axis=0) for method, dices in found.items()}
+    others = [method for method in found if not method.startswith("GenSeg")]
+    figures: dict[str, Any] = {
+        "settings": dict(settings),
+        "kept": datalist["preparation"]["kept"],
+        "known": [
+            json.loads((work / f"data_{k}" / "datalist.json").read_text())["known"]
+            for k in range(len(found["threshold"]))
+        ],
+        "mean": {method: round(float(values.mean()), 3) for method, values in mean.items()},
+        "median": {method: round(float(np.median(values)), 3) for method, values in mean.items()},
+        "draws": {method: np.mean(dices, axis=1).round(3).tolist() for method, dices in found.items()},
+        "difference": {
+            f"{method} - {other}": paired_difference(mean[method], mean[other])
+            for method in found
+            if method.startswith("GenSeg")
+            for other in others
+        },
+        "dice": {method: np.round(dices, 3).tolist() for method, dices in found.items()},
+        "curves": {f"{method}, draw {k}": _curve(run) for (method, k), run in runs.items()},
+    }
+    print(json.dumps({key: figures[key] for key in ("mean", "median", "draws", "difference")}, indent=1))
+    print(
+        write_result(
+            name, "TCGA-LGG, patients with three sequences, 128 x 128", [*range(len(found["threshold"]))], figures
+        )
+    )
+
+
+def _curve(run: Path) -> list[dict[str, float]]:
+    lines = (run / f"{run.name}_curve.jsonl").read_text().splitlines()
+    return [{key: round(value, 3) for key, value in json.loads(line).items()} for line in lines]
+
+
+if __name__ == "__main__":
+    typer.run(main)
