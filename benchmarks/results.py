@@ -22,7 +22,7 @@ FOLDER = Path(__file__).parent / "results"
 def write_result(name: str, data: str, seeds: list[int], figures: dict[str, Any]) -> Path:
     """Write `results/<name>.json`: the figures with command, commit, hardware and versions."""
     git = subprocess.run(["git", "rev-parse", "HEAD"], cwd=ROOT, capture_output=True, text=True, check=False)
-    commit = git.stdout.strip() or os.environ.get("COMMIT", "")  # where the code is but a copy
+    commit = os.environ.get("COMMIT") or git.stdout.strip()  # named where the code is but a copy
     command = " ".join(["python", "-m", _module(), *_without_folders(sys.argv[1:])])
     content = {
         "command": command,
