@@ -29,8 +29,8 @@ for item in ${1:-lgg_few_masks steps}; do
   result="benchmarks/results/gpu_$item.json"
   [ -n "${1:-}" ] || [ ! -f "$result" ] || continue
   echo "== $item"
-  "$item"
+  "$item" || failed=$?
   [ -z "${OUT:-}" ] || cp "$result" "$OUT"
-  exit
+  exit "${failed:-0}"
 done
 echo "Every item of the queue has a result."

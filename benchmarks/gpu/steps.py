@@ -15,12 +15,13 @@ import json
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple
 
 import torch
+import torch.nn.functional as F
 import typer
 from ignite.engine import Events
 from monai.bundle import ConfigParser
@@ -39,58 +40,46 @@ STEPS = 10 if CUDA else 2
 
 
 class Data(NamedTuple):
-    """Phantoms, preset, grids at the paper's size and small enough for a test, and settings of small networks."""
+    """Phantoms, their preparation, and settings of the networks for a test."""
 
     phantoms: str
-    preset: str
-    paper: str
-    small: str
-    networks: Mapping[str, int]
+    preparation: str
+    small: Mapping[str, int]
 
 
 DATA = {
     "brain_mri_genseg_segmentation": Data(
-        "brain --cases 8",
-        "brats --test 1 --validation 1 --min-brain 0.02",
-        "--shape 240,240,30 --spacing 1,1,5 --pixdim 1 --size 240 240",
-        "--shape 64,64,30 --spacing 3,3,5 --pixdim 3 --size 64 64",
+        "brain --cases 8 --shape 64,64,30 --spacing 3,3,5",
+        "brats --test 1 --validation 1 --min-brain 0.02 --pixdim 3 --size 64 64",
         {"width": 2, "levels": 3, "discriminator_levels": 2},
     ),
     "brain_mri_pathogan_segmentation": Data(
-        "brain --cases 8",
-        "brats_slices --test 1 --validation 1",
-        "--shape 240,240,30 --spacing 1,1,5 --pixdim 1 --size 240 240",
-        "--shape 64,64,30 --spacing 3,3,5 --pixdim 3 --size 64 64",
+        "brain --cases 8 --shape 64,64,30 --spacing 3,3,5",
+        "brats_slices --test 1 --validation 1 --pixdim 3 --size 64 64",
         {"width": 2, "blocks": 1, "code": 8, "discriminator_layers": 1},
     ),
     "thigh_mri_muscle_segmentation": Data(
-        "thigh --cases 16",
-        "thigh --test 1 --validation 1",
-        "--shape 256,256,8 --spacing 1,1,7 --pixdim 1 --size 256 256",
-        "--shape 64,64,8 --spacing 4,4,7 --pixdim 4 --size 64 64",
+        "thigh --cases 16 --shape 64,64,8 --spacing 4,4,7",
+        "thigh --test 1 --validation 1 --pixdim 4 --size 64 64",
         {"width": 2, "blocks": 1},
     ),
     "cardiac_ct_mr_segmentation": Data(
-        "heart --cases 4",
-        "mmwhs --test 1 --validation 1",
-        "--shape 112,112,86 --spacing 1.5 --pixdim 1.5 --size 112 112 86",
-        "--shape 32,32,24 --spacing 5 --pixdim 5 --size 32 32 24",
+        "heart --cases 4 --shape 32,32,24 --spacing 5",
+        "mmwhs --test 1 --validation 1 --pixdim 5 --size 32 32 24",
         {"width": 2, "segmenter_width": 2, "discriminator_width": 2},
     ),
 }
 
 
-def prepare(bundle: str, work: Path, small: bool) -> Path:
-    """Make phantoms of a bundle and prepare them."""
-    data = DATA[bundle]
-    grid = (data.small if small else data.paper).split()
-    raw, out = work / bundle / "raw", work / bundle / "data"
+def prepare(bundle: str, work: Path) -> Path:
+    """Make small phantoms of a bundle and prepare them."""
+    data, raw, out = DATA[bundle], work / bundle / "raw", work / bundle / "data"
     if not (out / "datalist.json").is_file():
-        commands = (
-            ["data_prep.phantoms", *data.phantoms.split(), "--out", raw, *grid[:4], "--overwrite"],
-            [f"data_prep.{data.preset.split()[0]}", *data.preset.split()[1:], "--data", raw, "--out", out, *grid[4:]],
-        )
-        for command in commands:
+        preset, *options = data.preparation.split()
+        for command in (
+            ["data_prep.phantoms", *data.phantoms.split(), "--out", raw, "--overwrite"],
+            [f"data_prep.{preset}", *options, "--data", raw, "--out", out],
+        ):
             run = subprocess.run(
                 [sys.executable, "-m", *map(str, command)], capture_output=True, text=True, check=False
             )
@@ -99,26 +88,29 @@ def prepare(bundle: str, work: Path, small: bool) -> Path:
     return out
 
 
-def make_trainer(bundle: str, data: Path, small: bool, variant: str) -> AlternatingTrainer:
-    """The trainer of a bundle's configs, without handlers."""
+def make_trainer(bundle: str, data: Path, small: bool, variant: str) -> tuple[AlternatingTrainer, dict[str, Tensor]]:
+    """The trainer of a bundle's configs, without handlers, and a batch, enlarged to the size of the configs."""
     configs = ROOT / "bundles" / bundle / "configs"
     parser = ConfigParser()
     parser.read_config([str(configs / name) for name in (["train.json"] if small else ["train.json", "paper.json"])])
-    precision = None if variant == "fp32" else "bf16"
     parser.update({"bundle_root": str(configs.parent), "dataset_dir": str(data), "run_dir": str(data / "run")})
+    precision = None if variant == "fp32" else "bf16"
     parser.update({"precision": precision, "batches_per_epoch": 1, "epochs": 3, "train#handlers": []})
     if small:
-        parser.update({"batch_size": 2, **DATA[bundle].networks})
+        parser.update({"batch_size": 2, **DATA[bundle].small})
     trainer = parser.get_parsed_content("train#trainer")
     if variant == "compiled":
         for network in trainer.networks.values():
             network.compile()
-    return trainer
-
-
-def measure_trainer(trainer: AlternatingTrainer) -> dict[str, Any]:
-    """Time of steps as the trainer runs them."""
+    size = list(parser.get_parsed_content("image_size"))
+    if parser.get_parsed_content("recipe").get("halves"):
+        size[0] //= 2
     batch = next(iter(trainer.data_loader))
+    return trainer, {key: value if value.dim() < 4 else F.interpolate(value, size) for key, value in batch.items()}
+
+
+def measure_trainer(trainer: AlternatingTrainer, batch: Mapping[str, Tensor]) -> dict[str, Any]:
+    """Time of steps as the trainer runs them."""
     loader = [batch] * STEPS
     trainer.data_loader, trainer.state.epoch_length = loader, STEPS
     trainer.set_data(loader)
@@ -157,10 +149,9 @@ def _profiled(profiler: profile, milliseconds: float) -> dict[str, Any]:
     return figures
 
 
-def measure_graph(trainer: AlternatingTrainer) -> dict[str, Any]:
+def measure_graph(trainer: AlternatingTrainer, batch: Mapping[str, Tensor]) -> dict[str, Any]:
     """Time of the step replayed as a CUDA graph; equal to the eager step but for rows that have no mask."""
-    batch = trainer.prepare_batch(next(iter(trainer.data_loader)), trainer.state.device)
-    batch = {key: value.as_tensor() if hasattr(value, "as_tensor") else value for key, value in batch.items()}
+    batch = trainer.prepare_batch(batch, trainer.state.device)
     for module in trainer.networks.values():
         module.train()
     for player in trainer.players:
@@ -208,8 +199,7 @@ def _synchronise() -> None:
 
 def measure(bundle: str, data: Path, small: bool, variant: str) -> dict[str, Any]:
     """Figures of one variant."""
-    trainer = make_trainer(bundle, data, small, variant)
-    figures = (measure_graph if variant == "graph" else measure_trainer)(trainer)
+    figures = (measure_graph if variant == "graph" else measure_trainer)(*make_trainer(bundle, data, small, variant))
     if CUDA:
         figures["memory_gb"] = round(torch.cuda.max_memory_allocated() / 2**30, 2)
     return figures
@@ -239,15 +229,15 @@ def main(
         print(json.dumps(measure(bundle, work, small, name)))
         return
     with ThreadPoolExecutor(len(DATA)) as pool:
-        folders = dict(zip(DATA, pool.map(lambda bundle: prepare(bundle, work, small), DATA), strict=True))
+        folders = dict(zip(DATA, pool.map(lambda bundle: prepare(bundle, work), DATA), strict=True))
     figures: dict[str, dict[str, Any]] = {bundle: {} for bundle in DATA}
-    variants: Sequence[str] = VARIANTS if CUDA else VARIANTS[:2]  # no graphs on a CPU, and a compiler may be missing
-    for name in variants:
+    size = "small" if small else "the paper's size"
+    for name in VARIANTS if CUDA else VARIANTS[:2]:  # no graphs on a CPU, and a compiler may be missing
         for bundle in DATA:
             figures[bundle][name] = run_variant(bundle, folders[bundle], small, name, seconds)
             print(bundle, name, figures[bundle][name], flush=True)
-    size = "small" if small else "the paper's size"
-    print(write_result("gpu_steps", f"phantoms of every bundle, {size}", [0], figures))
+            path = write_result("gpu_steps", f"phantoms, enlarged to {size}", [0], figures)  # what there is so far
+    print(path)
 
 
 if __name__ == "__main__":

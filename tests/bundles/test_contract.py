@@ -4,10 +4,12 @@ import re
 from pathlib import Path
 
 import pytest
+import torch
 from monai.bundle import ConfigParser, verify_metadata
 from monai.bundle.config_item import ConfigComponent
+from transeg.data.recipe import bundle_recipe
 
-from .conftest import BUNDLES, FILES, check_whole, read_config
+from .conftest import BUNDLES, FILES, check_whole, parser_of, read_config
 
 SCHEMA = Path(__file__).with_name("meta_schema_20240725.json")
 HEADINGS = (
@@ -126,3 +128,13 @@ def test_learning_rates_follow_who_sets_the_epochs_of_the_trainer(bundle):
         rate = parser.get_parsed_content(name)
         assert all(0 < rate(epoch) <= 1 for epoch in range(100))
         assert rate(1000) == 0
+
+
+def test_networks_see_plain_tensors(bundle):
+    """Tensors with metadata slow down every operation of a network."""
+    recipe = bundle_recipe(bundle)
+    augment = parser_of(bundle, "train.json", recipe=recipe).get_parsed_content("augmentation")
+    batch = {key: torch.rand(2, len(recipe["channels"]), *recipe["image_size"]) for key in augment.images}
+    batch |= {label: torch.ones(2, 1, *recipe["image_size"]) for label in augment.images.values() if label}
+    for value in augment(batch, "cpu").values():
+        assert type(value) is torch.Tensor

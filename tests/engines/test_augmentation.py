@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from monai.transforms import ScaleIntensityRange
 from transeg.engines.augmentation import AugmentBatch
 from transeg.transforms.batch import RandomShift, RandomWarp
 
@@ -60,3 +61,9 @@ def test_a_seed_reproduces_all_parts():
     assert not torch.allclose(outs[0], outs[2])
     first, second = augment.steps
     assert first.R.uniform() != second.R.uniform()
+
+
+def test_steps_with_metadata_leave_plain_tensors():
+    batch = {"image": torch.rand(2, 1, 8, 8)}
+    out = AugmentBatch({"image": None}, steps=[ScaleIntensityRange(-1, 1, -1, 1, clip=True)])(batch, "cpu")
+    assert type(out["image"]) is torch.Tensor

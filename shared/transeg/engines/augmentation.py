@@ -66,7 +66,7 @@ class AugmentBatch(Randomizable):
                 if label is not None:
                     moved[label] = self._sample(moved[label], part, "nearest")
         for step in self.steps:
-            images = step(images)
+            images = to_device(step(images), device)  # MONAI's return tensors with metadata
         return moved | dict(zip(keys, images.split(counts), strict=True))
 
     def _sample(self, images: Tensor, grid: Tensor, mode: str) -> Tensor:

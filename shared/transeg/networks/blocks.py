@@ -2,6 +2,8 @@
 
 # without postponed annotations: TorchScript evaluates that of `UpsampleConv.taps`
 
+from typing import Any, cast
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -79,7 +81,8 @@ class ReflectConv(nn.Module):
 def crop_to(x: Tensor, size: list[int]) -> Tensor:
     """First ``size`` voxels along every spatial axis of x (B, C, *S)."""
     for axis, n in enumerate(size):
-        x = x.narrow(axis + 2, 0, n)
+        if x.size(axis + 2) != n:  # the backward pass of a crop copies the map
+            x = x.narrow(axis + 2, 0, n)
     return x
 
 
@@ -164,39 +167,65 @@ class UpsampleConv(nn.Module):
         out = F.conv2d(padded, kernel, repeated) if dims == 2 else F.conv3d(padded, kernel, repeated)
         out = _shuffle(out, self.out_channels)
         if self.kernel_size == 3:
-            for axis in range(2, 2 + dims):
-                out = out.narrow(axis, 1, out.size(axis) - 2)
-            return out
+            return F.pad(out, [-1] * (2 * dims))  # a crop with one copy in the backward pass, not one per axis
         if self.border == "constant":
             return out
         for axis in range(2, 2 + dims):
-            last = x.size(axis) - 1
-            out.narrow(axis, 0, 1).add_(self._face(x, weight.narrow(axis, 0, 1), axis, 1, 0))
-            out.narrow(axis, 2 * last + 1, 1).add_(self._face(x, weight.narrow(axis, 4, 1), axis, last - 1, last))
+            first, last = self._faces(x, weight, axis)
+            out = _add_faces(out, first, last, axis)
         return out
 
-    def _face(self, x: Tensor, weight: Tensor, axis: int, reflected: int, replicated: int) -> Tensor:
-        """Difference that reflecting instead of replicating the outermost border layer along ``axis`` makes.
+    def _faces(self, x: Tensor, weight: Tensor, axis: int) -> tuple[Tensor, Tensor]:
+        """Differences that reflecting instead of replicating the outermost border layers along ``axis`` makes.
 
         Edges shared with earlier axes are left out, as the layers of those contain them.
         """
-        dims = x.dim() - 2
+        dims, end = x.dim() - 2, x.size(axis) - 1
         scale = [1.0 if a == axis else 2.0 for a in range(2, 2 + dims)]
         wide: list[int] = []
         narrow: list[int] = []
         for a in range(1 + dims, 1, -1):  # F.pad counts from the last axis
             wide += [0, 0] if a == axis else [2, 2]
             narrow += [0, 0] if a == axis else [1, 1]
-        true = F.pad(
-            F.interpolate(x.narrow(axis, reflected, 1), scale_factor=scale, mode="nearest"),
-            wide,
-            mode="reflect",
-        )
-        low = F.interpolate(
-            F.pad(x.narrow(axis, replicated, 1), narrow, mode="replicate"), scale_factor=scale, mode="nearest"
-        )
+        reflected = torch.cat([x.narrow(axis, 1, 1), x.narrow(axis, end - 1, 1)], dim=1)
+        replicated = torch.cat([x.narrow(axis, 0, 1), x.narrow(axis, end, 1)], dim=1)
+        true = F.pad(F.interpolate(reflected, scale_factor=scale, mode="nearest"), wide, mode="reflect")
+        low = F.interpolate(F.pad(replicated, narrow, mode="replicate"), scale_factor=scale, mode="nearest")
         difference = true - low
         for a in range(2, axis):
             edge = [0, 0] * (1 + dims - a) + [1, 1]
             difference = F.pad(difference.narrow(a, 1, difference.size(a) - 2), edge)
-        return F.conv2d(difference, weight) if dims == 2 else F.conv3d(difference, weight)
+        ends = torch.cat([weight.narrow(axis, 0, 1), weight.narrow(axis, 4, 1)])
+        faces = F.conv2d(difference, ends, groups=2) if dims == 2 else F.conv3d(difference, ends, groups=2)
+        return faces.narrow(1, 0, self.out_channels), faces.narrow(1, self.out_channels, self.out_channels)
+
+
+def _add_faces(x: Tensor, first: Tensor, last: Tensor, axis: int) -> Tensor:
+    """Add to the first and the last layer of x (B, C, *S) along an axis, in place."""
+    if torch.jit.is_scripting():
+        x.narrow(axis, 0, 1).add_(first)
+        x.narrow(axis, x.size(axis) - 1, 1).add_(last)
+        return x
+    return _apply_faces(x, first, last, axis)
+
+
+@torch.jit.unused
+def _apply_faces(x: Tensor, first: Tensor, last: Tensor, axis: int) -> Tensor:
+    return cast(Tensor, _AddFaces.apply(x, first, last, axis))
+
+
+class _AddFaces(torch.autograd.Function):
+    """Of an addition to a part in place, autograd would copy the gradient of the whole."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, first: Tensor, last: Tensor, axis: int) -> Tensor:
+        ctx.axis = axis
+        x.narrow(axis, 0, 1).add_(first)
+        x.narrow(axis, x.size(axis) - 1, 1).add_(last)
+        ctx.mark_dirty(x)
+        return x
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
+        axis, end = ctx.axis, gradient.size(ctx.axis) - 1
+        return gradient, gradient.narrow(axis, 0, 1), gradient.narrow(axis, end, 1), None

@@ -12,6 +12,7 @@ import itertools
 from functools import partial
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from transeg.networks.blocks import CONV, Block, ReflectConv, UpsampleConv, crop_to, make_norm, upsample_nearest
@@ -35,7 +36,8 @@ class EncoderBlock(Block):
         self.short_skip = CONV[spatial_dims](in_channels, out_channels, 1)
 
     def forward(self, x: Tensor) -> Tensor:
-        skip = x[:, :, ::2, ::2] if x.dim() == 4 else x[:, :, ::2, ::2, ::2]
+        # decimated by pooling: slices cost more passes, and a 1x1 convolution of stride 2 crashes in torch 2.13 on CPUs
+        skip = F.avg_pool2d(x, 1, 2) if x.dim() == 4 else F.avg_pool3d(x, 1, 2)
         return self.conv(self.dropout(self.activation(self.norm(x)))) + self.short_skip(skip)
 
 

@@ -80,27 +80,26 @@ class GenSegObjective:
         n, common = len(x_p), net.common_channels
 
         code, skips = net.encode(torch.cat([x_p, x_a]))  # eq. 1
-        code_p, code_a = code[:n], code[n:]
-        c_p, c_a, u_p = code_p[:, :common], code_a[:, :common], code_p[:, common:]
+        code_p, code_a = code.split(n)
+        parts = [common, code.shape[1] - common]
+        (c_p, u_p), (c_a, u_a) = code_p.split(parts, dim=1), code_a.split(parts, dim=1)
         x_pa, x_aa = net.decode_common(code, skips).split(n)  # eqs. 2, 5
-        shape = code_a[:, common:].shape
-        u = torch.randn(shape, dtype=code.dtype, device=code.device)  # drawn alike in every memory format of the code
+        u = torch.randn(u_a.shape, dtype=code.dtype, device=code.device)  # drawn alike in every memory format
         code_ap = torch.cat([c_a, u], dim=1)
         codes, own_skips = (torch.cat([code_p, code_ap]), skips) if both else (code_p, [s[:n] for s in skips])
-        residuals = [net.decode_residual(codes, own_skips, k) for k in range(net.pathologies)]
-        x_pp = _add_presented(x_pa, [r[:n] for r in residuals], batch.get("pathology"))  # eq. 3
-        x_ap = [x_aa + r[n:] for r in residuals] if both else []  # eq. 5
+        residuals = [net.decode_residual(codes, own_skips, k).split(n) for k in range(net.pathologies)]
+        x_pp = _add_presented(x_pa, [r[0] for r in residuals], batch.get("pathology"))  # eq. 3
+        x_ap = [x_aa + r[1] for r in residuals] if both else []  # eq. 5
 
         again = [x_pp, x_aa] if self.translate == "none" else [x_pp, x_aa, x_pa]
-        code_again, _ = net.encode(torch.cat(again))
-        c_again = code_again[:, :common]
+        code_again = net.encode(torch.cat(again))[0].split(n)
         rows, y = supervised(batch, self.segment_absence)
         images = {"x_p": x_p, "x_a": x_a, "x_pa": x_pa, "x_aa": x_aa, "x_pp": x_pp}
-        codes_again = {"code_pp": code_again[:n], "c_aa": c_again[n : 2 * n]}
+        codes_again = {"code_pp": code_again[0], "c_aa": code_again[1][:, :common]}
         labels = {"labelled": batch["labelled"], "y": y}
         t = GenSegTranslation(**images, code_p=code_p, c_p=c_p, c_a=c_a, u_p=u_p, **codes_again, **labels)
         if self.translate != "none":
-            t.c_pa = c_again[2 * n :]
+            t.c_pa = code_again[2][:, :common]
         if both:  # encoded apart: only its long skips are used, and a slice of a batch's skips costs a full gradient
             t.x_ap, t.code_ap = torch.cat(x_ap), code_ap
             t.code_ap_again, skips_again = net.encode(t.x_ap)
@@ -152,5 +151,5 @@ def _add_presented(x_pa: Tensor, residuals: list[Tensor], present: Tensor | None
 
 
 def _judge(discriminator: nn.Module, real: Tensor, fake: Tensor) -> tuple[list[Tensor], list[Tensor]]:
-    maps = discriminator(torch.cat([real, fake]))
-    return [m[: len(real)] for m in maps], [m[len(real) :] for m in maps]
+    maps = [m.split([len(real), len(fake)]) for m in discriminator(torch.cat([real, fake]))]
+    return [m[0] for m in maps], [m[1] for m in maps]
