@@ -175,7 +175,7 @@ def nearest(volume: torch.Tensor, to_voxel: np.ndarray, size: Sequence[int]) -> 
         to_voxel: (4, 4), from voxels of the grid to those of the volume; diagonal but for a shift.
         size: (X, Y, Z) of the grid.
     """
-    for axis, length in enumerate(size):
+    for axis, length in reversed([*enumerate(size)]):  # the last, whose voxels are picked one by one, while it is small
         places = np.arange(length) * to_voxel[axis, axis] + to_voxel[axis, 3]
         index = np.rint(np.round(places, 3)).clip(0, volume.shape[1 + axis] - 1).astype(int)
         volume = volume.index_select(1 + axis, torch.from_numpy(index).to(volume.device))
