@@ -20,9 +20,12 @@ FOLDER = Path(__file__).parent / "results"
 
 
 def write_result(name: str, data: str, seeds: list[int], figures: dict[str, Any]) -> Path:
-    """Write `results/<name>.json`: the figures with command, commit, hardware and versions."""
+    """Write `results/<name>.json`: the figures with command, commit, hardware and versions.
+
+    The environment may name another folder, RESULTS, and the commit, COMMIT, where the code is a copy.
+    """
     git = subprocess.run(["git", "rev-parse", "HEAD"], cwd=ROOT, capture_output=True, text=True, check=False)
-    commit = os.environ.get("COMMIT") or git.stdout.strip()  # named where the code is but a copy
+    commit = os.environ.get("COMMIT") or git.stdout.strip()
     command = " ".join(["python", "-m", _module(), *_without_folders(sys.argv[1:])])
     content = {
         "command": command,
@@ -34,8 +37,9 @@ def write_result(name: str, data: str, seeds: list[int], figures: dict[str, Any]
         "torch": torch.__version__,
         "figures": _without_folders(figures),
     }
-    FOLDER.mkdir(exist_ok=True)
-    path = FOLDER / f"{name}.json"
+    folder = Path(os.environ.get("RESULTS", FOLDER))
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / f"{name}.json"
     path.write_text(json.dumps(content, indent=2) + "\n")
     return path
 

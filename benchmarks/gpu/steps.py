@@ -221,6 +221,9 @@ def main(
     work: Annotated[Path, typer.Argument(help="Folder for phantoms and prepared data.")],
     small: Annotated[bool, typer.Option("--small", help="Small networks and images, for a test.")] = False,
     seconds: Annotated[float, typer.Option(help="Most time for one variant of one bundle.")] = 90,
+    variants: Annotated[str, typer.Option(help="Comma-separated; a CPU has no graphs, and may have no compiler.")] = (
+        ",".join(VARIANTS if CUDA else VARIANTS[:2])
+    ),
     variant: Annotated[str, typer.Option(hidden=True)] = "",
 ) -> None:
     """Measure every variant of every bundle."""
@@ -232,7 +235,7 @@ def main(
         folders = dict(zip(DATA, pool.map(lambda bundle: prepare(bundle, work), DATA), strict=True))
     figures: dict[str, dict[str, Any]] = {bundle: {} for bundle in DATA}
     size = "small" if small else "the paper's size"
-    for name in VARIANTS if CUDA else VARIANTS[:2]:  # no graphs on a CPU, and a compiler may be missing
+    for name in variants.split(","):
         for bundle in DATA:
             figures[bundle][name] = run_variant(bundle, folders[bundle], small, name, seconds)
             print(bundle, name, figures[bundle][name], flush=True)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import os
 import shutil
 import subprocess
 from collections.abc import Callable, Sequence
@@ -29,9 +27,6 @@ from benchmarks import (
     scaling,
     thigh_phantoms,
 )
-from benchmarks.results import ROOT
-
-GPU_SCRIPTS = [*sorted(ROOT.glob("benchmarks/gpu/*_phantoms.sh")), ROOT / "benchmarks/gpu/cluttered_mnist.sh"]
 
 
 class Commands:
@@ -137,20 +132,3 @@ def test_bundles_take_the_options(name, commands, tmp_path):
     with suppress(FileNotFoundError, DatalistError):  # of what the commands would read and write
         run(tmp_path)
     assert commands.names == expected
-
-
-@pytest.mark.parametrize("script", GPU_SCRIPTS, ids=lambda path: path.stem)
-def test_bundles_take_the_options_of_the_gpu_scripts(script, tmp_path):
-    written = tmp_path / "commands.txt"
-    for tool in ("python3", "nvidia-smi"):
-        (tmp_path / tool).write_text(
-            f"#!{shutil.which('python3')}\nimport json, sys\nprint(json.dumps(sys.argv), file=open('{written}', 'a'))\n"
-        )
-        (tmp_path / tool).chmod(0o755)
-    environment = {**os.environ, "PATH": f"{tmp_path}:{os.environ['PATH']}", "SCRATCH": str(tmp_path / "scratch")}
-    subprocess.run(["bash", script, tmp_path / "out"], check=True, cwd=ROOT, env=environment)
-    commands = Commands()
-    for line in written.read_text().splitlines():
-        commands(json.loads(line))
-    assert commands.names[0] == "training"
-    assert set(commands.names[1:]) == {"evaluating"}
