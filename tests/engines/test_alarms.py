@@ -46,3 +46,11 @@ def test_warns_of_a_dead_code_and_of_an_empty_or_full_map(caplog):
         run([torch.randn(9, 3)], [torch.full((9, 1, 2, 2), 20.0)])
     assert "nearly full" in caplog.text
     assert "units" not in caplog.text
+
+
+def test_batches_without_a_map_are_left_out(caplog):
+    with caplog.at_level(logging.WARNING):
+        metrics = run([torch.randn(9, 3)] * 2, [None, torch.full((9, 1, 2, 2), 20.0)])
+        assert metrics["area/label"] == pytest.approx(1.0)
+        assert "nearly full" in caplog.text
+        assert "area/label" not in run([torch.randn(9, 3)], [None])

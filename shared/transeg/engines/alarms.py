@@ -25,7 +25,7 @@ class CollapseAlarm:
 
     Args:
         codes: fields of the translation with the mean (B, K) and log variance of a code.
-        maps: fields with the logits (B, 1, *S) of a label map.
+        maps: fields with the logits (B, K, *S) of label maps, or None for a batch that has none.
         least_units: warn below this number of active units.
         least_area: a map is empty if it covers a smaller fraction of the image on average.
         most_area: a map is full if it covers a larger fraction.
@@ -60,7 +60,9 @@ class CollapseAlarm:
         for name, means in self._means.items():
             means.append(getattr(t, name)[0].float())
         for name, areas in self._areas.items():
-            areas.append(torch.sigmoid(getattr(t, name).float()).mean())
+            logits = getattr(t, name)
+            if logits is not None:
+                areas.append(torch.sigmoid(logits.float()).mean())
 
     def _check(self, engine: Engine) -> None:
         for name, means in self._means.items():
@@ -77,11 +79,14 @@ class CollapseAlarm:
                     name,
                 )
         for name, areas in self._areas.items():
+            if not areas:
+                continue
             area = float(torch.stack(areas).mean())
             engine.state.metrics[f"area/{name}"] = area
             if not self.least_area <= area <= self.most_area:
                 logger.warning(
-                    "Epoch %d: the label map %s covers %.2g of the image on average; it is nearly %s.",
+                    "Epoch %d: the label map %s covers %.2g of the image on average; it is nearly %s. If this lasts, "
+                    "the map has collapsed; start again with another seed.",
                     engine.state.epoch,
                     name,
                     area,
