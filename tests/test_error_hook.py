@@ -29,7 +29,7 @@ def scans(tmp_path):
     return folder
 
 
-def run(tmp_path, dataset_dir, *then):
+def run(tmp_path, dataset_dir, *then, status=1):
     overlay = tmp_path / "overlay.json"
     stats = {"_target_": "StatsHandler", "iteration_log": False}  # logs every error of the run
     overlay.write_text(json.dumps({"+handlers": [stats], "+initialize": list(then)}))
@@ -38,7 +38,7 @@ def run(tmp_path, dataset_dir, *then):
     command += ["--bundle_root", CONFIGS.parent, "--dataset_dir", dataset_dir, "--output_dir", tmp_path / "out"]
     env = {**os.environ, "OMP_NUM_THREADS": "1"}
     done = subprocess.run(map(str, command), cwd=ROOT, env=env, capture_output=True, text=True, check=False)
-    assert done.returncode == 1
+    assert done.returncode == status
     return done.stdout, done.stderr
 
 
@@ -62,6 +62,12 @@ def test_an_unexpected_error_keeps_its_traceback(tmp_path, scans):
     assert "Traceback" in stderr
     assert "Failed to evaluate" in stderr
     assert stderr.splitlines()[-1].startswith("json.decoder.JSONDecodeError: Expecting property name")
+
+
+def test_an_interrupt_is_no_traceback(tmp_path, scans):
+    stdout, stderr = run(tmp_path, scans, "$__import__('signal').raise_signal(2)", status=-2)
+    assert stderr.splitlines()[-1].startswith("interrupted; ")
+    assert "Traceback" not in stdout + stderr
 
 
 def test_a_caller_gets_an_exception(tmp_path, scans):

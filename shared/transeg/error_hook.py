@@ -22,8 +22,8 @@ _COMMANDS = (("monai", "bundle", "__main__.py"), ("interfaces", "utils", "app.py
 def install() -> None:
     """Set an excepthook that ends `python -m monai.bundle` and MONAI Label's training with the reason.
 
-    A `UserError` is printed as ``error: <message>``, and log records of it lose their traceback. Any other error keeps
-    its traceback; its root cause follows.
+    A `UserError` is printed as ``error: <message>``, and log records of it lose their traceback; so does an interrupt.
+    Any other error keeps its traceback; its root cause follows.
     """
     if Path(*sys.argv[:1]).parts[-3:] in _COMMANDS and sys.excepthook is sys.__excepthook__:
         sys.excepthook = _hook
@@ -36,15 +36,18 @@ def _hook(kind: type[BaseException], error: BaseException, trace: TracebackType 
     if isinstance(cause, UserError):
         print(f"error: {cause}", file=sys.stderr)
         return
+    if isinstance(error, KeyboardInterrupt):
+        print("interrupted; a training run goes on from its last complete epoch with --resume True", file=sys.stderr)
+        return
     sys.__excepthook__(kind, error, trace)
     if cause is not error:
         print("", *traceback.format_exception_only(cause), sep="\n", end="", file=sys.stderr)
 
 
 def _without_traceback(record: logging.LogRecord) -> logging.LogRecord:
-    """Drop the traceback of a `UserError`, which MONAI's `StatsHandler` logs."""
+    """Drop the traceback of a `UserError` or an interrupt, which MONAI's `StatsHandler` logs."""
     error = record.exc_info[1] if record.exc_info else None
-    if error is not None and isinstance(root_cause(error), UserError):
+    if error is not None and isinstance(root_cause(error), UserError | KeyboardInterrupt):
         record.exc_info = None
     return record
 

@@ -74,6 +74,15 @@ def test_a_run_on_other_data_is_a_bundle(copy, other, tmp_path):  # noqa: F811
     assert (digests(copy), digests(BUNDLES / copy.name)) == (before, released)
 
 
+def test_a_resumed_run_tells_what_it_does_otherwise(copy, other, tmp_path, caplog):  # noqa: F811
+    run = tmp_path / "run"
+    trained(copy, other, run)
+    trained(run, other, run, resume=True, epochs=2)
+    assert "resume:" not in caplog.text
+    trained(copy, other, run, resume=True, epochs=3, val_interval=2)
+    assert f"val_interval is 2, was 1. To go on as the run began, resume with --config_file {run}" in caplog.text
+
+
 def test_a_run_begins_from_the_weights_it_is_given(copy, other, tmp_path):  # noqa: F811
     run = tmp_path / "run"
     trained(copy, other, run)

@@ -37,6 +37,7 @@ logger = logging.getLogger(__name__)
 
 WEIGHTS = Path("models", "model.pt")
 STATE = "train_state.pt"
+OF_A_COMMAND = {"epochs", "dataset_dir", "device", "num_workers", "resume", "promote", "start"}  # free when resuming
 NEW_RUN: Mapping[str, Any] = {  # what every new run begins with
     "run_dir": {"_target_": "transeg.bundle.runs.new_run_dir", "bundle_root": "@bundle_root"},
     "start": None, "resume": False, "promote": False,
@@ -143,6 +144,11 @@ def _metadata(root: Path) -> dict[str, Any]:
     return json.loads(path.read_text()) if path.is_file() else {}
 
 
+def _plain(value: Any) -> bool:
+    """Whether a setting is a value, and no expression or component."""
+    return not isinstance(value, dict | list) and str(value)[:1] not in ("$", "@", "%")
+
+
 class RunFolder:
     """Makes the run folder of a training run a bundle: configs at the start, a card at the end.
 
@@ -208,7 +214,9 @@ class RunFolder:
         engine.add_event_handler(Events.COMPLETED, self._end)  # only now, to be the last one
         if idist.get_rank() == 0:
             logger.info("Run folder: %s", self.path)
-            if not self.resume:
+            if self.resume:
+                self._report_changes()
+            else:
                 self._write_configs()
                 self._write_card(engine, scores={})
         if self.start is not None and not self.resume:
@@ -305,6 +313,20 @@ class RunFolder:
         train = lasting_config(self.config, defaults)
         _write(target / "train.json", train | {"bundle_root": self._root_of("train")})
         _write(target / "metadata.json", run_metadata(_metadata(self.root), self.recipe, bundle_name(self.root)))
+
+    def _report_changes(self) -> None:
+        """Warn of settings that are not those that a resumed run began with."""
+        path = self.path / "configs" / "train.json"
+        before = json.loads(path.read_text()) if path.is_file() else {}
+        changed = [
+            f"{key} is {self.config[key]}, was {before[key]}"
+            for key in sorted(before.keys() & self.config.keys() - OF_A_COMMAND)
+            if _plain(before[key]) and self.config[key] != before[key]
+        ]
+        if changed:
+            logger.warning(
+                "resume: %s. To go on as the run began, resume with --config_file %s.", "; ".join(changed), path
+            )
 
     def _root_of(self, config: str) -> str:
         # "." comes last: it may be the folder of another bundle

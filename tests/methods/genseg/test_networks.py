@@ -1,3 +1,5 @@
+from functools import partial
+
 import pytest
 import torch
 from transeg.methods.genseg.networks import BaselineNet, GenSegNet, MutualInformationNet
@@ -105,3 +107,13 @@ def test_a_pair_of_codes_has_one_score_that_depends_on_both():
 
 def test_checkpointing(check_checkpointing):
     check_checkpointing(GenSegNet(in_channels=1, width=4, levels=3))
+
+
+@pytest.mark.parametrize(
+    "make", [GenSegNet, partial(GenSegNet, separate_decoder=True), partial(GenSegNet, out_channels=2), BaselineNet]
+)
+def test_the_segmentation_begins_with_its_prior(make):
+    torch.manual_seed(0)
+    image = torch.rand(4, 2, 32, 32)
+    areas = [make(in_channels=2, width=4, levels=3, prior=p)(image).sigmoid().mean().item() for p in (0.02, 0.5)]
+    assert areas[0] < 0.15 < 0.3 < areas[1] < 0.7

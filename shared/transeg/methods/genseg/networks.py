@@ -9,7 +9,9 @@ width 32 and four levels for the 48-pixel task.
 from __future__ import annotations
 
 import itertools
+import math
 from functools import partial
+from typing import cast
 
 import torch
 import torch.nn.functional as F
@@ -211,6 +213,13 @@ class Decoder(nn.Module):
         return self.classifier(x) if segment else self.out(x)
 
 
+def _begin_with(prior: float | None, head: nn.Module) -> None:
+    """Let the last convolution of a head, whose weights average out, begin with the logit of a probability."""
+    if prior is not None:
+        convolutions = [module for module in head.modules() if isinstance(module, nn.Conv2d | nn.Conv3d)]
+        nn.init.constant_(cast(Tensor, convolutions[-1].bias), math.log(prior / (1 - prior)))
+
+
 class GenSegNet(nn.Module):
     """Encoder, common decoder, and per pathology a residual decoder that also segments (Figs. 2 and 3, eqs. 1-5).
 
@@ -227,6 +236,9 @@ class GenSegNet(nn.Module):
         norm_encoder, norm_decoder: "instance", "layer" or "batch" (ablation of Table 3a).
         separate_decoder: segment with a 3x3 decoder of its own instead of the residual decoder ("sep dec").
         code_activation: False keeps the code signed, see `Encoder`.
+        prior: probability that the segmentation begins with everywhere (Lin et al. 2017, "Focal loss"), of the order of
+            a lesion's share of the image. Default: what the initialisation gives, about 0.5, where the Dice loss hardly
+            depends on it and the segmentation can drift to a constant map.
     """
 
     def __init__(
@@ -241,6 +253,7 @@ class GenSegNet(nn.Module):
         long_skip: str = "compress",
         separate_decoder: bool = False,
         code_activation: bool = True,
+        prior: float | None = None,
     ) -> None:
         super().__init__()
         self.unique_channels = width * 2**levels // 4
@@ -255,6 +268,9 @@ class GenSegNet(nn.Module):
         self.residuals = nn.ModuleList(residual(segmentation=not separate_decoder) for _ in range(out_channels))
         self.segmenters = nn.ModuleList(decoder(own, 1) for _ in range(out_channels if separate_decoder else 0))
         initialise_kaiming(self)
+        for segmenter in self.segmenters if separate_decoder else self.residuals:
+            head = segmenter.out if separate_decoder else segmenter.classifier
+            _begin_with(prior, cast(nn.Module, head))
 
     @torch.jit.export
     def encode(self, image: Tensor) -> tuple[Tensor, list[Tensor]]:
@@ -329,6 +345,7 @@ class BaselineNet(nn.Module):
         long_skip: str = "compress",
         reconstruct: bool = False,
         dropout: float = 0.0,
+        prior: float | None = None,
     ) -> None:
         super().__init__()
         code = width * 2**levels
@@ -339,6 +356,7 @@ class BaselineNet(nn.Module):
         if reconstruct:
             self.reconstructor = decoder(in_channels, long_skip="none")
         initialise_kaiming(self)
+        _begin_with(prior, self.segmenter.out)
 
     @torch.jit.export
     def encode(self, image: Tensor) -> tuple[Tensor, list[Tensor]]:
