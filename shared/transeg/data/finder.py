@@ -11,7 +11,7 @@ import logging
 import os
 import re
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from fnmatch import fnmatch
 from pathlib import Path
@@ -288,8 +288,15 @@ class _Search:
         for volume, part in self._all():
             if part.role not in _MASKS:
                 scans.setdefault(part.key, []).append((volume, part))
+        places = {place for place, *_ in scans}
+        lone: dict[str, list[tuple[Volume, Part]]] = {}
         for volume, part in self._all():
             if part.role not in _MASKS or part.key in scans:
+                continue
+            if not part.fixed:
+                part = part._replace(place=self._place_of_scans(part.place, places))
+            if part.key in scans:
+                self.parts[volume.path] = [part]
                 continue
             here = [key for key in scans if key[0] == part.place and _may_share_grid(volume, scans[key][0][0])]
             named = [key for key in here if key[1] and re.match(re.escape(key[1]) + r"[\W_]", part.stem)]
@@ -303,7 +310,17 @@ class _Search:
                 named_after = ", ".join(key[1] or key[0].name for key in owners[:5])
                 text = f"{volume.path}: a mask of which case in its folder ({named_after})?"
                 self.doubts.append(Doubt(text, frozenset((part.role,))))
+            else:
+                lone.setdefault(part.role, []).append((volume, part))
             self.parts[volume.path] = self._skip(volume, "mask without a scan")
+        if scans:
+            self.doubts += [_doubt_lone(role, members) for role, members in lone.items()]
+
+    def _place_of_scans(self, place: Path, places: Collection[Path]) -> Path:
+        """Folder of the scans for a mask: they have left a folder that is only there for their sequence."""
+        while place not in places and place != self.root and folder_role(place.name) in (*SEQUENCES, LABEL):
+            place = place.parent
+        return place
 
     def _is_of(self, mask: Part, scans: Sequence[Part]) -> bool:
         """Whether the only case of a folder owns a mask of another name: if its folder, not its name, is the case."""
@@ -412,6 +429,14 @@ class _Search:
 def _role_of(name: str) -> str:
     """Role that the name of a pattern stands for."""
     return {"mask": FOREGROUND, "label": LABEL}.get(name.lower(), canonical(name))
+
+
+def _doubt_lone(role: str, members: Sequence[tuple[Volume, Part]]) -> Doubt:
+    """Doubt about masks without a scan."""
+    listed = ", ".join(f"{volume.path} (looked for {part.stem or part.place.name})" for volume, part in members[:5])
+    more = f" and {len(members) - 5} more" if len(members) > 5 else ""
+    text = f"no scan of the same name and shape for {len(members)} {_ROLE_TEXTS.get(role, role)}(s): {listed}{more}"
+    return Doubt(text, frozenset((role,)))
 
 
 def _may_share_grid(first: Volume, second: Volume) -> bool:
