@@ -277,6 +277,12 @@ def test_patterns_domains_and_groups(tmp_path):
         find_cases(tmp_path, domains={"a": "*P1*", "b": "*hard*"})
 
 
+def test_spellings_of_a_channel_share_their_patterns(tmp_path):
+    touch(tmp_path, "P1_x7.nii.gz", "P2_x8.nii.gz")
+    found = find_cases(tmp_path, patterns={"T1": "*_x7*", "t1w": ["*_x8*"]})
+    assert [(case.name, *case.images) for case in found.cases] == [("P1", "t1"), ("P2", "t1")]
+
+
 def test_one_file_and_slices(tmp_path):
     touch(tmp_path, "P1.nii.gz", "P2.nii.gz", "x/P3_1.tif", "x/P3_2.tif")
     assert [case.name for case in find_cases(tmp_path / "P1.nii.gz").cases] == ["P1"]

@@ -72,9 +72,20 @@ def test_a_pattern_that_matches_nothing_is_a_doubt(scans, tmp_path, option):
         draft(scans, tmp_path / "cases.csv", **{option: ["late=CO/*"]})
 
 
+def test_several_patterns_of_a_name(scans, tmp_path):
+    touch(scans, "B/P2_lesion.nii.gz")
+    labels = ["label=*_seg*", "label=*_lesion*"]
+    groups = ["all=A/*", "all=B/*"]
+    first, second = read_table(draft(scans, tmp_path / "cases.csv", pattern=labels, group=groups, domain=["a=A/*"] * 2))
+    assert (first.label, second.label) == (str(scans / "A/P1_seg.nii.gz"), str(scans / "B/P2_lesion.nii.gz"))
+    assert (first.group, second.group, first.domain, second.domain) == ("all", "all", "a", "")
+    with pytest.raises(TableError, match="the pattern '\\*_mask\\*' matches no scan or mask"):
+        draft(scans, tmp_path / "other.csv", pattern=[*labels, "label=*_mask*"])
+
+
 def test_patterns():
-    assert patterns_of(["flair=*F*", "t1 = x=y"]) == {"flair": "*F*", "t1": "x=y"}
-    for wrong in (["flair"], ["=*x*"], ["a="], ["a=1", "a=2"]):
+    assert patterns_of(["flair=*F*", "t1 = x=y", "t1=z"]) == {"flair": ["*F*"], "t1": ["x=y", "z"]}
+    for wrong in (["flair"], ["=*x*"], ["a="]):
         with pytest.raises(UserError, match="--domain"):
             patterns_of(wrong, "--domain")
 
