@@ -21,7 +21,7 @@ import torch
 import typer
 from tqdm import tqdm
 from transeg.data.datalist import write_datalist
-from transeg.data.finder import find_cases
+from transeg.data.finder import Patterns, find_cases
 from transeg.data.slices import CaseSlices, write_slices
 from transeg.data.table import SPLITS, Case
 from transeg.error_hook import exit_with_reason
@@ -45,7 +45,7 @@ class Kept:
     features: np.ndarray | None = None
 
 
-def scans_below(folder: Path, channels: Sequence[str], patterns: Mapping[str, str] | None = None) -> list[Case]:
+def scans_below(folder: Path, channels: Sequence[str], patterns: Patterns | None = None) -> list[Case]:
     """Cases below a folder, see `find_cases`; those that lack a channel have a `problem`.
 
     Raises:

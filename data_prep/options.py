@@ -18,7 +18,7 @@ Patterns = Annotated[
     list[str] | None,
     typer.Option(
         help="File name pattern of a channel, the label, the foreground, or of files to skip, e.g. flair='*Flair*' "
-        "(repeatable)."
+        "(repeatable; a NAME may have several)."
     ),
 ]
 Labels = Annotated[
@@ -97,18 +97,18 @@ def assign_values(values: Mapping[str, Sequence[int]], labels: Sequence[str] | N
     return kept | {name: kept.get(name, []) + found for name, found in chosen.items()}
 
 
-def patterns_of(texts: Sequence[str], option: str = "--pattern") -> dict[str, str]:
+def patterns_of(texts: Sequence[str], option: str = "--pattern") -> dict[str, list[str]]:
     """Parse NAME=PATTERN options into patterns by name.
 
     Raises:
-        UserError: not of this form, or a name twice.
+        UserError: not of this form.
     """
-    patterns: dict[str, str] = {}
+    patterns: dict[str, list[str]] = {}
     for text in texts:
         name, equals, pattern = (part.strip() for part in text.partition("="))
-        if not (name and equals and pattern) or name in patterns:
-            raise UserError(f"{option} {text}: expected NAME=PATTERN, each NAME once")
-        patterns[name] = pattern
+        if not (name and equals and pattern):
+            raise UserError(f"{option} {text}: expected NAME=PATTERN, e.g. flair='*Flair*'")
+        patterns.setdefault(name, []).append(pattern)
     return patterns
 
 

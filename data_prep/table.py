@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
+from operator import itemgetter
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -86,22 +87,40 @@ def join_known(cases: Sequence[Case], path: Path) -> list[Case]:
 
     Args:
         cases: of the draft.
-        path: with a column "case", or "patient" for all cases of a patient; empty cells change nothing.
+        path: with a column "case", or "patient" for all cases of a patient; empty cells change nothing. Rows without
+            a scan are listed and left.
 
     Raises:
-        TableError: everything that is wrong: no such column, a row of no case, or twice, an invalid presence.
+        TableError: everything that is wrong: no such column, no row with a scan, a case twice, an invalid presence.
     """
     rows = read_rows(path)
     key = next((name for name in ("case", "patient") if rows and name in rows[0][1]), None)
     used = [name for name in KNOWN if rows and name in rows[0][1] and name != key]
     if key is None or not used:
-        raise TableError(f"{path}: expected a column case or patient, and at least one of {', '.join(KNOWN)}")
+        raise TableError(
+            f"{path}: expected a column case or patient, and at least one of {', '.join(KNOWN)}; the columns are: "
+            + ", ".join(rows[0][1])
+        )
+    named = [volume_stem(row[key]) for _, row in rows]
+    most, count = max(Counter(filter(None, named)).items(), key=itemgetter(1), default=("", 0))
+    if count > 2:
+        raise TableError(
+            f"{path}: {count} rows of {key} {most!r}; expected one row per {key}, with the slices that show the "
+            "disease as ranges in the column presence, counted from 0, such as 12;40-73"
+        )
+    values = {row.get("presence", "") for _, row in rows} - {""}
+    if values and values <= {"0", "1"}:
+        raise TableError(f"{path}: presence is 0 or 1, which are slices; write no or yes (for the slices 0-0 or 1-1)")
     of_case = {case.name: case.name if key == "case" else case.patient for case in cases}
+    lone = [name for name in named if name not in of_case.values()]
+    if len(lone) == len(rows):
+        raise TableError(
+            f"{path}: no {key} of it is among the scans: {_few(lone)}; the scans: {_few([*of_case.values()])}"
+        )
     faults, known = [], {}
-    for number, row in rows:
-        name = volume_stem(row[key])
-        if name not in of_case.values():
-            faults.append(f"row {number}: no {key} {row[key]!r} among the scans")
+    for name, (number, row) in zip(named, rows, strict=True):
+        if not name:
+            faults.append(f"row {number}: no {key}")
         elif name in known:
             faults.append(f"row {number}: {key} {row[key]!r} again")
         try:
@@ -110,6 +129,8 @@ def join_known(cases: Sequence[Case], path: Path) -> list[Case]:
             faults.append(f"row {number}: {error}")
     if faults:
         raise TableError(f"{path}: {len(faults)} fault(s):" + "".join(f"\n  {fault}" for fault in faults))
+    if lone:
+        print(f"warning: {path}: no scan of {len(lone)} {key}s: {_few(lone, 10)}")
     return [replace(case, **known.get(of_case[case.name], {})) for case in cases]
 
 
@@ -155,8 +176,8 @@ def _has_no_spacing(reference: str) -> bool:
     return suffix_of(parse(reference).path) in SLICES
 
 
-def _few(names: Sequence[str]) -> str:
-    return ", ".join(names[:5]) + (", ..." if len(names) > 5 else "")
+def _few(names: Sequence[str], count: int = 5) -> str:
+    return ", ".join(names[:count]) + (", ..." if len(names) > count else "")
 
 
 if __name__ == "__main__":

@@ -161,11 +161,39 @@ def test_masks_go_to_the_case_that_they_can_only_be_of(tmp_path):
 
 
 @pytest.mark.parametrize(
+    ("scan", "mask", "role"),
+    [
+        ("T1/STS_001_T1", "T1/STS_001_T1_seg", "mask"),
+        ("FLAIR/a_FLAIR", "FLAIR/a_FLAIR_mask", "mask"),
+        ("bSSFP/p1_C0", "bSSFP/p1_C0_manual", "mask"),
+        ("C0/T1/p1", "C0/T1/p1_manual", "mask"),
+        ("P1/FLAIR/17", "P1/FLAIR/seg", "mask"),
+        ("T1/P1_T2", "T1/P1_seg", "mask"),
+        ("images/P1", "masks/P1_brainmask", "foreground"),
+    ],
+)
+@pytest.mark.parametrize("root", ["C0", "data"])
+def test_masks_beside_scans_in_a_folder_of_their_sequence(tmp_path, root, scan, mask, role):
+    touch(tmp_path / root, f"{scan}.nii.gz", f"{mask}.nii.gz")
+    [case] = find_cases(tmp_path / root).cases
+    assert account(tmp_path / root)[f"{mask}.nii.gz"] == f"{role} of {case.name}"
+    assert account(tmp_path / root)[f"{scan}.nii.gz"].endswith(f" of {case.name}")
+
+
+def test_points_in_time_named_like_sequences_keep_their_masks(tmp_path):
+    touch(tmp_path, *(f"P1/{time}/{name}.nii.gz" for time in ("T1", "T2") for name in ("flair", "seg")))
+    cases = find_cases(tmp_path).cases
+    assert [case.label for case in cases] == [str(tmp_path / f"P1/{time}/seg.nii.gz") for time in ("T1", "T2")]
+
+
+@pytest.mark.parametrize(
     ("files", "doubt"),
     [
         (("P1_T1.nii.gz", "P1_T1.nii"), "P1: 2 candidates for t1: P1_T1.nii, P1_T1.nii.gz"),
         (("P1.nii.gz", "P1_seg.nii.gz", "P1_mask.nii.gz"), "P1: 2 candidates for mask: P1_mask.nii.gz, P1_seg.nii.gz"),
         (("x/a.nii.gz", "x/b.nii.gz", "x/mask.nii.gz"), "x/mask.nii.gz: a mask of which case in its folder (a, b)?"),
+        (("T1/a_T1.nii.gz", "T1/b_T1_seg.nii.gz"), "for 1 mask(s): {root}/T1/b_T1_seg.nii.gz (looked for b)"),
+        (("T1/a_T1.nii.gz", "T1/a_seg.nii.gz", "T2/a_T2.nii.gz", "T2/a_seg.nii.gz"), "a: 2 candidates for mask"),
         (("x/a.nii.gz", "x/b_mask.nii.gz"), "x/b_mask.nii.gz: a mask of which case in its folder (a)?"),
     ],
 )
@@ -173,7 +201,7 @@ def test_doubts(tmp_path, files, doubt):
     touch(tmp_path, *files)
     with pytest.raises(TableError) as error:
         find_cases(tmp_path)
-    assert doubt in str(error.value)
+    assert doubt.format(root=tmp_path) in str(error.value)
     assert "--pattern" in str(error.value)
 
 
@@ -247,6 +275,12 @@ def test_patterns_domains_and_groups(tmp_path):
     )
     with pytest.raises(TableError, match="P1 matches the patterns of a and b"):
         find_cases(tmp_path, domains={"a": "*P1*", "b": "*hard*"})
+
+
+def test_spellings_of_a_channel_share_their_patterns(tmp_path):
+    touch(tmp_path, "P1_x7.nii.gz", "P2_x8.nii.gz")
+    found = find_cases(tmp_path, patterns={"T1": "*_x7*", "t1w": ["*_x8*"]})
+    assert [(case.name, *case.images) for case in found.cases] == [("P1", "t1"), ("P2", "t1")]
 
 
 def test_one_file_and_slices(tmp_path):

@@ -72,9 +72,20 @@ def test_a_pattern_that_matches_nothing_is_a_doubt(scans, tmp_path, option):
         draft(scans, tmp_path / "cases.csv", **{option: ["late=CO/*"]})
 
 
+def test_several_patterns_of_a_name(scans, tmp_path):
+    touch(scans, "B/P2_lesion.nii.gz")
+    labels = ["label=*_seg*", "label=*_lesion*"]
+    groups = ["all=A/*", "all=B/*"]
+    first, second = read_table(draft(scans, tmp_path / "cases.csv", pattern=labels, group=groups, domain=["a=A/*"] * 2))
+    assert (first.label, second.label) == (str(scans / "A/P1_seg.nii.gz"), str(scans / "B/P2_lesion.nii.gz"))
+    assert (first.group, second.group, first.domain, second.domain) == ("all", "all", "a", "")
+    with pytest.raises(TableError, match="the pattern '\\*_mask\\*' matches no scan or mask"):
+        draft(scans, tmp_path / "other.csv", pattern=[*labels, "label=*_mask*"])
+
+
 def test_patterns():
-    assert patterns_of(["flair=*F*", "t1 = x=y"]) == {"flair": "*F*", "t1": "x=y"}
-    for wrong in (["flair"], ["=*x*"], ["a="], ["a=1", "a=2"]):
+    assert patterns_of(["flair=*F*", "t1 = x=y", "t1=z"]) == {"flair": ["*F*"], "t1": ["x=y", "z"]}
+    for wrong in (["flair"], ["=*x*"], ["a="]):
         with pytest.raises(UserError, match="--domain"):
             patterns_of(wrong, "--domain")
 
@@ -89,12 +100,46 @@ def test_a_spreadsheet_of_what_is_known_is_joined(scans, tmp_path):
 
 
 def test_faults_of_a_spreadsheet_are_listed_at_once(scans, tmp_path):
-    (tmp_path / "reading.csv").write_text("case,presence\nA,perhaps\nP3,no\nP2,no\nP2,yes\n")
+    (tmp_path / "reading.csv").write_text("case,presence\nA,perhaps\nP3,often\nP2,no\nP2,yes\n")
     with pytest.raises(TableError) as error:
         draft(scans, tmp_path / "cases.csv", join=tmp_path / "reading.csv")
-    for part in ("3 fault(s)", "row 2: presence is 'perhaps'", "row 3: no case 'P3'", "row 5: case 'P2' again"):
+    for part in ("3 fault(s)", "row 2: presence is 'perhaps'", "row 3: presence is 'often'", "row 5: case 'P2' again"):
         assert part in str(error.value)
     assert not (tmp_path / "cases.csv").exists()
     (tmp_path / "reading.csv").write_text("name,report\nA,ok\n")
-    with pytest.raises(TableError, match="expected a column case or patient, and at least one of presence"):
+    with pytest.raises(
+        TableError, match=r"expected a column case or patient, .* presence, .*; the columns are: name, r"
+    ):
+        draft(scans, tmp_path / "cases.csv", join=tmp_path / "reading.csv")
+
+
+def test_rows_without_a_scan_are_listed(scans, tmp_path, capsys):
+    rows = [f"X{number:02},no\n" for number in range(12)]
+    (tmp_path / "reading.csv").write_text("".join(["patient,presence\n", *rows, "P2,no\n"]))
+    first, second = read_table(draft(scans, tmp_path / "cases.csv", join=tmp_path / "reading.csv"))
+    assert (first.presence, second.presence) == (None, False)
+    assert "no scan of 12 patients: X00, X01, X02, X03, X04, X05, X06, X07, X08, X09, ...\n" in capsys.readouterr().out
+    (tmp_path / "reading.csv").write_text("".join(["case,presence\n", *rows]))
+    with pytest.raises(TableError, match=r"no case of it is among the scans: X00, .*; the scans: A, P2"):
+        draft(scans, tmp_path / "other.csv", join=tmp_path / "reading.csv")
+
+
+@pytest.mark.parametrize("values", ["01", ("no", "yes")])
+def test_a_spreadsheet_of_slices_is_refused_in_one_line(scans, tmp_path, values):
+    rows = [f"{case},{z},{values[z > 5]}\n" for case in ("A", "P2") for z in range(9)]
+    (tmp_path / "reading.csv").write_text("".join(["case,slice,presence\n", *rows]))
+    with pytest.raises(TableError) as error:
+        draft(scans, tmp_path / "cases.csv", join=tmp_path / "reading.csv")
+    assert "9 rows of case 'A'; expected one row per case" in str(error.value)
+    assert "12;40-73" in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("value", ["0", "1", ""])
+def test_presence_of_zero_and_one_is_not_taken_for_slices(scans, tmp_path, value):
+    (tmp_path / "reading.csv").write_text(f"case,presence\nA,1\nP2,{value}\n")
+    with pytest.raises(TableError, match="write no or yes"):
+        draft(scans, tmp_path / "cases.csv", join=tmp_path / "reading.csv")
+    (tmp_path / "reading.csv").write_text("case,presence\nA,1-1\nP2,no\n,yes\n")
+    with pytest.raises(TableError, match="row 4: no case"):
         draft(scans, tmp_path / "cases.csv", join=tmp_path / "reading.csv")

@@ -11,9 +11,11 @@ import logging
 import os
 import re
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from fnmatch import fnmatch
+from itertools import chain
+from operator import itemgetter
 from pathlib import Path
 from typing import NamedTuple
 
@@ -36,6 +38,7 @@ from transeg.references import VOLUMES, files_of, suffix_of
 
 logger = logging.getLogger(__name__)
 
+Patterns = Mapping[str, str | Sequence[str]]  # by name; any of several matches
 Key = tuple[Path, str, str]  # of a case, see `Part.key`
 SKIP = "skip"  # name of a pattern for files to leave out
 _MASKS = (LABEL, FOREGROUND)
@@ -96,18 +99,18 @@ class Findings:
 
 def find_cases(
     source: str | os.PathLike,
-    patterns: Mapping[str, str] | None = None,
-    domains: Mapping[str, str] | None = None,
-    groups: Mapping[str, str] | None = None,
+    patterns: Patterns | None = None,
+    domains: Patterns | None = None,
+    groups: Patterns | None = None,
     roles: Iterable[str] | None = None,
 ) -> Findings:
     """Find the cases below a folder, or that of one file.
 
     Args:
         source: folder, file, or reference to slices (`P1/P1_*.tif`).
-        patterns: file name pattern by channel, "label", "foreground" or "skip"; a role with a pattern is decided by it
-            alone. Patterns with a slash are compared with the path below the folder.
-        domains: pattern of the path below the folder, by domain.
+        patterns: file name pattern, or several, by channel, "label", "foreground" or "skip"; a role with a pattern is
+            decided by it alone. Patterns with a slash are compared with the path below the folder.
+        domains: pattern of the path below the folder, or several, by domain.
         groups: likewise, by group.
         roles: channels, "label" and "foreground" that matter; doubts about others do not. Default: all.
 
@@ -122,9 +125,9 @@ def find_cases(
 
 def survey(
     source: str | os.PathLike,
-    patterns: Mapping[str, str] | None = None,
-    domains: Mapping[str, str] | None = None,
-    groups: Mapping[str, str] | None = None,
+    patterns: Patterns | None = None,
+    domains: Patterns | None = None,
+    groups: Patterns | None = None,
 ) -> Findings:
     """What `find_cases` finds, with its doubts instead of an error.
 
@@ -147,12 +150,10 @@ def survey(
 class _Search:
     """One search: from volumes to parts, from parts to cases."""
 
-    def __init__(
-        self, contents: Contents, patterns: Mapping[str, str], domains: Mapping[str, str], groups: Mapping[str, str]
-    ) -> None:
+    def __init__(self, contents: Contents, patterns: Patterns, domains: Patterns, groups: Patterns) -> None:
         self.root, self.volumes, self.account = contents.root, contents.volumes, contents.account
-        self.patterns = {_role_of(name): pattern for name, pattern in patterns.items()}
-        self.domains, self.groups = domains, groups
+        self.patterns = _listed((_role_of(name), pattern) for name, pattern in patterns.items())
+        self.domains, self.groups = _listed(domains.items()), _listed(groups.items())
         self.doubts = [Doubt(fault, frozenset((IMAGE,))) for fault in contents.faults]
         shown = [path for path, what in self.account.items() if not what.startswith("skipped: hidden")]
         self.layouts, self.grades = layouts(self.root, shown), read_grades(shown)
@@ -185,14 +186,20 @@ class _Search:
 
     def _pattern_role(self, volume: Volume) -> str | None:
         """Role by --pattern; the longest pattern decides if several match."""
-        matching = [name for name, pattern in self.patterns.items() if self._matches(volume.path, pattern)]
-        return max(matching, key=lambda name: len(self.patterns[name]), default=None)
+        matching = [
+            (len(pattern), name)
+            for name, patterns in self.patterns.items()
+            for pattern in patterns
+            if self._matches(volume.path, pattern)
+        ]
+        return max(matching, key=itemgetter(0), default=(0, None))[1]
 
     def _check_patterns(self) -> None:
         """Doubt patterns that nothing matches."""
         paths = [volume.path for volume in self.volumes]
-        unmatched = [pattern for pattern in self.patterns.values() if not any(self._matches(p, pattern) for p in paths)]
-        whole = [*self.domains.values(), *self.groups.values()]
+        named = chain(*self.patterns.values())
+        unmatched = [pattern for pattern in named if not any(self._matches(path, pattern) for path in paths)]
+        whole = chain(*self.domains.values(), *self.groups.values())
         unmatched += [pattern for pattern in whole if not any(self._lies_at(path, pattern) for path in paths)]
         for pattern in unmatched:
             self.doubts.append(Doubt(f"the pattern {pattern!r} matches no scan or mask", frozenset((IMAGE,))))
@@ -207,7 +214,7 @@ class _Search:
 
     def _general(self, volume: Volume, role: str | None) -> list[Part]:
         """The part by the words of the names of file and folders."""
-        literals = re.split(r"[*?\[\]]+", self.patterns[role].lower()) if role else []
+        literals = re.split(r"[*?\[\]]+", "*".join(self.patterns[role]).lower()) if role else []
         literals = [literal[: -len(suffix_of(literal)) or None] for literal in literals]
         words = [word for literal in literals for word in re.findall(r"[^\W_]+", literal)]
         place = volume.path.parent
@@ -288,8 +295,15 @@ class _Search:
         for volume, part in self._all():
             if part.role not in _MASKS:
                 scans.setdefault(part.key, []).append((volume, part))
+        places = {place for place, *_ in scans}
+        lone: dict[str, list[tuple[Volume, Part]]] = {}
         for volume, part in self._all():
             if part.role not in _MASKS or part.key in scans:
+                continue
+            if not part.fixed:
+                part = part._replace(place=self._place_of_scans(part.place, places))
+            if part.key in scans:
+                self.parts[volume.path] = [part]
                 continue
             here = [key for key in scans if key[0] == part.place and _may_share_grid(volume, scans[key][0][0])]
             named = [key for key in here if key[1] and re.match(re.escape(key[1]) + r"[\W_]", part.stem)]
@@ -303,7 +317,17 @@ class _Search:
                 named_after = ", ".join(key[1] or key[0].name for key in owners[:5])
                 text = f"{volume.path}: a mask of which case in its folder ({named_after})?"
                 self.doubts.append(Doubt(text, frozenset((part.role,))))
+            else:
+                lone.setdefault(part.role, []).append((volume, part))
             self.parts[volume.path] = self._skip(volume, "mask without a scan")
+        if scans:
+            self.doubts += [_doubt_lone(role, members) for role, members in lone.items()]
+
+    def _place_of_scans(self, place: Path, places: Collection[Path]) -> Path:
+        """Folder of the scans for a mask: they have left a folder that is only there for their sequence."""
+        while place not in places and place != self.root and folder_role(place.name) in (*SEQUENCES, LABEL):
+            place = place.parent
+        return place
 
     def _is_of(self, mask: Part, scans: Sequence[Part]) -> bool:
         """Whether the only case of a folder owns a mask of another name: if its folder, not its name, is the case."""
@@ -351,9 +375,14 @@ class _Search:
             group=self._named(name, scans, self.groups) or group_of(path, name, self.grades),
         )
 
-    def _named(self, name: str, scans: Sequence[tuple[Volume, Part]], patterns: Mapping[str, str]) -> str:
+    def _named(self, name: str, scans: Sequence[tuple[Volume, Part]], patterns: Mapping[str, Sequence[str]]) -> str:
         """Name of the pattern that a scan of the case matches."""
-        found = {key for key, pattern in patterns.items() for volume, _ in scans if self._lies_at(volume.path, pattern)}
+        paths = [volume.path for volume, _ in scans]
+        found = {
+            name
+            for name, several in patterns.items()
+            if any(self._lies_at(path, pattern) for path in paths for pattern in several)
+        }
         if len(found) > 1:
             self.doubts.append(
                 Doubt(f"{name} matches the patterns of {' and '.join(sorted(found))}", frozenset((IMAGE,)))
@@ -409,9 +438,25 @@ class _Search:
         return folders if not stem or stem.lower() in MODALITIES or (own and several) else [stem, *folders]
 
 
+def _listed(patterns: Iterable[tuple[str, str | Sequence[str]]]) -> dict[str, list[str]]:
+    """All patterns of each name."""
+    found: dict[str, list[str]] = {}
+    for name, pattern in patterns:
+        found.setdefault(name, []).extend([pattern] if isinstance(pattern, str) else pattern)
+    return found
+
+
 def _role_of(name: str) -> str:
     """Role that the name of a pattern stands for."""
     return {"mask": FOREGROUND, "label": LABEL}.get(name.lower(), canonical(name))
+
+
+def _doubt_lone(role: str, members: Sequence[tuple[Volume, Part]]) -> Doubt:
+    """Doubt about masks without a scan."""
+    listed = ", ".join(f"{volume.path} (looked for {part.stem or part.place.name})" for volume, part in members[:5])
+    more = f" and {len(members) - 5} more" if len(members) > 5 else ""
+    text = f"no scan of the same name and shape for {len(members)} {_ROLE_TEXTS.get(role, role)}(s): {listed}{more}"
+    return Doubt(text, frozenset((role,)))
 
 
 def _may_share_grid(first: Volume, second: Volume) -> bool:
