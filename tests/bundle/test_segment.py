@@ -144,3 +144,13 @@ def test_the_command_and_what_it_refuses(thigh, tmp_path):
         run_segmentation(scans, copy, tmp_path / "p")
     with pytest.raises(ReleaseError, match="no bundle or run folder"):
         bundle_root("no/such/place")
+
+
+def test_a_wrong_setting_is_refused_in_one_sentence_and_leaves_nothing(thigh, tmp_path):
+    _, scans = thigh
+    options = ["--bundle", "cardiac_ct_mr_segmentation", "--out", str(tmp_path / "out"), "--modality", "us"]
+    refused = CliRunner().invoke(app, ["segment", str(scans / "flipped.nii.gz"), *options])
+    assert (refused.exit_code, refused.output.strip()) == (
+        1,
+        'error: modality must be "ct", "mr" or "auto", got \'us\'',
+    )

@@ -80,8 +80,8 @@ class Case:
         if missing:
             known = ", ".join(f"{name} ({reference})" for name, reference in self.images.items())
             item["problem"] = (
-                f"lacks {', '.join(missing)}; {', '.join(channels)} are needed, and known are {known or 'none'}; add the "
-                "missing, name files after their channel, or list them in a table cases.csv"
+                f"lacks {', '.join(missing)}; {', '.join(channels)} are needed, and known are {known or 'none'}; add "
+                "what is missing, name files after their channel, or list them in a table cases.csv"
             )
         return item
 

@@ -40,8 +40,9 @@ class LoadVolumed(MapTransform):
         "spacing" is the voxel size of slices.
 
     Raises:
-        VolumeError: the item has a "problem" (see `transeg.data.table.Case.item`); missing, unreadable or truncated file, wrong number of dimensions or channels, mismatched grids,
-            unusable affine, infinite voxels or NaN inside, all-zero channel, or unknown label values.
+        VolumeError: the item has a "problem", see `transeg.data.table.Case.item`; missing, unreadable or truncated
+            file, wrong number of dimensions or channels, mismatched grids, unusable affine, infinite voxels or NaN
+            inside, all-zero channel, or unknown label values.
     """
 
     def __init__(
