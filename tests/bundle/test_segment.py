@@ -98,13 +98,15 @@ def test_an_interrupted_run_goes_on(thigh, tmp_path, monkeypatch, capsys):
     assert len(json.loads(path.read_text())["cases"]) == 3
 
 
-def test_cases_that_fail_in_the_network_are_listed(thigh, tmp_path):
+def test_cases_that_fail_in_the_network_are_listed(thigh, tmp_path, capsys):
     bundle, scans = thigh
     with pytest.raises(BatchError, match="3 of 3 cases failed"):
         run_segmentation(scans, bundle, tmp_path / "out", {"inferer": "$lambda image, network: image.nothing"})
     cases = json.loads((tmp_path / "out" / "manifest.json").read_text())["cases"]
     assert len(cases) == 3
     assert all("nothing" in entry["failed"] for entry in cases.values())
+    assert f"0 of 3 cases segmented; see {tmp_path / 'out' / 'manifest.json'}\n" in capsys.readouterr().out
+    assert not [*(tmp_path / "out").glob("volumes.*")]
 
 
 def test_another_spacing_is_another_input(thigh, tmp_path, capsys):
@@ -146,7 +148,7 @@ def test_the_command_and_what_it_refuses(thigh, tmp_path):
         bundle_root("no/such/place")
 
 
-def test_a_wrong_setting_is_refused_in_one_sentence_and_leaves_nothing(thigh, tmp_path):
+def test_a_wrong_setting_is_refused_in_one_sentence_and_leaves_no_manifest(thigh, tmp_path):
     _, scans = thigh
     options = ["--bundle", "cardiac_ct_mr_segmentation", "--out", str(tmp_path / "out"), "--modality", "us"]
     refused = CliRunner().invoke(app, ["segment", str(scans / "flipped.nii.gz"), *options])
@@ -154,3 +156,4 @@ def test_a_wrong_setting_is_refused_in_one_sentence_and_leaves_nothing(thigh, tm
         1,
         'error: modality must be "ct", "mr" or "auto", got \'us\'',
     )
+    assert {path.name for path in tmp_path.glob("out/[!.]*")} <= {"runs.json"}
