@@ -13,6 +13,7 @@ from transeg.bundle.package import bundle_root
 from transeg.bundle.segment import run_segmentation
 from transeg.cli import app
 from transeg.errors import BatchError, DataError, ReleaseError
+from transeg.files import RUN, read_run
 from typer.testing import CliRunner
 
 from tests.bundles.test_workflows import GRIDS, workflow, write_volumes
@@ -30,6 +31,7 @@ def test_masks_are_those_of_the_bundles_inference(bundle, tmp_path):
     with (tmp_path / "out" / "volumes.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
     assert [row["case"] for row in rows] == sorted(name for name in GRIDS for _ in recipe_of(bundle)["labels"][1:])
+    assert {row[RUN] for row in rows} == {read_run(tmp_path / "out")} != {""}
     sizes = json.loads((tmp_path / "out" / "volumes.json").read_text())
     for case in GRIDS:
         found, own = (nib.load(tmp_path / place / f"{case}_seg.nii.gz") for place in ("out", "own"))

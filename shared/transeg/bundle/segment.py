@@ -34,14 +34,14 @@ from transeg.data.recipe import Recipe, bundle_recipe
 from transeg.data.results import results_of
 from transeg.data.volumes import VolumeDataset
 from transeg.errors import BatchError, DataError, root_cause
-from transeg.files import write_csv, write_text
+from transeg.files import RUN, read_run, write_csv, write_text
 from transeg.references import files_of
 from transeg.transforms.read import read_volume
 from transeg.transforms.reports import save_figure
 from transeg.visual.overview import overview
 
 MANIFEST = "manifest.json"
-VOLUMES = ("case", "structure", "voxels", "ml")
+VOLUMES = ("case", "structure", "voxels", "ml", RUN)
 WRITE_SECONDS = 10.0  # at least, between two writings of the manifest while cases are done
 
 
@@ -162,7 +162,12 @@ class Record:
             return
         cases = dict(sorted(self.cases.items()))
         volumes = {case: entry["structures"] for case, entry in cases.items() if "structures" in entry}
-        rows = [{"case": case, "structure": name, **size} for case, of in volumes.items() for name, size in of.items()]
+        run = {RUN: read_run(self.out)}
+        rows = [
+            {"case": case, "structure": name, **size, **run}
+            for case, of in volumes.items()
+            for name, size in of.items()
+        ]
         tables = [self.out / "volumes.csv", self.out / "volumes.json"]
         if volumes:
             write_csv(tables[0], VOLUMES, rows)

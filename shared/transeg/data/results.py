@@ -52,8 +52,8 @@ def open_results(folder: PathLike, weights: PathLike, recipe: Mapping[str, Any])
         raise UserError(f"{folder}: cannot write to the output folder ({error.strerror}); choose another") from error
     if others:
         logger.warning(
-            "%s also holds results of other weights or another recipe (see %s); in its tables, the column %s tells "
-            "them apart: %s is this run", folder, RUNS, RUN, run,
+            "%s also holds results of other weights or another recipe (see %s); those of the same cases are replaced, "
+            "and the column %s of its tables tells which are of this run: %s", folder, RUNS, RUN, run,
         )  # fmt: skip
 
 
