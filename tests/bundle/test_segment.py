@@ -13,6 +13,7 @@ from transeg.bundle.package import bundle_root
 from transeg.bundle.segment import run_segmentation
 from transeg.cli import app
 from transeg.errors import BatchError, DataError, ReleaseError
+from transeg.files import RUN, read_run
 from typer.testing import CliRunner
 
 from tests.bundles.test_workflows import GRIDS, workflow, write_volumes
@@ -30,6 +31,7 @@ def test_masks_are_those_of_the_bundles_inference(bundle, tmp_path):
     with (tmp_path / "out" / "volumes.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
     assert [row["case"] for row in rows] == sorted(name for name in GRIDS for _ in recipe_of(bundle)["labels"][1:])
+    assert {row[RUN] for row in rows} == {read_run(tmp_path / "out")} != {""}
     sizes = json.loads((tmp_path / "out" / "volumes.json").read_text())
     for case in GRIDS:
         found, own = (nib.load(tmp_path / place / f"{case}_seg.nii.gz") for place in ("out", "own"))
@@ -98,13 +100,15 @@ def test_an_interrupted_run_goes_on(thigh, tmp_path, monkeypatch, capsys):
     assert len(json.loads(path.read_text())["cases"]) == 3
 
 
-def test_cases_that_fail_in_the_network_are_listed(thigh, tmp_path):
+def test_cases_that_fail_in_the_network_are_listed(thigh, tmp_path, capsys):
     bundle, scans = thigh
     with pytest.raises(BatchError, match="3 of 3 cases failed"):
         run_segmentation(scans, bundle, tmp_path / "out", {"inferer": "$lambda image, network: image.nothing"})
     cases = json.loads((tmp_path / "out" / "manifest.json").read_text())["cases"]
     assert len(cases) == 3
     assert all("nothing" in entry["failed"] for entry in cases.values())
+    assert f"0 of 3 cases segmented; see {tmp_path / 'out' / 'manifest.json'}\n" in capsys.readouterr().out
+    assert not [*(tmp_path / "out").glob("volumes.*")]
 
 
 def test_another_spacing_is_another_input(thigh, tmp_path, capsys):
@@ -144,3 +148,14 @@ def test_the_command_and_what_it_refuses(thigh, tmp_path):
         run_segmentation(scans, copy, tmp_path / "p")
     with pytest.raises(ReleaseError, match="no bundle or run folder"):
         bundle_root("no/such/place")
+
+
+def test_a_wrong_setting_is_refused_in_one_sentence_and_leaves_no_manifest(thigh, tmp_path):
+    _, scans = thigh
+    options = ["--bundle", "cardiac_ct_mr_segmentation", "--out", str(tmp_path / "out"), "--modality", "us"]
+    refused = CliRunner().invoke(app, ["segment", str(scans / "flipped.nii.gz"), *options])
+    assert (refused.exit_code, refused.output.strip()) == (
+        1,
+        'error: modality must be "ct", "mr" or "auto", got \'us\'',
+    )
+    assert {path.name for path in tmp_path.glob("out/[!.]*")} <= {"runs.json"}

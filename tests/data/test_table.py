@@ -120,7 +120,10 @@ def test_items():
         "spacing": [1, 1, 3],
     }
     assert "label" not in case.item(("T1",), labelled=False)
-    assert case.item(("FLAIR", "T2"))["image"] == ["/d/f.nii", "/d/p_t2.nii.gz"]
+    lacking = case.item(("FLAIR", "T2"))
+    assert lacking["image"] == "/d/f.nii"
+    assert "lacks T2; FLAIR, T2 are needed, and known are flair (/d/f.nii), t1 (/d/t.nii)" in lacking["problem"]
+    assert "problem" not in case.item(("T1",))
     assert case.missing(("FLAIR", "T2")) == ["T2"]
     with pytest.raises(TableError, match="p: which of flair, t1 is image"):
         case.item(("image",))

@@ -12,6 +12,7 @@ from monai.utils import ensure_tuple
 from torch.utils.data import DataLoader
 from transeg.data.volumes import GuardedIteration, ReportFailures, VolumeDataset, find_volumes
 from transeg.errors import BatchError, DataError, TableError
+from transeg.transforms.load import LoadVolumed
 from transeg.transforms.outputs import write_nifti
 
 CHANNELS = ("FLAIR", "T1c", "T1", "T2")
@@ -48,8 +49,24 @@ def test_public_layouts(tmp_path, pattern, sequences):
 
 
 def test_a_missing_channel_is_named(tmp_path):
-    touch(tmp_path, "a/a_flair.nii.gz", "a/a_t1.nii.gz", "a/a_t2.nii.gz")
-    assert names(tmp_path, find_volumes(tmp_path, CHANNELS))["a"][1] == "a/a_t1c.nii.gz"
+    given = ["a/a_flair.nii.gz", "a/a_t1.nii.gz", "a/a_t2.nii.gz"]
+    touch(tmp_path, *given)
+    items = find_volumes(tmp_path, CHANNELS)
+    assert names(tmp_path, items)["a"] == given  # and no path that nobody gave
+    dataset = VolumeDataset(items, LoadVolumed("image", len(CHANNELS)))
+    assert not [*dataset]
+    assert dataset.failures["a"].startswith(
+        f"lacks T1c; FLAIR, T1c, T1, T2 are needed, and known are flair ({tmp_path}"
+    )
+
+
+def test_an_empty_cell_is_a_missing_channel(tmp_path):
+    touch(tmp_path, *(f"{case}_{name}.nii.gz" for case in "ab" for name in ("flair", "t1")))
+    (tmp_path / "cases.csv").write_text("case,flair,t1\na,a_flair.nii.gz,a_t1.nii.gz\nb,,b_t1.nii.gz\n")
+    whole, lacking = find_volumes(tmp_path / "cases.csv", ("FLAIR", "T1"))
+    assert "problem" not in whole
+    assert lacking["image"] == str(tmp_path / "b_t1.nii.gz")
+    assert lacking["problem"].startswith("lacks FLAIR; FLAIR, T1 are needed, and known are t1 (")
 
 
 def test_files_with_all_channels(tmp_path):
@@ -86,7 +103,7 @@ def test_nothing_found(tmp_path):
     (tmp_path / "notes.txt").touch()
     with pytest.raises(DataError, match=r"no scan found(?s:.*)1 not a volume"):
         find_volumes(tmp_path, CHANNELS)
-    with pytest.raises(DataError, match="no such file or folder; set dataset_dir"):
+    with pytest.raises(DataError, match="no such file or folder; name a folder of scans"):
         find_volumes(tmp_path / "gone", CHANNELS)
 
 
@@ -95,7 +112,8 @@ def test_one_file(tmp_path):
     assert names(tmp_path, find_volumes(tmp_path / "scan.nii.gz", ("T1w",))) == {"scan": ["scan.nii.gz"]}
     touch(tmp_path, "x/1_flair.nii.gz")
     [item] = find_volumes(tmp_path / "x/1_flair.nii.gz", ("FLAIR", "T2"))
-    assert [Path(file).name for file in item["image"]] == ["1_flair.nii.gz", "1_t2.nii.gz"]
+    assert Path(item["image"]).name == "1_flair.nii.gz"
+    assert item["problem"].startswith("lacks T2")
 
 
 def test_a_table(tmp_path):

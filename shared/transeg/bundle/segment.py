@@ -34,14 +34,14 @@ from transeg.data.recipe import Recipe, bundle_recipe
 from transeg.data.results import results_of
 from transeg.data.volumes import VolumeDataset
 from transeg.errors import BatchError, DataError, root_cause
-from transeg.files import write_csv, write_text
+from transeg.files import RUN, read_run, write_csv, write_text
 from transeg.references import files_of
 from transeg.transforms.read import read_volume
 from transeg.transforms.reports import save_figure
 from transeg.visual.overview import overview
 
 MANIFEST = "manifest.json"
-VOLUMES = ("case", "structure", "voxels", "ml")
+VOLUMES = ("case", "structure", "voxels", "ml", RUN)
 WRITE_SECONDS = 10.0  # at least, between two writings of the manifest while cases are done
 
 
@@ -98,7 +98,8 @@ def run_segmentation(
     finally:
         record.write()
     done = sum("failed" not in entry for entry in record.cases.values())
-    print(f"{done} of {len(record.cases)} cases segmented; masks, volumes.csv and {MANIFEST} are in {out}")
+    files = f"masks, volumes.csv and {MANIFEST} are in {out}" if done else f"see {record.path}"
+    print(f"{done} of {len(record.cases)} cases segmented; {files}")
     if failures:
         listed = "".join(f"\n  {case}: {why}" for case, why in sorted(failures.items()))
         raise BatchError(f"{len(failures)} of {len(items)} cases failed; the remaining cases were processed:{listed}")
@@ -156,14 +157,26 @@ class Record:
             self.write()
 
     def write(self) -> None:
-        """Write the manifest and the volumes of all of its cases."""
+        """Write the manifest and the volumes of all of its cases; nothing if there is none."""
+        if not self.cases:
+            return
         cases = dict(sorted(self.cases.items()))
         volumes = {case: entry["structures"] for case, entry in cases.items() if "structures" in entry}
-        rows = [{"case": case, "structure": name, **size} for case, of in volumes.items() for name, size in of.items()]
-        write_csv(self.out / "volumes.csv", VOLUMES, rows)
-        write_text(self.out / "volumes.json", json.dumps(volumes, indent=1) + "\n")
+        run = {RUN: read_run(self.out)}
+        rows = [
+            {"case": case, "structure": name, **size, **run}
+            for case, of in volumes.items()
+            for name, size in of.items()
+        ]
+        tables = [self.out / "volumes.csv", self.out / "volumes.json"]
+        if volumes:
+            write_csv(tables[0], VOLUMES, rows)
+            write_text(tables[1], json.dumps(volumes, indent=1) + "\n")
+        else:
+            for table in tables:
+                table.unlink(missing_ok=True)  # of an earlier run
         outputs = {name for entry in cases.values() for name in entry.get("outputs", ())}
-        listed = sorted({*outputs, "volumes.csv", "volumes.json"} if outputs else outputs)
+        listed = sorted({*outputs, *(table.name for table in tables if volumes)})
         write_text(self.path, json.dumps(self.about | {"cases": cases, "outputs": listed}, indent=1) + "\n")
         self._written = time.monotonic()
 

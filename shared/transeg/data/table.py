@@ -57,8 +57,9 @@ class Case:
         """Datalist item of the case's volumes.
 
         Args:
-            channels: in their order, in any case and spelling (T1w is t1); a missing one is listed under its expected
-                name. An only image of another name is taken for all channels, or for the only one.
+            channels: in their order, in any case and spelling (T1w is t1). If some are missing, the item has only the
+                others and a "problem", with which `LoadVolumed` refuses it. An only image of another name is taken for
+                all channels, or for the only one.
             folder: paths are made relative to it where possible.
             labelled: include the label.
 
@@ -66,7 +67,7 @@ class Case:
             TableError: several images and none of the name of the only channel.
         """
         images = [_relative(reference, folder) for reference in self._images(channels)]
-        item: dict[str, Any] = {"image": images if len(images) > 1 else images[0], "case": self.name}
+        item: dict[str, Any] = {"image": images[0] if len(images) == 1 else images, "case": self.name}
         optional = {"label": self.label if labelled else None, "mask": self.foreground}
         item |= {key: _relative(reference, folder) for key, reference in optional.items() if reference}
         if self.presence is not None:
@@ -75,6 +76,13 @@ class Case:
             item["domain"] = self.domain
         if self.spacing:
             item["spacing"] = list(self.spacing)
+        missing = self.missing(channels)
+        if missing:
+            known = ", ".join(f"{name} ({reference})" for name, reference in self.images.items())
+            item["problem"] = (
+                f"lacks {', '.join(missing)}; {', '.join(channels)} are needed, and known are {known or 'none'}; add "
+                "what is missing, name files after their channel, or list them in a table cases.csv"
+            )
         return item
 
     def missing(self, channels: Sequence[str]) -> list[str]:
@@ -97,11 +105,7 @@ class Case:
                 f"{self.name}: which of {', '.join(self.images)} is {channels[0]}? name that column of the table "
                 f"{channels[0]}, or leave the others out"
             )
-        place = parse(next(iter(own.values()))).path.parent if own else Path()
-        return [
-            str(place / f"{self.name}_{name.lower()}.nii.gz") if name in missing else own[canonical(name)]
-            for name in channels
-        ]
+        return [own[canonical(name)] for name in channels if name not in missing]
 
 
 def read_table(path: str | os.PathLike) -> list[Case]:

@@ -45,7 +45,7 @@ def find_volumes(
         split: one or several lists of the datalist, concatenated.
 
     Returns:
-        Items, see `Case.item`; those of a folder have no label. Missing files are listed under their expected name.
+        Items, see `Case.item`; those of a folder have no label. One that lacks channels fails when it is loaded.
 
     Raises:
         DataError: no such folder, no scan in it, or more than one possibility what is what.
@@ -60,7 +60,7 @@ def find_volumes(
         logger.info("The scans are those of %s.", root / TABLE)
         return _of_table(root / TABLE, channels)
     if not root.exists() and "*" not in root.name:
-        raise DataError(f"{root}: no such file or folder; set dataset_dir to a folder of scans, a scan or a cases.csv")
+        raise DataError(f"{root}: no such file or folder; name a folder of scans, a scan or a cases.csv")
     findings = survey(root)
     only = {name for case in findings.cases if len(case.images) == 1 for name in case.images}
     findings.check([*channels, *(only if len(channels) == 1 else ())])  # an only image serves under any name

@@ -40,8 +40,9 @@ class LoadVolumed(MapTransform):
         "spacing" is the voxel size of slices.
 
     Raises:
-        VolumeError: missing, unreadable or truncated file, wrong number of dimensions or channels, mismatched grids,
-            unusable affine, infinite voxels or NaN inside, all-zero channel, or unknown label values.
+        VolumeError: the item has a "problem", see `transeg.data.table.Case.item`; missing, unreadable or truncated
+            file, wrong number of dimensions or channels, mismatched grids, unusable affine, infinite voxels or NaN
+            inside, all-zero channel, or unknown label values.
     """
 
     def __init__(
@@ -60,6 +61,8 @@ class LoadVolumed(MapTransform):
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
         """Return a copy of the item with volumes instead of references."""
         item = dict(data)
+        if "problem" in item:
+            raise VolumeError(item["problem"])
         spacing = item.get("spacing")
         reference = _grid(item[self.like], spacing) if self.like else None
         for key, channels in self.key_iterator(item, self.channels):

@@ -13,7 +13,7 @@ from monai.config import KeysCollection
 from monai.data import MetaTensor
 from monai.transforms import MapTransform
 
-from transeg.errors import VolumeError
+from transeg.errors import ConfigError, VolumeError
 from transeg.files import file_name
 from transeg.methods.cardiac.recipe import check_domains
 from transeg.transforms.checks import CheckHounsfieldd
@@ -74,12 +74,14 @@ def check_translation_direction(modality: str, target_modality: str, domains: Do
     """Check that a translation has a known source domain and goes to the other domain.
 
     Raises:
-        ValueError: twice the same domain, or a name that is not one of `domains`.
+        ConfigError: twice the same domain, or a name that is not one of `domains`.
     """
     if modality == target_modality or target_modality not in domains:
-        raise ValueError(f"cannot translate from {modality!r} to {target_modality!r}: leave target_modality out")
+        raise ConfigError(f"cannot translate from {modality!r} to {target_modality!r}: leave target_modality out")
     if modality not in domains:
-        raise ValueError(f"a translation needs a source modality, not {modality!r}: set modality to {_either(domains)}")
+        raise ConfigError(
+            f"a translation needs a source modality, not {modality!r}: set modality to {_either(domains)}"
+        )
 
 
 def translation_limits(domains: Domains) -> dict[str, list[float]]:
@@ -99,11 +101,11 @@ class ScaleDomaind(MapTransform):
     Args:
         keys: volumes (C, X, Y, Z) in the units of their files, all of one domain.
         domains: see `check_domains`; a window is that of all channels, percentiles are those of each.
-        modality: name of the domain, or "auto": the item's "domain" if present, otherwise `detect_domain` of the first
-            key.
+        modality: name of the domain, in any case, or "auto": the item's "domain" if present, otherwise
+            `detect_domain` of the first key.
 
     Raises:
-        ValueError: an unknown domain.
+        ConfigError: an unknown domain.
         VolumeError: an item of another domain or of one that cannot be detected, or of constant intensity where
             percentiles are needed, or a CT that is not in Hounsfield units.
     """
@@ -111,9 +113,9 @@ class ScaleDomaind(MapTransform):
     def __init__(self, keys: KeysCollection, domains: Domains, modality: str = "auto") -> None:
         super().__init__(keys)
         self.domains = check_domains(domains)
-        if modality not in (*self.domains, "auto"):
-            raise ValueError(f'modality must be {", ".join(map(_quoted, self.domains))} or "auto", got {modality!r}')
-        self.modality = modality
+        self.modality = modality.lower()
+        if self.modality not in (*self.domains, "auto"):
+            raise ConfigError(f'modality must be {", ".join(map(_quoted, self.domains))} or "auto", got {modality!r}')
         kinds = {"window": WindowRanged, "percentiles": ScaleRanged}
         windows = {name: rule["range"] for name, rule in domains.items() if rule["scale"] == "window"}
         self.checks = {name: CheckHounsfieldd(keys, windows.get(name)) for name in domains}

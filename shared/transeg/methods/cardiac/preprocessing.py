@@ -21,7 +21,7 @@ from monai.utils import ensure_tuple
 from numpy.typing import ArrayLike
 from scipy.ndimage import distance_transform_edt, gaussian_filter
 
-from transeg.errors import DataError, VolumeError
+from transeg.errors import ConfigError, DataError, VolumeError
 from transeg.methods.cardiac.domains import ScaleDomaind
 from transeg.methods.cardiac.recipe import AXES, CROPS, class_values
 from transeg.transforms.centre import CropAtCentred, file_name
@@ -74,12 +74,12 @@ def cardiac_preprocessing(
         meta data of an image contain its "domain" and the intensity scale, see `RestoreIntensityd`.
 
     Raises:
-        ValueError: an unknown modality or centre.
+        ConfigError: an unknown modality or centre.
         DataError: the recipe cannot be used.
     """
     images, labels = ensure_tuple(keys), ensure_tuple(label_keys)
     if isinstance(centre, str) and not (centre == "found" or (centre == "label" and labels)):
-        raise ValueError(f'centre must be "found", "label" (with a label key) or (x, y, z) in mm, got {centre!r}')
+        raise ConfigError(f'centre must be "found", "label" (with a label key) or (x, y, z) in mm, got {centre!r}')
     axis, crop = recipe.get("axis", "axial"), recipe.get("crop", "heart")
     if axis not in AXES or (isinstance(crop, str) and crop not in CROPS):
         raise DataError(

@@ -17,7 +17,7 @@ from monai.networks.utils import eval_mode
 from monai.transforms import AsDiscreted, Compose, Invertd, InvertibleTransform, MapTransform
 
 from transeg.data.slices import slices_between
-from transeg.errors import VolumeError
+from transeg.errors import ConfigError, VolumeError
 from transeg.files import case_name
 from transeg.methods.pathogan.networks import PathoGANNet
 from transeg.transforms.centre import file_name
@@ -144,10 +144,10 @@ def synthesis_output(
     interpolation. Other arguments as for `Synthesised`, `monai.transforms.Invertd` and `SaveVolumed`.
 
     Raises:
-        ValueError: `samples` is below 1.
+        ConfigError: `samples` is below 1.
     """
     if samples < 1:
-        raise ValueError(f"samples must be at least 1, got {samples}")
+        raise ConfigError(f"samples must be at least 1, got {samples}")
     drawn = ["pathology", "inpainting"]
     steps: list[MapTransform] = []
     for sample in range(1, samples + 1):
