@@ -49,7 +49,9 @@ def open_results(folder: PathLike, weights: PathLike, recipe: Mapping[str, Any])
             runs = others | {run: {"weights": str(weights), "sha256": digest}}
             write_text(folder / RUNS, json.dumps({"current": run, "runs": runs}, indent=1) + "\n")
     except OSError as error:
-        raise UserError(f"{folder}: cannot write to the output folder ({error.strerror}); choose another") from error
+        raise UserError(
+            f"{folder}: cannot write to the output folder ({error.strerror}); set output_dir, or --out, to another"
+        ) from error
     if others:
         logger.warning(
             "%s also holds results of other weights or another recipe (see %s); those of the same cases are replaced, "
