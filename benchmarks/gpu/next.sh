@@ -8,6 +8,7 @@ cd "$(dirname "$0")/../.."
 SCRATCH="${SCRATCH:-scratch}"  # packages, data and runs
 CARRIED="${CARRIED:-.gpu_data}"  # packed data, see README.md
 mkdir -p "$SCRATCH"
+[ -z "${SMALL:-}" ] || export RESULTS="${RESULTS:-$SCRATCH/results}"  # no result of the queue
 if [ -d .whl ]; then
   python3 -m pip install -q --no-index --no-deps --no-compile --upgrade --target "$SCRATCH/site" .whl/*.whl
   export PYTHONPATH="$SCRATCH/site:${PYTHONPATH:-}"
