@@ -22,7 +22,7 @@ import typer
 from transeg.metrics.overlap import dice
 from transeg.metrics.threshold import best_threshold
 
-from benchmarks.results import ROOT, paired_difference, write_result
+from benchmarks.results import ROOT, paired_difference, read_mask, write_result
 from benchmarks.run import train
 
 BUNDLE = ROOT / "bundles" / "brain_mri_genseg_segmentation"
@@ -40,7 +40,7 @@ def score(
     """Train on knee phantoms with a few masks and score other knees."""
     held_out = work / "test"
     _phantoms(held_out, test, test, seed=1000)
-    paths = [path for path in sorted(held_out.glob("*_mask.nii.gz")) if _mask(path).any()]
+    paths = [path for path in sorted(held_out.glob("*_mask.nii.gz")) if read_mask(path).any()]
     lesions = [_pair(held_out, path) for path in paths]
     found: dict[str, list[list[float]]] = {name: [] for name in ("threshold", *METHODS)}
     for seed in range(seeds):
@@ -61,7 +61,7 @@ def score(
             train(BUNDLE / "configs", ["train.json", *overlays], run, "--dataset_dir", data, *length)
             _run("transeg.cli", "segment", held_out, "--bundle", run, "--out", masks, "--skip-done")
             written = (masks / path.name.replace("_mask", "_seg") for path in paths)
-            found[name].append([dice(_mask(own), mask) for own, (_, mask) in zip(written, lesions, strict=True)])
+            found[name].append([dice(read_mask(own), mask) for own, (_, mask) in zip(written, lesions, strict=True)])
 
     mean = {name: np.mean(values, axis=0) for name, values in found.items()}  # of each patient over the seeds
     figures: dict[str, Any] = {
@@ -85,13 +85,9 @@ def _phantoms(folder: Path, cases: int, masks: int, seed: int) -> None:
         _run("data_prep.phantoms", "knee", "--out", folder, "--cases", cases, "--labelled", masks, "--seed", seed)
 
 
-def _mask(path: Path) -> np.ndarray:
-    return np.asarray(nib.Nifti1Image.from_filename(path).dataobj) > 0
-
-
 def _pair(folder: Path, mask: Path) -> tuple[np.ndarray, np.ndarray]:
     image = nib.Nifti1Image.from_filename(folder / mask.name.replace("_mask", "")).get_fdata()
-    return image / np.percentile(image, 99.5), _mask(mask)
+    return image / np.percentile(image, 99.5), read_mask(mask)
 
 
 def _run(module: str, *arguments: object) -> None:

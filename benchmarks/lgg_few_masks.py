@@ -22,7 +22,6 @@ from collections.abc import Hashable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
-import nibabel as nib
 import numpy as np
 import typer
 from ignite.engine import Engine, Events
@@ -35,7 +34,7 @@ from transeg.metrics.threshold import best_threshold
 from transeg.transforms.load import LoadVolumed
 from transeg.transforms.preprocessing import label_loading
 
-from benchmarks.results import ROOT, paired_difference, write_result
+from benchmarks.results import ROOT, paired_difference, read_mask, write_result
 
 BUNDLE = ROOT / "bundles" / "brain_mri_genseg_segmentation"
 METHODS = {"segmentation only": ["baselines/segmentation_only.json"], "GenSeg": []}
@@ -161,11 +160,6 @@ def read_flair(item: Mapping[str, Any]) -> np.ndarray:
     return image / np.percentile(image, 99.5)
 
 
-def read_mask(folder: Path, item: Mapping[str, Any]) -> np.ndarray:
-    """The written mask of a patient."""
-    return np.asarray(nib.Nifti1Image.from_filename(folder / f"{item['case']}_seg.nii.gz").dataobj) > 0
-
-
 def thresholds(folders: Sequence[Path]) -> list[float]:
     """The threshold on FLAIR that is best on the masks of each draw."""
     found = []
@@ -215,7 +209,9 @@ def main(
     for method in METHODS:
         for choice in choices:
             written = [outs[method, k, choice] for k in range(draws)]
-            found[f"{method}, {choice}"] = [score([read_mask(out, item) for item in items]) for out in written]
+            found[f"{method}, {choice}"] = [
+                score([read_mask(out / f"{item['case']}_seg.nii.gz") for item in items]) for out in written
+            ]
     write(name, work, found, {"minutes": minutes, "masks": masks, **settings}, runs)
 
 

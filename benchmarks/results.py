@@ -12,6 +12,7 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
+import nibabel as nib
 import numpy as np
 import torch
 
@@ -47,6 +48,11 @@ def write_result(name: str, data: str, seeds: list[int], figures: dict[str, Any]
 def read_result(name: str) -> dict[str, Any]:
     """Read `results/<name>.json`."""
     return json.loads((FOLDER / f"{name}.json").read_text())
+
+
+def read_mask(path: Path) -> np.ndarray:
+    """A mask on disk, bool (X, Y, Z)."""
+    return np.asarray(nib.Nifti1Image.from_filename(path).dataobj) > 0
 
 
 def paired_difference(values: Sequence[float], others: Sequence[float], draws: int = 10_000) -> dict[str, Any]:

@@ -202,11 +202,13 @@ class UpsampleConv(nn.Module):
 
 def _add_faces(x: Tensor, first: Tensor, last: Tensor, axis: int) -> Tensor:
     """Add to the first and the last layer of x (B, C, *S) along an axis, in place."""
-    if torch.jit.is_scripting():
-        x.narrow(axis, 0, 1).add_(first)
-        x.narrow(axis, x.size(axis) - 1, 1).add_(last)
-        return x
-    return _apply_faces(x, first, last, axis)
+    return _add_in_place(x, first, last, axis) if torch.jit.is_scripting() else _apply_faces(x, first, last, axis)
+
+
+def _add_in_place(x: Tensor, first: Tensor, last: Tensor, axis: int) -> Tensor:
+    x.narrow(axis, 0, 1).add_(first)
+    x.narrow(axis, x.size(axis) - 1, 1).add_(last)
+    return x
 
 
 @torch.jit.unused
@@ -220,10 +222,8 @@ class _AddFaces(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, first: Tensor, last: Tensor, axis: int) -> Tensor:
         ctx.axis = axis
-        x.narrow(axis, 0, 1).add_(first)
-        x.narrow(axis, x.size(axis) - 1, 1).add_(last)
         ctx.mark_dirty(x)
-        return x
+        return _add_in_place(x, first, last, axis)
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
