@@ -25,7 +25,7 @@ from transeg.data.finder import Patterns, find_cases
 from transeg.data.slices import CaseSlices, write_slices
 from transeg.data.table import SPLITS, Case
 from transeg.error_hook import exit_with_reason
-from transeg.errors import CasesFailedError, UserError, reason, root_cause
+from transeg.errors import CasesFailedError, UserError, failure_report, reason, root_cause
 from transeg.references import parse
 from transeg.transforms.familiarity import ALL, MIN_SCANS, fit_references
 from transeg.transforms.read import read_volume
@@ -226,9 +226,7 @@ def familiarity(training: Mapping[str, Kept], groups: Mapping[str, str] | None =
 def raise_failed(failed: Mapping[str, str], cases: int) -> None:
     """Raise CasesFailedError with the reason of each failure, if any; `cases` is the total number."""
     if failed:
-        raise CasesFailedError(
-            f"{len(failed)} of {cases} cases failed; the remaining cases were processed:{_listed(failed)}"
-        )
+        raise CasesFailedError(failure_report(failed, cases))
 
 
 def _listed(failed: Mapping[str, str]) -> str:
@@ -286,7 +284,7 @@ def _print_summary(
         counts = [len(lists[split + kind]) for kind in ("_volumes", "", "_absence")]
         print(f"{split:12}{counts[0]:9}{counts[1]:10}{counts[2]:9}")
     with_label = sum("label" in item for item in lists["training"])
-    print(f"labelled: {with_label} training slices of {', '.join(sorted(labelled)) or 'no volume'}")
+    print("labelled: " + (f"{with_label} training slices of {', '.join(sorted(labelled))}" if labelled else "none"))
     print("dropped: " + (", ".join(f"{reason} {count}" for reason, count in dropped.items()) or "none"))
     for split in both:
         for kind, suffix in (("presence", ""), ("absence", "_absence")):

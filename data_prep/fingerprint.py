@@ -41,8 +41,7 @@ class Fingerprint:
         zero_background: whether voxels outside the foreground have one value.
         ct: whether intensities are Hounsfield units.
         window: 0.5 and 99.5 percentiles of the foreground.
-        values: number of labels that have each value above 0.
-        shown: cases whose label has any.
+        values_of: values above 0 of each label, by case.
         failed: reason by case that cannot be read.
     """
 
@@ -57,9 +56,18 @@ class Fingerprint:
     ct: bool
     window: tuple[float, float]
     mixed: bool = False
-    values: Counter[int] = field(default_factory=Counter)
-    shown: frozenset[str] = frozenset()
+    values_of: dict[str, frozenset[int]] = field(default_factory=dict)
     failed: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def values(self) -> Counter[int]:
+        """Number of labels that have each value above 0."""
+        return Counter(value for values in self.values_of.values() for value in values)
+
+    @property
+    def shown(self) -> frozenset[str]:
+        """Cases whose label has a value above 0."""
+        return frozenset(name for name, values in self.values_of.items() if values)
 
     @property
     def slice_axis(self) -> int:
@@ -106,17 +114,14 @@ def examine(cases: Sequence[Case], channels: Sequence[str]) -> Fingerprint:
     """
     chosen = {round(i) for i in np.linspace(0, len(cases) - 1, min(LOOKED_AT, len(cases)))}
     scans: list[dict[str, Any]] = []
-    values: Counter[int] = Counter()
-    shown: set[str] = set()
+    values_of: dict[str, frozenset[int]] = {}
     failed: dict[str, str] = {}
     for number, case in enumerate(tqdm(cases, desc="looking at the data", unit="case", disable=None)):
         try:
             if number in chosen:
                 scans.append(_scan(read_volume(case.item(channels[:1])["image"], case.spacing)))
             if case.label:
-                found = label_values(case)
-                values.update(found)
-                shown |= {case.name} if found else set()
+                values_of[case.name] = frozenset(label_values(case))
         except Exception as error:  # told below, and again when the case is prepared
             failed[case.name] = str(error)
     if not scans:
@@ -135,8 +140,7 @@ def examine(cases: Sequence[Case], channels: Sequence[str]) -> Fingerprint:
         ct=sum(scan["ct"] for scan in scans) > len(scans) / 2,
         window=(float(np.median(windows[:, 0])), float(np.median(windows[:, 1]))),
         mixed=len({int(scan["spacing"].argmax()) for scan in scans if _is_thick(scan["spacing"])}) > 1,
-        values=values,
-        shown=frozenset(shown),
+        values_of=values_of,
         failed=failed,
     )
 

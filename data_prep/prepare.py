@@ -209,6 +209,8 @@ def prepare_scans(
     if all(case.foreground for case in cases):
         chosen["foreground"] = chosen.get("foreground") or "mask"
     recipe = propose(base, method, fingerprint, cases=cases, channels=names, **chosen)
+    if not method.domain_of_case and "domains" not in recipe:  # else the label is not of the disease
+        _check_presence(cases, recipe["label_values"], fingerprint)
     print("recipe: " + ", ".join(f"{key} {_shown(value)}" for key, value in recipe.items()))
     grouped = by_domains(cases) if "domains" in recipe else cases
     splits = split_labelled(grouped, validation, test, seed, pool=evaluation_pool(grouped, method, fingerprint))
@@ -384,6 +386,21 @@ def _propose_domains(
         ct = {"scale": "window", "range": list(window or map(round, found.window)), "fill": -1000}
         scales[name] = ct if found.ct else {"scale": "percentiles", "range": [0.5, 99.5]}
     return scales
+
+
+def _check_presence(cases: Sequence[Case], label_values: Mapping[str, Sequence[int]], found: Fingerprint) -> None:
+    """Raise UserError if an image-level label says yes or no where the mask shows otherwise."""
+    structures = {value for name, values in label_values.items() if name != "background" for value in values}
+    wrong = [
+        f"{case.name}: presence is {'yes' if case.presence else 'no'}, but its label shows "
+        + (f"the values {', '.join(map(str, sorted(shown)))}" if shown else "no structure")
+        for case in cases
+        if case.name in found.values_of and case.presence is not None
+        for shown in [found.values_of[case.name] & structures]
+        if bool(case.presence) != bool(shown)
+    ]
+    if wrong:
+        raise UserError("\n  ".join(["correct the table, in either column:", *wrong]))
 
 
 def _check_values(label_values: Mapping[str, Sequence[int]], found: Fingerprint) -> None:

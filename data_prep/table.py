@@ -19,7 +19,7 @@ from typing import Annotated, Any
 
 import typer
 from transeg.data.finder import Findings, survey
-from transeg.data.table import Case, parse_presence, read_rows, table_channels, write_table
+from transeg.data.table import Case, flag_faults, parse_presence, parse_spacing, read_rows, table_channels, write_table
 from transeg.errors import TableError, UserError
 from transeg.files import volume_stem, write_csv
 from transeg.references import SLICES, parse, suffix_of
@@ -43,6 +43,9 @@ def draft(
             help="CSV file of what is known of the cases: case, or patient, and any other columns of a table."
         ),
     ] = None,
+    spacing: Annotated[
+        str, typer.Option(help='Voxel size in mm of slices whose format holds none (TIF, PNG): "1.9 1.9 5" (x y z).')
+    ] = "",
     account: Annotated[Path | None, typer.Option(help="Also write what every file is to this CSV file.")] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an existing table.")] = False,
 ) -> Path:
@@ -58,10 +61,28 @@ def draft(
     if account is not None:
         _write_account(account, findings)
     findings.check()
-    cases = findings.cases if join is None else join_known(findings.cases, join)
+    cases = with_spacing(findings.cases, spacing)
+    cases = cases if join is None else join_known(cases, join)
     path = write_table(out, cases)
-    print("\n".join([*_skipped(findings), *_summary(findings, cases), *_checks(cases), f"wrote {path}"]))
+    print("\n".join([*_skipped(findings), *_summary(findings, cases), *_checks(findings.root, cases), f"wrote {path}"]))
     return path
+
+
+def with_spacing(cases: Sequence[Case], text: str) -> list[Case]:
+    """Cases with a voxel size for those that are slices without one.
+
+    Args:
+        cases: of the draft.
+        text: size in mm along x, y and z; empty: none.
+
+    Raises:
+        UserError: not three sizes.
+    """
+    try:
+        size = parse_spacing(text)
+    except ValueError as error:
+        raise UserError(f"--{error}") from error
+    return [replace(case, spacing=size) if size and _lacks_spacing(case) else case for case in cases]
 
 
 def _write_account(path: Path, findings: Findings) -> None:
@@ -108,16 +129,13 @@ def join_known(cases: Sequence[Case], path: Path) -> list[Case]:
             f"{path}: {count} rows of {key} {most!r}; expected one row per {key}, with the slices that show the "
             "disease as ranges in the column presence, counted from 0, such as 12;40-73"
         )
-    values = {row.get("presence", "") for _, row in rows} - {""}
-    if values and values <= {"0", "1"}:
-        raise TableError(f"{path}: presence is 0 or 1, which are slices; write no or yes (for the slices 0-0 or 1-1)")
     of_case = {case.name: case.name if key == "case" else case.patient for case in cases}
     lone = [name for name in named if name not in of_case.values()]
     if len(lone) == len(rows):
         raise TableError(
             f"{path}: no {key} of it is among the scans: {_few(lone)}; the scans: {_few([*of_case.values()])}"
         )
-    faults, known = [], {}
+    faults, known = flag_faults(row.get("presence", "") for _, row in rows), {}
     for name, (number, row) in zip(named, rows, strict=True):
         if not name:
             faults.append(f"row {number}: no {key}")
@@ -131,6 +149,9 @@ def join_known(cases: Sequence[Case], path: Path) -> list[Case]:
         raise TableError(f"{path}: {len(faults)} fault(s):" + "".join(f"\n  {fault}" for fault in faults))
     if lone:
         print(f"warning: {path}: no scan of {len(lone)} {key}s: {_few(lone, 10)}")
+    left = [name for name in rows[0][1] if name not in (key, *used)]
+    if left:
+        print(f"columns of {path} that are not used: {', '.join(left)}")
     return [replace(case, **known.get(of_case[case.name], {})) for case in cases]
 
 
@@ -157,23 +178,36 @@ def _counted(counts: Iterable[tuple[str, int]]) -> str:
     return ", ".join(f"{name} {count}" for name, count in counts if count)
 
 
-def _checks(cases: Sequence[Case]) -> list[str]:
+def _checks(root: Path, cases: Sequence[Case]) -> list[str]:
     """What the user should look at."""
     channels = {domain: table_channels(c for c in cases if c.domain == domain) for domain in {c.domain for c in cases}}
     lacking = [case.name for case in cases if set(channels[case.domain]) - set(case.images)]
     unlabelled = [case.name for case in cases if not case.label and case.presence is None and not case.domain]
-    stacks = [case.name for case in cases if any(_has_no_spacing(image) for image in case.images.values())]
+    stacks = [case.name for case in cases if _lacks_spacing(case)]
     checks = {
         "lack a channel that others have": lacking,
         "have no label; give their presence (yes, no or slices such as 40-73) if it is known": unlabelled,
-        "are slices without a voxel size; fill in the column spacing (mm: x y z)": stacks,
+        "are slices without a voxel size; give --spacing, or fill in the column spacing (mm: x y z)": stacks,
+        "have the same name as others in another folder; if a patient is the same, name it so in the column patient": (
+            _namesakes(root, cases)
+        ),
     }
     lines = [f"check: {len(found)} cases {what}: {_few(found)}" for what, found in checks.items() if found]
     return [*lines, "check: the column patient, since patients are kept in one split, and some rows by eye"]
 
 
-def _has_no_spacing(reference: str) -> bool:
-    return suffix_of(parse(reference).path) in SLICES
+def _lacks_spacing(case: Case) -> bool:
+    return case.spacing is None and any(suffix_of(parse(image).path) in SLICES for image in case.images.values())
+
+
+def _namesakes(root: Path, cases: Sequence[Case]) -> list[str]:
+    """Cases of different patients at the same place below different folders of the root, such as ct/p1 and mr/p1."""
+    places: dict[tuple[str, ...], list[Case]] = {}
+    for case in cases:
+        place = parse(next(iter(case.images.values()))).path.relative_to(root).parts[1:]
+        if place and case.name.endswith(f"_{volume_stem(place[0])}"):  # not the scan in the folder of each patient
+            places.setdefault(place, []).append(case)
+    return [case.name for found in places.values() if len({case.patient for case in found}) > 1 for case in found]
 
 
 def _few(names: Sequence[str], count: int = 5) -> str:

@@ -51,7 +51,7 @@ def test_the_last_line_of_monais_command_names_the_fault(tmp_path):
 def test_a_batch_ends_with_its_failures(tmp_path, scans):
     stdout, stderr = run(tmp_path, scans)
     head, line = stderr.splitlines()[-2:]
-    assert head == "error: 1 of 1 cases failed; the remaining cases were processed:"
+    assert head == "error: 1 of 1 cases failed:"
     assert line.startswith(f"  half: {scans / 'half.nii.gz'}: cannot be read")
     assert "Exception: 1 of 1 cases failed" in stdout
     assert "Traceback" not in stdout + stderr

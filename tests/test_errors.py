@@ -5,7 +5,7 @@ import pickle
 
 import pytest
 from transeg import errors
-from transeg.errors import CasesFailedError, UserError, VolumeError, reason, root_cause
+from transeg.errors import CasesFailedError, UserError, VolumeError, failure_report, reason, root_cause
 
 KINDS = [kind for _, kind in inspect.getmembers(errors, inspect.isclass) if kind.__module__ == errors.__name__]
 
@@ -41,3 +41,9 @@ def test_reasons():
     assert reason(VolumeError("a.nii: missing")) == "a.nii: missing"
     assert reason(CasesFailedError("1 of 2")) == "1 of 2"
     assert reason(RuntimeError("out of memory")) == "RuntimeError: out of memory"
+
+
+def test_the_report_of_failures_tells_of_other_cases_only_if_there_are_any():
+    failures = {"b": "dark", "a": "empty"}
+    assert failure_report(failures, 2) == "2 of 2 cases failed:\n  a: empty\n  b: dark"
+    assert failure_report(failures, 3).startswith("2 of 3 cases failed; the remaining cases were processed:\n")

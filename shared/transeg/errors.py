@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import traceback
+from collections.abc import Mapping
 
 
 class UserError(ValueError):
@@ -76,3 +77,15 @@ def _raised_in(error: BaseException) -> str:
 def reason(error: BaseException) -> str:
     """The message of an error, with its type unless it is a `UserError`."""
     return str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {error}"
+
+
+def failure_report(failures: Mapping[str, str], cases: int) -> str:
+    """What a command says at the end if cases failed.
+
+    Args:
+        failures: reason by case, at least one.
+        cases: number of all cases.
+    """
+    rest = "; the remaining cases were processed" if len(failures) < cases else ""
+    listed = (f"{case}: {why}" for case, why in sorted(failures.items()))
+    return "\n  ".join([f"{len(failures)} of {cases} cases failed{rest}:", *listed])

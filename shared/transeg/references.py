@@ -20,6 +20,7 @@ VOLUMES = (".nii.gz", ".nii", ".nrrd", ".nhdr", ".mha", ".mhd")  # in any case
 # by suffix, since ITK itself does not know MetaImage by an upper-case one
 ITK_READERS = {".nrrd": "NrrdImageIO", ".nhdr": "NrrdImageIO", ".mha": "MetaImageIO", ".mhd": "MetaImageIO"}
 SLICES = (".tif", ".tiff", ".png")
+DICOM = (".dcm", ".ima")  # most have no suffix
 CHANNEL = re.compile(r"(.*)#(\d+)", re.DOTALL)
 
 
@@ -61,3 +62,14 @@ def suffix_of(path: str | os.PathLike) -> str:
     """Suffix of a volume or slice format in lower case, "" for anything else."""
     name = os.fspath(path).lower()
     return next((suffix for suffix in (*VOLUMES, *SLICES) if name.endswith(suffix)), "")
+
+
+def is_dicom(path: Path) -> bool:
+    """Whether a file is DICOM, by its suffix or its content."""
+    if path.suffix.lower() in DICOM:
+        return True
+    try:
+        with path.open("rb") as file:
+            return file.read(132)[128:] == b"DICM"
+    except OSError:
+        return False

@@ -136,6 +136,9 @@ def test_metadata_describe_the_channels_and_labels_of_the_data():
     assert (image["num_channels"], image["channel_def"]) == (1, {"0": "PD"})
     assert pred["channel_def"] == {"0": "background", "1": "cyst", "2": "bone"}
     assert made["bundle"] == "knees"
+    assert (made["task"], made["label_classes"]) == ("Segmentation of cyst, bone in PD", "0 background, 1 cyst, 2 bone")
+    texts = {key: value for key, value in made.items() if isinstance(value, str) and key != "intended_use"}
+    assert not [key for key, value in texts.items() if "brain" in value or "tumour" in value or "phantom" in value]
     assert metadata["network_data_format"]["inputs"]["image"]["num_channels"] == 4
 
 

@@ -100,6 +100,14 @@ def test_presence(text, presence):
     assert parse_presence(format_presence(presence)) == presence
 
 
+def test_presence_of_zero_and_one_is_not_taken_for_slices(tmp_path):
+    touch(tmp_path, "a.nii.gz", "b.nii.gz")
+    with pytest.raises(TableError, match="presence is 0 or 1, which are slices; write no or yes"):
+        read_table(write(tmp_path, "case,flair,presence\na,a.nii.gz,1\nb,b.nii.gz,0\n"))
+    one = [Case("a", {"flair": f"{tmp_path}/a.nii.gz"}, presence=((1, 1),), patient="a")]
+    assert read_table(write_table(tmp_path / "one.csv", one)) == one
+
+
 @pytest.mark.parametrize("text", ["perhaps", "7-3", "-3", "3-"])
 def test_no_presence(text):
     with pytest.raises(ValueError, match='expected "yes", "no" or slices'):

@@ -171,6 +171,18 @@ def test_what_is_refused(knees, tmp_path, options, message):
     assert not (tmp_path / "out").exists()
 
 
+def test_an_image_level_label_against_the_mask_is_refused(knees, tmp_path):
+    rows = read_table(knees)
+    assert [bool(row.presence) for row in rows[:4]] == [True, True, False, True]
+    wrong = [replace(rows[0], presence=False), *rows[1:2], replace(rows[2], presence=((2, 3),)), *rows[3:]]
+    with pytest.raises(UserError) as error:
+        prepare(write_table(tmp_path / "cases.csv", wrong), GENSEG, tmp_path / "out")
+    assert "knee_000: presence is no, but its label shows the values 7" in str(error.value)
+    assert "knee_002: presence is yes, but its label shows no structure" in str(error.value)
+    assert "knee_001" not in str(error.value)
+    assert not (tmp_path / "out").exists()
+
+
 def test_cases_of_which_nothing_is_known_are_told(knees, tmp_path, capsys):
     rows = [row if k != 5 else replace(row, presence=None) for k, row in enumerate(read_table(knees))]
     lists, _ = lists_of(prepare(write_table(tmp_path / "cases.csv", rows), GENSEG, tmp_path / "out"))

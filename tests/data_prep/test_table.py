@@ -90,10 +90,11 @@ def test_patterns():
             patterns_of(wrong, "--domain")
 
 
-def test_a_spreadsheet_of_what_is_known_is_joined(scans, tmp_path):
+def test_a_spreadsheet_of_what_is_known_is_joined(scans, tmp_path, capsys):
     (tmp_path / "reading.csv").write_text("\ufeffcase;presence;Reader\nA;3-7;me\nP2.nii.gz;no;you\n")
     first, second = read_table(draft(scans, tmp_path / "cases.csv", join=tmp_path / "reading.csv"))
     assert (first.presence, second.presence) == (((3, 7),), False)
+    assert "reading.csv that are not used: Reader" in capsys.readouterr().out
     (tmp_path / "grades.csv").write_text("patient,domain,split\nP2,Hard,test\n")
     first, second = read_table(draft(scans, tmp_path / "other.csv", join=tmp_path / "grades.csv"))
     assert (first.domain, second.domain, second.split) == ("", "hard", "test")
@@ -143,3 +144,29 @@ def test_presence_of_zero_and_one_is_not_taken_for_slices(scans, tmp_path, value
     (tmp_path / "reading.csv").write_text("case,presence\nA,1-1\nP2,no\n,yes\n")
     with pytest.raises(TableError, match="row 4: no case"):
         draft(scans, tmp_path / "cases.csv", join=tmp_path / "reading.csv")
+
+
+def test_slices_get_the_voxel_size_of_the_option(scans, tmp_path, capsys):
+    touch(scans, "C/C_1.tif", "C/C_2.tif")
+    pattern = ["skip=*P1*", "skip=*P2*"]
+    draft(scans, tmp_path / "cases.csv", pattern=pattern)
+    assert "1 cases are slices without a voxel size; give --spacing" in capsys.readouterr().out
+    [case] = read_table(draft(scans, tmp_path / "other.csv", pattern=pattern, spacing="0.9,0.9,5"))
+    assert case.spacing == (0.9, 0.9, 5.0)
+    assert "without a voxel size" not in capsys.readouterr().out
+    assert all(
+        case.spacing is None
+        for case in read_table(draft(scans, tmp_path / "c.csv", pattern=["skip=C*"], spacing="1 1 5"))
+    )
+    with pytest.raises(UserError, match="--spacing is '5'; expected three sizes in mm"):
+        draft(scans, tmp_path / "wrong.csv", spacing="5")
+
+
+def test_a_patient_in_two_folders_is_pointed_out(tmp_path, capsys):
+    touch(tmp_path, *(f"{folder}/p{k}.nii.gz" for folder, k in ("A1", "A2", "B2", "B3")))
+    draft(tmp_path, tmp_path / "cases.csv")
+    told = "check: 2 cases have the same name as others in another folder; if a patient is the same, name it so in the"
+    assert f"{told} column patient: A_p2, B_p2" in capsys.readouterr().out
+    touch(tmp_path / "each", "p1/scan.nii.gz", "p2/scan.nii.gz")
+    draft(tmp_path / "each", tmp_path / "each.csv")
+    assert "the same name" not in capsys.readouterr().out

@@ -400,9 +400,20 @@ def shared_facts(config: Mapping[str, Any]) -> list[str]:
 
 
 def run_metadata(metadata: Mapping[str, Any], recipe: Mapping[str, Any], bundle: str) -> dict[str, Any]:
-    """Metadata of a bundle for the channels and labels of a recipe."""
-    made = copy.deepcopy(dict(metadata)) | {"bundle": bundle, "version": "0.1.0"}
-    made["changelog"] = {"0.1.0": f"a training run of {bundle}"}
+    """Metadata of a bundle for the channels and labels of a recipe, without what is only true of the bundle's data."""
+    channels, structures = (", ".join(names) for names in (recipe["channels"], recipe["labels"][1:]))
+    made = copy.deepcopy(dict(metadata)) | {
+        "bundle": bundle,
+        "version": "0.1.0",
+        "changelog": {"0.1.0": f"a training run of {bundle}"},
+        "name": f"{structures} in {channels}",
+        "task": f"Segmentation of {structures} in {channels}",
+        "description": f"A training run of {bundle}; docs/README.md describes its data and scores.",
+        "data_source": "see docs/README.md",
+        "image_classes": f"channels in this order: {channels}",
+        "label_classes": ", ".join(f"{value} {name}" for value, name in enumerate(recipe["labels"])),
+    }
+    made.pop("pred_classes", None)  # "channel_def" of the prediction names them
     describe_channels(made, recipe)
     return made
 

@@ -33,7 +33,7 @@ from transeg.bundle.preflight import read_overrides
 from transeg.data.recipe import Recipe, bundle_recipe
 from transeg.data.results import results_of
 from transeg.data.volumes import VolumeDataset
-from transeg.errors import BatchError, DataError, root_cause
+from transeg.errors import BatchError, DataError, failure_report, root_cause
 from transeg.files import RUN, read_run, write_csv, write_text
 from transeg.references import files_of
 from transeg.transforms.read import read_volume
@@ -101,8 +101,7 @@ def run_segmentation(
     files = f"masks, volumes.csv and {MANIFEST} are in {out}" if done else f"see {record.path}"
     print(f"{done} of {len(record.cases)} cases segmented; {files}")
     if failures:
-        listed = "".join(f"\n  {case}: {why}" for case, why in sorted(failures.items()))
-        raise BatchError(f"{len(failures)} of {len(items)} cases failed; the remaining cases were processed:{listed}")
+        raise BatchError(failure_report(failures, len(items)))
     return record.path
 
 

@@ -31,10 +31,10 @@ from transeg.data.names import (
     folder_role,
     read_name,
 )
-from transeg.data.sources import OWN_OUTPUT, Contents, Volume, is_dicom, looks_like_mask, nifti_header, read_folder
+from transeg.data.sources import OWN_OUTPUT, Contents, Volume, looks_like_mask, nifti_header, read_folder
 from transeg.data.table import Case
 from transeg.errors import DataError, TableError
-from transeg.references import VOLUMES, files_of, suffix_of
+from transeg.references import VOLUMES, files_of, is_dicom, suffix_of
 
 logger = logging.getLogger(__name__)
 

@@ -20,7 +20,7 @@ from typing import Any, BinaryIO, cast
 import numpy as np
 
 from transeg.files import volume_stem
-from transeg.references import ITK_READERS, SLICES, VOLUMES, suffix_of
+from transeg.references import ITK_READERS, SLICES, VOLUMES, is_dicom, suffix_of
 
 NOT_A_VOLUME = "skipped: not a volume"
 OWN_OUTPUT = "skipped: written by transeg"
@@ -162,17 +162,6 @@ def _add_slices(folder: Path, paths: Sequence[Path], contents: Contents) -> None
         return
     name = pattern[: -len(suffix)].replace("*", "")
     contents.volumes.append(Volume(folder / pattern, tuple(paths), name))
-
-
-def is_dicom(path: Path) -> bool:
-    """Whether a file is DICOM, by its suffix or its content."""
-    if path.suffix.lower() == ".dcm":
-        return True
-    try:
-        with path.open("rb") as file:
-            return file.read(132)[128:] == b"DICM"
-    except OSError:
-        return False
 
 
 def _add_series(folder: Path, files: Sequence[Path], contents: Contents) -> None:

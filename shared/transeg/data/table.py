@@ -144,6 +144,7 @@ def read_table(path: str | os.PathLike) -> list[Case]:
         f"patient {name!r} is in {' and '.join(splits)}; a patient belongs to one split"
         for name, splits in _torn(cases)
     ]
+    faults += flag_faults(row.get("presence", "") for _, row in rows)
     if faults:
         raise TableError(f"{path}: {len(faults)} fault(s):" + "".join(f"\n  {fault}" for fault in faults))
     return cases
@@ -193,11 +194,18 @@ def parse_presence(text: str) -> Presence | None:
     return tuple(ranges)
 
 
+def flag_faults(texts: Iterable[str]) -> list[str]:
+    """What is wrong with a column presence that only has 0 and 1, which would be read as slices."""
+    values = set(texts) - {""}
+    wrong = values and values <= {"0", "1"}
+    return ["presence is 0 or 1, which are slices; write no or yes (for the slices 0-0 or 1-1)"] if wrong else []
+
+
 def format_presence(presence: Presence | None) -> str:
     """Inverse of `parse_presence`."""
     if presence is None or isinstance(presence, bool):
         return {None: "", True: "yes", False: "no"}[presence]
-    return ";".join(f"{first}-{last}" if last > first else str(first) for first, last in presence)
+    return ";".join(f"{first}-{last}" for first, last in presence)
 
 
 def _rows(path: Path) -> tuple[list[tuple[int, dict[str, str]]], list[str]]:
@@ -281,7 +289,7 @@ def _case(row: Mapping[str, str], channels: Sequence[str], folder: Path) -> tupl
     except ValueError as error:
         wrong.append(str(error))
     try:
-        spacing = _parse_spacing(row.get("spacing", ""))
+        spacing = parse_spacing(row.get("spacing", ""))
     except ValueError as error:
         wrong.append(str(error))
     split = row.get("split", "").lower()
@@ -303,7 +311,12 @@ def _case(row: Mapping[str, str], channels: Sequence[str], folder: Path) -> tupl
     return case, wrong
 
 
-def _parse_spacing(text: str) -> tuple[float, float, float] | None:
+def parse_spacing(text: str) -> tuple[float, float, float] | None:
+    """Parse a voxel size such as "1.9 1.9 5"; None if empty.
+
+    Raises:
+        ValueError: not three sizes.
+    """
     sizes = text.replace(",", " ").replace("x", " ").split()
     if not sizes:
         return None

@@ -24,7 +24,7 @@ from transeg.data.datalist import FILES, load_list, read_json
 from transeg.data.finder import survey
 from transeg.data.results import remove_results
 from transeg.data.table import Case, read_table, table_channels
-from transeg.errors import BatchError, DataError, TableError, UserError, reason, root_cause
+from transeg.errors import BatchError, DataError, TableError, UserError, failure_report, reason, root_cause
 from transeg.files import case_name
 from transeg.references import files_of
 
@@ -208,5 +208,4 @@ class ReportFailures:
         for part in ensure_tuple(gathered):  # a bare string from a single process
             failures |= json.loads(part)
         if failures and idist.get_rank() == 0:
-            head = f"{len(failures)} of {len(self.dataset.items)} cases failed; the remaining cases were processed:"
-            raise BatchError("\n  ".join([head, *(f"{case}: {why}" for case, why in sorted(failures.items()))]))
+            raise BatchError(failure_report(failures, len(self.dataset.items)))

@@ -17,7 +17,7 @@ from nibabel.spatialimages import SpatialImage
 from PIL import Image
 
 from transeg.errors import VolumeError
-from transeg.references import ITK_READERS, SLICES, files_of, parse, suffix_of
+from transeg.references import ITK_READERS, SLICES, files_of, is_dicom, parse, suffix_of
 from transeg.transforms.grid import GRID_TOLERANCE, LPS_TO_RAS, VolumeFile, grid_distance, reading, voxel_size
 
 logger = logging.getLogger(__name__)
@@ -62,7 +62,7 @@ def open_volume(reference: str | os.PathLike, spacing: Sequence[float] | None = 
         volume = _open_slices(path, files, spacing)
     elif suffix_of(path) in ITK_READERS:
         volume = _open_itk(path)
-    elif _is_dicom(path):
+    elif is_dicom(path):
         raise VolumeError(f"{path}: a single DICOM file; give the folder that holds all images of its series")
     else:
         volume = _open_nibabel(path)
@@ -141,11 +141,6 @@ def _nifti_forms(image: nib.Nifti1Image, path: Path) -> dict[str, Any]:
         if distance > GRID_TOLERANCE * voxel_size(forms["sform"]).min():
             logger.warning("%s: sform and qform differ by %.3g mm; the sform is used", path, distance)
     return forms | codes
-
-
-def _is_dicom(path: Path) -> bool:
-    with path.open("rb") as file:
-        return path.suffix.lower() in (".dcm", ".ima") or file.read(132)[128:] == b"DICM"
 
 
 def _open_itk(path: Path) -> VolumeFile:
