@@ -20,7 +20,7 @@ import numpy as np
 import torch
 import typer
 from tqdm import tqdm
-from transeg.data.datalist import write_datalist
+from transeg.data.datalist import read_json, write_datalist
 from transeg.data.finder import Patterns, find_cases
 from transeg.data.slices import CaseSlices, write_slices
 from transeg.data.table import SPLITS, Case
@@ -114,9 +114,7 @@ def prepare_cases(
         CasesFailedError: at the end, if any case failed.
         UserError: no training slice with a lesion, or the requested labelled volumes do not exist.
     """
-    out.mkdir(parents=True, exist_ok=True)
-    path = out / "datalist.json"
-    path.unlink(missing_ok=True)  # an incomplete folder is no data set
+    path = begin_data_set(out, name, recipe["method"])
     cases = sorted(cases, key=lambda case: case.name)
     unused = [case.name for case in cases if not (is_known(case) or case.problem)]
     cases = [case for case in cases if case.name not in set(unused)]
@@ -171,6 +169,39 @@ def prepare_cases(
         )
     print(f"wrote {path}")
     raise_failed(failed, len(cases))
+    return path
+
+
+def begin_data_set(out: Path, name: str, method: str) -> Path:
+    """Make the folder of a data set. An earlier one of the same data and method is removed: a half is no data set.
+
+    Args:
+        out: output folder.
+        name: of the data set.
+        method: that it is prepared for.
+
+    Returns:
+        Path of the datalist to write.
+
+    Raises:
+        UserError: the folder holds another data set.
+    """
+    out.mkdir(parents=True, exist_ok=True)
+    path = out / "datalist.json"
+    if not path.is_file():
+        return path
+    content = read_json(path)
+    earlier = (content.get("name"), content.get("recipe", {}).get("method"))
+    if earlier != (name, method):
+        raise UserError(f"{out}: holds the data set {earlier[0]!r} for {earlier[1]}; delete it or choose another --out")
+    print(f"replacing the data set in {out}")
+    items = [item for items in content.values() if isinstance(items, list) for item in items]
+    listed = {item.get(key) for item in items for key in ("image", "label") if isinstance(item.get(key), str)}
+    for kind in ("images", "labels"):
+        for stack in (out / kind).glob("*.npy"):
+            if f"{kind}/{stack.name}" in listed:
+                stack.unlink()
+    path.unlink()
     return path
 
 

@@ -12,7 +12,7 @@ from transeg.data.table import SPLITS, Case
 from transeg.errors import DataError, UserError
 from transeg.methods.cardiac.volumes import CardiacVolumes
 
-from data_prep.cases import familiarity, raise_failed, scans_below, write_cases
+from data_prep.cases import begin_data_set, familiarity, raise_failed, scans_below, write_cases
 from data_prep.splits import split_patients
 
 
@@ -92,9 +92,7 @@ def prepare_domains(
     if stray:
         raise UserError(f"{', '.join(stray[:5])}: domain is neither {' nor '.join(domains)}; correct the table")
     used = [_shown(case, roles[case.name], unlabelled_domain) for case in cases if case.name in roles]
-    out.mkdir(parents=True, exist_ok=True)
-    path = out / "datalist.json"
-    path.unlink(missing_ok=True)  # an incomplete folder is no data set
+    path = begin_data_set(out, name, recipe["method"])
     kept, failed = write_cases(used, recipe["channels"], CardiacVolumes(recipe), out, workers)
     lists: dict[str, list[dict[str, Any]]] = {f"{role}_{d}": [] for role in (*SPLITS, *further_roles) for d in domains}
     volumes: dict[str, list[dict[str, Any]]] = {f"{key}_volumes": [] for key in lists}

@@ -171,6 +171,25 @@ def test_what_is_refused(knees, tmp_path, options, message):
     assert not (tmp_path / "out").exists()
 
 
+def test_prepared_again_in_place_but_not_over_another_data_set(knees, tmp_path, capsys):
+    path, mine = prepare(knees, GENSEG, tmp_path / "out"), tmp_path / "out/images/mine.npy"
+    mine.touch()
+    rows = [replace(row, name=f"again_{row.name}") for row in read_table(knees)]
+    write_table(knees.parent / "again.csv", rows)
+    again, _ = lists_of(prepare(knees.parent / "again.csv", GENSEG, tmp_path / "out"))
+    assert "replacing the data set in" in capsys.readouterr().out
+    stacks = {item["image"] for key in again if not key.endswith("_volumes") for item in again[key]}
+    assert {f"images/{file.name}" for file in mine.parent.iterdir()} == stacks | {"images/mine.npy"}
+    before = path.read_text()
+    with pytest.raises(
+        UserError, match=f"out: holds the data set '{knees.parent.name}' for genseg; delete it or choose"
+    ):
+        prepare(knees, PATHOGAN, tmp_path / "out")
+    with pytest.raises(UserError, match="holds the data set"):
+        prepare(write_table(tmp_path / "cases.csv", read_table(knees)), GENSEG, tmp_path / "out")
+    assert path.read_text() == before
+
+
 def test_an_image_level_label_against_the_mask_is_refused(knees, tmp_path):
     rows = read_table(knees)
     assert [bool(row.presence) for row in rows[:4]] == [True, True, False, True]
