@@ -181,6 +181,14 @@ def test_what_is_left_out_is_warned_of(tmp_path, caplog):
         "notes.txt": "INFO",
     }
     caplog.clear()
+    touch(tmp_path, "old/P3.hdr", "old/P3.img", ".git/P4.nii.gz", "picture.png")
+    find_volumes(tmp_path, ("image",))
+    assert [
+        record.levelname for record in caplog.records if "P4" in record.message or "picture" in record.message
+    ] == []
+    analyze = "skipped: Analyze format, which has no orientation; convert it to NIfTI: 2 files, such as"
+    assert f"{analyze} {tmp_path / 'old/P3.hdr'}" in [record.getMessage() for record in caplog.records]
+    caplog.clear()
     find_volumes(tmp_path, CHANNELS)
     assert "channels of P1 are taken in the order FLAIR, T1c, T1, T2" in caplog.text
 

@@ -31,7 +31,7 @@ from transeg.data.names import (
     folder_role,
     read_name,
 )
-from transeg.data.sources import OWN_OUTPUT, Contents, Volume, looks_like_mask, nifti_header, read_folder
+from transeg.data.sources import NO_SCANS, Contents, Volume, looks_like_mask, nifti_header, read_folder
 from transeg.data.table import Case
 from transeg.errors import DataError, TableError
 from transeg.references import VOLUMES, files_of, is_dicom, suffix_of
@@ -75,7 +75,7 @@ class Findings:
             raise TableError(
                 f"{self.root}: {len(doubts)} doubt(s):{listed}\nMove or rename files, or list the cases in a table. "
                 "`python -m data_prep.table` drafts it: --pattern t1='*_T1w*' tells which files are a channel, label "
-                "or foreground, skip='*old*' which to leave out"
+                "or foreground, and no others are (give all patterns that it takes), skip='*old*' which to leave out"
             )
         if not self.cases:
             reasons = Counter(what.removeprefix("skipped: ") for _, what in self.skipped)
@@ -86,15 +86,17 @@ class Findings:
             )
 
     def log(self) -> None:
-        """Log what every file is, and warn of volumes that are not used."""
+        """Log what every file is, and warn of scans that are not used: of each volume, and by reason of the others."""
         files: dict[str, list[Path]] = {}
         for path, what in self.account:
-            if what.startswith("skipped") and what != OWN_OUTPUT and suffix_of(path) in VOLUMES:
+            if what.startswith("skipped") and what not in NO_SCANS and suffix_of(path) in VOLUMES:
                 logger.warning("%s: %s", path, what)
             else:
                 files.setdefault(what, []).append(path)
         for what, paths in files.items():
-            logger.info("%s: %s", what, paths[0] if len(paths) == 1 else f"{len(paths)} files, such as {paths[0]}")
+            level = logging.WARNING if what.startswith("skipped") and what not in NO_SCANS else logging.INFO
+            places = paths[0] if len(paths) == 1 else f"{len(paths)} files, such as {paths[0]}"
+            logger.log(level, "%s: %s", what, places)
 
 
 def find_cases(

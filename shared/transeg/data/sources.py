@@ -24,6 +24,9 @@ from transeg.references import ITK_READERS, SLICES, VOLUMES, is_dicom, suffix_of
 
 NOT_A_VOLUME = "skipped: not a volume"
 OWN_OUTPUT = "skipped: written by transeg"
+_HIDDEN, _INDEX = "skipped: hidden", "skipped: index of DICOM files"
+_PICTURE = "skipped: single picture; a volume is made of numbered slices"
+NO_SCANS = frozenset({NOT_A_VOLUME, OWN_OUTPUT, _HIDDEN, _INDEX, _PICTURE})  # reasons that nobody needs to hear of
 _DATA_FILE = re.compile(rb"^(?:ElementDataFile\s*=|data ?file:)\s*(.+?)\s*$", re.IGNORECASE | re.MULTILINE)
 _NOT_IMAGES = {"SEG", "RTSTRUCT", "RTDOSE", "RTPLAN", "SR", "PR", "KO", "REG"}  # DICOM modalities
 _KINDS = {2: "u1", 4: "i2", 8: "i4", 16: "f4", 64: "f8", 256: "i1", 512: "u2", 768: "u4", 1024: "i8", 1280: "u8"}
@@ -89,7 +92,7 @@ def _walk(folder: Path, above: tuple[str, ...], reason: str) -> Iterator[tuple[P
         return
     for entry in entries:
         path = folder / entry.name
-        why = reason or ("skipped: hidden" if entry.name.startswith(".") else "")
+        why = reason or (_HIDDEN if entry.name.startswith(".") else "")
         if entry.is_dir():
             real = os.path.realpath(path)
             if real in above:
@@ -116,7 +119,7 @@ def _read_files(folder: Path, files: Sequence[Path], contents: Contents) -> None
         elif suffix in SLICES:
             slices.setdefault(_without_number(path.name, suffix).lower(), []).append(path)
         elif path.name.upper() == "DICOMDIR":
-            account[path] = "skipped: index of DICOM files"
+            account[path] = _INDEX
         elif path.suffix.lower() in (".hdr", ".img"):
             account[path] = "skipped: Analyze format, which has no orientation; convert it to NIfTI"
         elif is_dicom(path):
@@ -157,8 +160,7 @@ def _add_slices(folder: Path, paths: Sequence[Path], contents: Contents) -> None
     suffix = suffix_of(paths[0])
     pattern = _without_number(paths[0].name, suffix)
     if not pattern or len(paths) < 2:
-        reason = "skipped: single picture; a volume is made of numbered slices"
-        contents.account |= dict.fromkeys(paths, reason)
+        contents.account |= dict.fromkeys(paths, _PICTURE)
         return
     name = pattern[: -len(suffix)].replace("*", "")
     contents.volumes.append(Volume(folder / pattern, tuple(paths), name))
