@@ -3,8 +3,8 @@
 In single precision (convolutions in TF32 on a GPU), in bf16, and in bf16 with the step alone replayed as a CUDA graph
 or with compiled networks. A variant that does not run is recorded with its error.
 
-The steps are those of the trainer that the configs describe, on one batch of phantoms again and again: an epoch to warm
-up, one that is timed, one that is profiled. A graph holds one batch, all of it labelled, and no augmentation.
+The steps are those of the trainer that the configs describe, on one batch of squares on noise again and again: an epoch
+to warm up, one that is timed, one that is profiled. A graph holds one batch, all of it labelled, and no augmentation.
 
     python -m benchmarks.gpu.steps WORK [--small]
 """
@@ -16,97 +16,48 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Annotated, Any, NamedTuple
+from typing import Annotated, Any
 
 import torch
-import torch.nn.functional as F
 import typer
 from ignite.engine import Events
 from monai.bundle import ConfigParser
 from torch import Tensor
 from torch.autograd import DeviceType
 from torch.profiler import ProfilerActivity, profile
+from transeg.bundle.package import bundle_folder, find_bundles
+from transeg.data.recipe import bundle_recipe
 from transeg.engines.step import Step
 from transeg.engines.trainer import AlternatingTrainer
 from transeg.methods.genseg import objective as genseg
 
 from benchmarks.results import ROOT, write_result
+from benchmarks.squares import SMALLEST, write_squares
 
 CUDA = torch.cuda.is_available()
 VARIANTS = ("fp32", "bf16", "graph", "compiled")
 STEPS = 10 if CUDA else 2
 
 
-class Data(NamedTuple):
-    """Phantoms, their preparation, and settings of the networks for a test."""
-
-    phantoms: str
-    preparation: str
-    small: Mapping[str, int]
-
-
-DATA = {
-    "brain_mri_genseg_segmentation": Data(
-        "brain --cases 8 --shape 64,64,30 --spacing 3,3,5",
-        "brats --test 1 --validation 1 --min-brain 0.02 --pixdim 3 --size 64 64",
-        {"width": 2, "levels": 3, "discriminator_levels": 2},
-    ),
-    "brain_mri_pathogan_segmentation": Data(
-        "brain --cases 8 --shape 64,64,30 --spacing 3,3,5",
-        "brats_slices --test 1 --validation 1 --pixdim 3 --size 64 64",
-        {"width": 2, "blocks": 1, "code": 8, "discriminator_layers": 1},
-    ),
-    "thigh_mri_muscle_segmentation": Data(
-        "thigh --cases 16 --shape 64,64,8 --spacing 4,4,7",
-        "thigh --test 1 --validation 1 --pixdim 4 --size 64 64",
-        {"width": 2, "blocks": 1},
-    ),
-    "cardiac_ct_mr_segmentation": Data(
-        "heart --cases 4 --shape 32,32,24 --spacing 5",
-        "mmwhs --test 1 --validation 1 --pixdim 5 --size 32 32 24",
-        {"width": 2, "segmenter_width": 2, "discriminator_width": 2},
-    ),
-}
-
-
-def prepare(bundle: str, work: Path) -> Path:
-    """Make small phantoms of a bundle and prepare them."""
-    data, raw, out = DATA[bundle], work / bundle / "raw", work / bundle / "data"
-    if not (out / "datalist.json").is_file():
-        preset, *options = data.preparation.split()
-        for command in (
-            ["data_prep.phantoms", *data.phantoms.split(), "--out", raw, "--overwrite"],
-            [f"data_prep.{preset}", *options, "--data", raw, "--out", out],
-        ):
-            run = subprocess.run(
-                [sys.executable, "-m", *map(str, command)], capture_output=True, text=True, check=False
-            )
-            if run.returncode:
-                raise RuntimeError(f"{bundle}: {run.stderr[-500:]}")
-    return out
-
-
-def make_trainer(bundle: str, data: Path, small: bool, variant: str) -> tuple[AlternatingTrainer, dict[str, Tensor]]:
-    """The trainer of a bundle's configs, without handlers, and a batch, enlarged to the size of the configs."""
-    configs = ROOT / "bundles" / bundle / "configs"
+def make_trainer(bundle: str, work: Path, small: bool, variant: str) -> tuple[AlternatingTrainer, dict[str, Tensor]]:
+    """The trainer of a bundle's configs, without handlers, and a batch."""
+    root, data = bundle_folder(bundle), work / bundle
+    files = ["train.json", *([] if small else ["paper.json"])]
     parser = ConfigParser()
-    parser.read_config([str(configs / name) for name in (["train.json"] if small else ["train.json", "paper.json"])])
-    parser.update({"bundle_root": str(configs.parent), "dataset_dir": str(data), "run_dir": str(data / "run")})
+    parser.read_config([str(root / "configs" / name) for name in files])
+    parser.update({"bundle_root": str(root), "dataset_dir": str(data), "run_dir": str(data / "run")})
     precision = None if variant == "fp32" else "bf16"
     parser.update({"precision": precision, "batches_per_epoch": 1, "epochs": 3, "train#handlers": []})
     if small:
-        parser.update({"batch_size": 2, **DATA[bundle].small})
+        parser.update({key: value for key, value in {**SMALLEST, "batch_size": 2}.items() if key in parser})
+    recipe = bundle_recipe(root) | ({} if small else {"image_size": parser["image_size"]})
+    write_squares(data, recipe, count=parser["batch_size"], labelled=parser["batch_size"])
     trainer = parser.get_parsed_content("train#trainer")
     if variant == "compiled":
         for network in trainer.networks.values():
             network.compile()
-    size = list(parser.get_parsed_content("image_size"))
-    if parser.get_parsed_content("recipe").get("halves"):
-        size[0] //= 2
-    batch = next(iter(trainer.data_loader))
-    return trainer, {key: value if value.dim() < 4 else F.interpolate(value, size) for key, value in batch.items()}
+    return trainer, next(iter(trainer.data_loader))
 
 
 def measure_trainer(trainer: AlternatingTrainer, batch: Mapping[str, Tensor]) -> dict[str, Any]:
@@ -197,17 +148,18 @@ def _synchronise() -> None:
         torch.cuda.synchronize()
 
 
-def measure(bundle: str, data: Path, small: bool, variant: str) -> dict[str, Any]:
+def measure(bundle: str, work: Path, small: bool, variant: str) -> dict[str, Any]:
     """Figures of one variant."""
-    figures = (measure_graph if variant == "graph" else measure_trainer)(*make_trainer(bundle, data, small, variant))
+    trainer, batch = make_trainer(bundle, work, small, variant)
+    figures = (measure_graph if variant == "graph" else measure_trainer)(trainer, batch)
     if CUDA:
         figures["memory_gb"] = round(torch.cuda.max_memory_allocated() / 2**30, 2)
     return figures
 
 
-def run_variant(bundle: str, data: Path, small: bool, variant: str, seconds: float) -> dict[str, Any]:
+def run_variant(bundle: str, work: Path, small: bool, variant: str, seconds: float) -> dict[str, Any]:
     """`measure` in a process of its own."""
-    command = [sys.executable, "-m", "benchmarks.gpu.steps", str(data), "--variant", f"{bundle} {variant}"]
+    command = [sys.executable, "-m", "benchmarks.gpu.steps", str(work), "--variant", f"{bundle} {variant}"]
     try:
         options = ["--small"] if small else []
         run = subprocess.run([*command, *options], capture_output=True, text=True, timeout=seconds, check=False)
@@ -218,7 +170,7 @@ def run_variant(bundle: str, data: Path, small: bool, variant: str, seconds: flo
 
 
 def main(
-    work: Annotated[Path, typer.Argument(help="Folder for phantoms and prepared data.")],
+    work: Annotated[Path, typer.Argument(help="Folder for prepared data.")],
     small: Annotated[bool, typer.Option("--small", help="Small networks and images, for a test.")] = False,
     seconds: Annotated[float, typer.Option(help="Most time for one variant of one bundle.")] = 90,
     variants: Annotated[str, typer.Option(help="Comma-separated; a CPU has no graphs, and may have no compiler.")] = (
@@ -231,15 +183,13 @@ def main(
         bundle, name = variant.split()
         print(json.dumps(measure(bundle, work, small, name)))
         return
-    with ThreadPoolExecutor(len(DATA)) as pool:
-        folders = dict(zip(DATA, pool.map(lambda bundle: prepare(bundle, work), DATA), strict=True))
-    figures: dict[str, dict[str, Any]] = {bundle: {} for bundle in DATA}
+    figures: dict[str, dict[str, Any]] = {root.name: {} for root in find_bundles(ROOT / "bundles")}
     size = "small" if small else "the paper's size"
     for name in variants.split(","):
-        for bundle in DATA:
-            figures[bundle][name] = run_variant(bundle, folders[bundle], small, name, seconds)
+        for bundle in figures:
+            figures[bundle][name] = run_variant(bundle, work, small, name, seconds)
             print(bundle, name, figures[bundle][name], flush=True)
-            path = write_result("gpu_steps", f"phantoms, enlarged to {size}", [0], figures)  # what there is so far
+            path = write_result("gpu_steps", f"squares on noise, {size}", [0], figures)  # what there is so far
     print(path)
 
 

@@ -12,7 +12,8 @@ from monai.bundle import ConfigParser
 from transeg.bundle.package import build, find_bundles
 from transeg.bundle.runs import bundle_name
 
-from tests.bundles.conftest import one_update, other_recipe, read_config, write_prepared
+from benchmarks.squares import write_squares
+from tests.bundles.conftest import one_update, other_recipe, read_config
 from tests.commands import python_m
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -36,7 +37,7 @@ def recipe_of(bundle):
 
 def prepare(folder, bundle):
     """Small prepared data for a bundle."""
-    write_prepared(folder, recipe_of(bundle))
+    write_squares(folder, recipe_of(bundle))
     return folder
 
 
@@ -55,7 +56,7 @@ def run_of(tmp_path_factory):
         if bundle not in made:
             root = tmp_path_factory.mktemp("run")
             made[bundle] = root / "2026-01-01_00-00-00"
-            write_prepared(root / "data", recipe_of(bundle) | other_recipe(recipe_of(bundle)))
+            write_squares(root / "data", recipe_of(bundle) | other_recipe(recipe_of(bundle)))
             options = one_update(read_config(bundle, "train.json")) | {"val_batch_size": 4}
             options |= {"dataset_dir": root / "data", "run_dir": made[bundle]}
             command = ["run", "training", "--config_file", bundle / "configs" / "train.json"]

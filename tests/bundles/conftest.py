@@ -8,14 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import nibabel as nib
-import numpy as np
 import pytest
 from monai.bundle import ConfigParser
-from transeg.data.datalist import write_datalist, write_stack
+
+from benchmarks.squares import SMALLEST, write_squares
 
 BUNDLES = Path(__file__).resolve().parents[2] / "bundles"
 CPU = "$torch.device('cpu')"
-SMALLEST = {"width": 2, "segmenter_width": 2, "discriminator_width": 2, "blocks": 1, "code": 8}  # of what a bundle has
 SHORT = {"epochs": 1, "batches_per_epoch": 1, "batch_size": 1, "labelled_per_batch": 1}
 FILES = (
     "LICENSE",
@@ -90,47 +89,6 @@ def load_nifti(path: Path) -> nib.Nifti1Image:
     return image
 
 
-def write_prepared(folder: Path, recipe: Mapping[str, Any], slices: int = 6, labelled: int = 2) -> Path:
-    """Bright squares on noise, prepared by a recipe; `labelled` presence slices keep their label.
-
-    Of three sizes: cubes in volumes of two modalities, all with a label.
-    """
-    rng = np.random.default_rng(0)
-    channels, (width, *rest) = len(recipe["channels"]), recipe["image_size"]
-    size = (width // 2 if recipe.get("halves") else width, *rest)
-    lists: dict[str, list[dict[str, Any]]] = {}
-    volumes = len(size) == 3
-    for split in ("training", "validation", "test"):
-        for domain in ("_ct", "_mr") if volumes else ("", "_absence"):
-            name = split + domain
-            images = rng.normal(0, 0.1, (slices, channels, *size)).astype(np.float16)
-            labels = np.zeros((slices, *size), np.uint8)
-            if domain != "_absence":
-                for k in range(slices):
-                    corner = rng.integers(0, np.array(size) - 12)
-                    square = tuple(slice(start, start + 10) for start in corner.tolist())
-                    labels[k][square] = 1 + k % (len(recipe["labels"]) - 1)
-                images += (labels > 0)[:, None] * np.float16(0.6)
-            write_stack(folder / "images" / f"{name}.npy", [images], images.shape, np.float16)
-            write_stack(folder / "labels" / f"{name}.npy", [labels], labels.shape, np.uint8)
-            lists[name] = []
-            for k in range(slices):
-                item = {"image": f"images/{name}.npy", "index": k, "case": name}
-                item |= {"domain": domain[1:]} if volumes else {}
-                if split != "training" or volumes or (not domain and k < labelled):
-                    item["label"] = f"labels/{name}.npy"
-                lists[name].append(item)
-    return write_datalist(
-        folder / "datalist.json",
-        lists,
-        name="squares",
-        description="Squares on noise.",
-        recipe=recipe,
-        preparation={},
-        dimensions=len(size),
-    )
-
-
 @pytest.fixture(scope="session")
 def prepared(tmp_path_factory):
     """Folders of prepared data by recipe: that of a bundle, with other values where they are given."""
@@ -141,7 +99,7 @@ def prepared(tmp_path_factory):
         key = json.dumps(recipe, sort_keys=True)
         if key not in folders:
             folders[key] = tmp_path_factory.mktemp("prepared")
-            write_prepared(folders[key], recipe)
+            write_squares(folders[key], recipe)
         return folders[key]
 
     return get
