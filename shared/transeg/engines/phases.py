@@ -13,6 +13,7 @@ from ignite.engine import Events
 
 from transeg.engines.checkpoints import scored_states
 from transeg.engines.trainer import AlternatingTrainer
+from transeg.errors import ConfigError
 
 logger = logging.getLogger(__name__)
 
@@ -39,13 +40,13 @@ class Phases:
             - "patience": end training when the key validation metric has not improved for this many epochs.
 
     Raises:
-        ValueError: invalid phases; when attached, phases that do not match the trainer.
+        ConfigError: invalid phases; when attached, phases that do not match the trainer.
     """
 
     def __init__(self, phases: Sequence[Mapping[str, Any]]) -> None:
         self.phases = [dict(phase) for phase in phases]
         if not self.phases:
-            raise ValueError("Phases needs at least one phase.")
+            raise ConfigError("Phases needs at least one phase.")
         for number, phase in enumerate(self.phases, 1):
             _check_entry(f"Phase {number}", phase, last=number == len(self.phases))
         self._first = list(accumulate((phase["epochs"] for phase in self.phases[:-1]), initial=1))
@@ -110,13 +111,13 @@ class Phases:
 def _check_entry(name: str, phase: Mapping[str, Any], last: bool) -> None:
     unknown = sorted(phase.keys() - set(KEYS))
     if unknown:
-        raise ValueError(f"{name}: unknown key {', '.join(unknown)}; choose from {', '.join(KEYS)}.")
+        raise ConfigError(f"{name}: unknown key {', '.join(unknown)}; choose from {', '.join(KEYS)}.")
     if last and "epochs" in phase:
-        raise ValueError(f"{name}: the last phase lasts until training ends; remove its epochs.")
+        raise ConfigError(f"{name}: the last phase lasts until training ends; remove its epochs.")
     if not last and not _is_count(phase.get("epochs"), least=0):
-        raise ValueError(f"{name}: epochs must be an integer of at least 0, got {phase.get('epochs')!r}.")
+        raise ConfigError(f"{name}: epochs must be an integer of at least 0, got {phase.get('epochs')!r}.")
     if "patience" in phase and not _is_count(phase["patience"], least=1):
-        raise ValueError(f"{name}: patience must be an integer of at least 1, got {phase['patience']!r}.")
+        raise ConfigError(f"{name}: patience must be an integer of at least 1, got {phase['patience']!r}.")
 
 
 def _is_count(value: Any, least: int) -> bool:
@@ -127,14 +128,14 @@ def _check_fit(name: str, phase: Mapping[str, Any], engine: AlternatingTrainer) 
     known = [player.name for player in engine.players]
     played = list(phase.get("players", known))
     if not played or not set(played) <= set(known):
-        raise ValueError(f"{name}: players must be among {', '.join(known)}, got {played}.")
+        raise ConfigError(f"{name}: players must be among {', '.join(known)}, got {played}.")
     for attribute in phase.get("objective", {}):
         if not hasattr(engine.objective, attribute):
-            raise ValueError(f"{name}: {type(engine.objective).__name__} has no attribute '{attribute}'.")
+            raise ConfigError(f"{name}: {type(engine.objective).__name__} has no attribute '{attribute}'.")
     for player, weights in phase.get("weights", {}).items():
         if player not in played:
-            raise ValueError(f"{name}: weights for '{player}', which does not play in it.")
+            raise ConfigError(f"{name}: weights for '{player}', which does not play in it.")
         if not weights or not all(math.isfinite(weight) for weight in weights.values()):
-            raise ValueError(f"{name}: '{player}' needs at least one weight, all of them finite: {dict(weights)}.")
+            raise ConfigError(f"{name}: '{player}' needs at least one weight, all of them finite: {dict(weights)}.")
     if "patience" in phase and not any(scored.key_metric_name for scored in scored_states(engine)[1:]):
-        raise ValueError(f"{name}: patience needs a ValidationHandler whose evaluator has a key metric.")
+        raise ConfigError(f"{name}: patience needs a ValidationHandler whose evaluator has a key metric.")

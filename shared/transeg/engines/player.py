@@ -12,6 +12,8 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
+from transeg.errors import ConfigError
+
 
 class Player:
     """Trains ``networks`` with ``optimizer`` on a weighted sum of the terms of one method of the objective.
@@ -26,7 +28,7 @@ class Player:
         clip_norm: clip the player's gradients to this total norm before each step.
 
     Raises:
-        ValueError: optimiser and networks have different parameters, or the weights are not usable.
+        ConfigError: optimiser and networks have different parameters, or the weights are not usable.
     """
 
     def __init__(
@@ -46,11 +48,11 @@ class Player:
         self.clip_norm = clip_norm
         self.weights = {term: float(weight) for term, weight in weights.items()}
         if not self.weights or not all(math.isfinite(w) for w in self.weights.values()):
-            raise ValueError(f"Player '{name}' needs at least one weight, all of them finite: {self.weights}.")
+            raise ConfigError(f"Player '{name}' needs at least one weight, all of them finite: {self.weights}.")
         if normalise_weights:
             total = sum(self.weights.values())
             if total <= 0:
-                raise ValueError(f"Player '{name}': weights with the sum {total} cannot be normalised.")
+                raise ConfigError(f"Player '{name}': weights with the sum {total} cannot be normalised.")
             self.weights = {term: weight / total for term, weight in self.weights.items()}
         self._check_optimizer()
 
@@ -59,19 +61,19 @@ class Player:
         held = {id(p): p for group in self.optimizer.param_groups for p in group["params"]}
         foreign = [tuple(p.shape) for key, p in held.items() if key not in named]
         if foreign:
-            raise ValueError(
+            raise ConfigError(
                 f"Player '{self.name}': {len(foreign)} parameters of its optimizer belong to none of its networks "
                 f"(shapes {foreign[:5]}); build the optimizer from the parameters of these networks only."
             )
         trainable = {id(p): p for network in self.networks for p in network.parameters() if p.requires_grad}
         missing = [named[key] for key in trainable if key not in held]
         if missing:
-            raise ValueError(
+            raise ConfigError(
                 f"Player '{self.name}': its optimizer lacks {len(missing)} trainable parameters of its networks "
                 f"({', '.join(missing[:5])}); pass them or freeze them."
             )
         if not trainable:
-            raise ValueError(f"Player '{self.name}' has no trainable parameter.")
+            raise ConfigError(f"Player '{self.name}' has no trainable parameter.")
 
     @property
     def parameters(self) -> list[Tensor]:
@@ -82,18 +84,18 @@ class Player:
         """Weighted sum, a float32 scalar.
 
         Raises:
-            ValueError: terms without a weight, weights without a term, or a term that is not a scalar.
+            ConfigError: terms without a weight, weights without a term, or a term that is not a scalar.
         """
         unweighted, absent = sorted(terms.keys() - self.weights.keys()), sorted(self.weights.keys() - terms.keys())
         if unweighted or absent:
-            raise ValueError(
+            raise ConfigError(
                 f"Player '{self.name}': terms without a weight: {unweighted or 'none'}; "
                 f"weights without a term: {absent or 'none'}."
             )
         for term, value in terms.items():
             if not isinstance(value, Tensor) or value.dim() > 0:
                 shape = tuple(value.shape) if isinstance(value, Tensor) else type(value).__name__
-                raise ValueError(f"Player '{self.name}': term '{term}' must be a scalar tensor, got {shape}.")
+                raise ConfigError(f"Player '{self.name}': term '{term}' must be a scalar tensor, got {shape}.")
         return torch.stack([weight * terms[term].float() for term, weight in self.weights.items()]).sum()
 
     def gradients(self) -> list[Tensor]:
@@ -133,10 +135,10 @@ class Player:
         """Restore what `state_dict` returned.
 
         Raises:
-            ValueError: only one of the two has a schedule, or the optimisers have different parameters.
+            ConfigError: only one of the two has a schedule, or the optimisers have different parameters.
         """
         if (self.scheduler is None) != (state["scheduler"] is None):
-            raise ValueError(f"Player '{self.name}': only one of checkpoint and trainer has a scheduler.")
+            raise ConfigError(f"Player '{self.name}': only one of checkpoint and trainer has a scheduler.")
         self.optimizer.load_state_dict(state["optimizer"])
         if self.scheduler is not None:
             self.scheduler.load_state_dict(state["scheduler"])

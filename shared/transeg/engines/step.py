@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from transeg.engines.player import Player
 from transeg.engines.tree import graph_nodes, reaches
+from transeg.errors import ConfigError
 from transeg.networks.spectral import weights_once
 
 
@@ -81,7 +82,7 @@ class Step:
             accumulate: add to the gradients of earlier batches instead of clearing them.
 
         Raises:
-            ValueError: terms and weights differ, or a player declared as detached is not.
+            ConfigError: terms and weights differ, or a player declared as detached is not.
         """
         if not accumulate:
             player.optimizer.zero_grad(set_to_none=True)
@@ -95,7 +96,7 @@ class Step:
         if not reaches(total, self._nodes):
             return False
         if player.name in self._detached:
-            raise ValueError(
+            raise ConfigError(
                 f"{type(self.objective).__name__} declares '{player.name}' as detached, but its terms lead back to "
                 "the graph of forward. Detach there, or remove it from the objective's 'detached'."
             )

@@ -21,6 +21,7 @@ from torch.optim.swa_utils import AveragedModel
 from transeg.engines.player import Player
 from transeg.engines.step import Objective, Step, Turn
 from transeg.engines.tree import detach, to_device
+from transeg.errors import ConfigError
 from transeg.networks.spectral import weights_once
 
 _PRECISIONS = {None: None, "bf16": torch.bfloat16, "fp16": torch.float16}
@@ -128,15 +129,15 @@ class AlternatingTrainer(SupervisedTrainer):
     ) -> None:
         unsupported = kwargs.keys() & {"amp", "amp_kwargs", "compile", "compile_kwargs", "iteration_update"}
         if unsupported:
-            raise ValueError(f"AlternatingTrainer does not take {sorted(unsupported)}; see precision.")
+            raise ConfigError(f"AlternatingTrainer does not take {sorted(unsupported)}; see precision.")
         if precision not in _PRECISIONS:
-            raise ValueError(f"precision must be one of {list(_PRECISIONS)}, got {precision!r}.")
+            raise ConfigError(f"precision must be one of {list(_PRECISIONS)}, got {precision!r}.")
         self.objective, self.players, self.networks = objective, list(players), dict(networks)
         self.active_players = self.players
         self.averages = dict(averages or {})
         self.precision, self.seed = precision, seed
         if accumulation_steps < 1:
-            raise ValueError(f"accumulation_steps must be at least 1, got {accumulation_steps}.")
+            raise ConfigError(f"accumulation_steps must be at least 1, got {accumulation_steps}.")
         trains_network = self._check_parts(network)
         for module in self.networks.values():
             module.to(device)
@@ -167,29 +168,29 @@ class AlternatingTrainer(SupervisedTrainer):
     def _check_parts(self, network: nn.Module) -> Player:
         names = [player.name for player in self.players]
         if len(set(names)) < len(names) or not names:
-            raise ValueError(f"Players need different names, and there must be at least one: {names}.")
+            raise ConfigError(f"Players need different names, and there must be at least one: {names}.")
         kind = type(self.objective).__name__
         for name in ("forward", *names, *getattr(self.objective, "detached", ())):
             if not callable(getattr(self.objective, name, None)):
-                raise ValueError(f"{kind} has no method '{name}'" + (" for this player." if name in names else "."))
+                raise ConfigError(f"{kind} has no method '{name}'" + (" for this player." if name in names else "."))
         known = {id(p) for module in self.networks.values() for p in module.parameters()}
         for player in self.players:
             if any(id(p) not in known for p in player.parameters):
-                raise ValueError(
+                raise ConfigError(
                     f"Player '{player.name}' trains parameters of no module in networks {[*self.networks]}."
                 )
         for name, source in self.averages.items():
             if not isinstance(self.networks.get(name), AveragedModel) or source not in self.networks:
-                raise ValueError(
+                raise ConfigError(
                     f"averages: '{name}' must be an AveragedModel in networks, and '{source}' its source there."
                 )
         own = {id(p) for p in network.parameters()}
         if not own <= known:
-            raise ValueError("network has parameters of no module in networks; they would not be saved.")
+            raise ConfigError("network has parameters of no module in networks; they would not be saved.")
         for player in self.players:
             if any(id(p) in own for p in player.parameters):
                 return player
-        raise ValueError(f"None of the players {names} trains network.")
+        raise ConfigError(f"None of the players {names} trains network.")
 
     def run(self) -> None:  # type: ignore[override]  # MONAI's signature, not ignite's
         """Train until the last epoch.

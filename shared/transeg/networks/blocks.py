@@ -8,6 +8,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from transeg.errors import ConfigError
+
 CONV = {2: nn.Conv2d, 3: nn.Conv3d}
 _BATCH = {2: nn.BatchNorm2d, 3: nn.BatchNorm3d}
 
@@ -27,7 +29,7 @@ def make_norm(name: str, spatial_dims: int, channels: int, affine: bool = True) 
         affine: learn a gain and a bias per channel.
 
     Raises:
-        ValueError: unknown name.
+        ConfigError: unknown name.
     """
     if name == "instance":
         # instance norm as one group per channel: the same values, and channels-last memory is kept
@@ -38,20 +40,20 @@ def make_norm(name: str, spatial_dims: int, channels: int, affine: bool = True) 
         return _BATCH[spatial_dims](channels, affine=affine)
     if name == "none":
         return nn.Identity()
-    raise ValueError(f"Unknown norm '{name}': choose instance, layer, batch or none.")
+    raise ConfigError(f"Unknown norm '{name}': choose instance, layer, batch or none.")
 
 
 def make_activation(name: str) -> nn.Module:
     """Activation by name, "relu" or "elu".
 
     Raises:
-        ValueError: unknown name.
+        ConfigError: unknown name.
     """
     if name == "relu":
         return nn.ReLU()
     if name == "elu":
         return nn.ELU()
-    raise ValueError(f"Unknown activation '{name}': choose relu or elu.")
+    raise ConfigError(f"Unknown activation '{name}': choose relu or elu.")
 
 
 class ReflectConv(nn.Module):
@@ -115,7 +117,7 @@ class UpsampleConv(nn.Module):
         border: "reflect" or "zero", around the upsampled map.
 
     Raises:
-        ValueError: another kernel size or border.
+        ConfigError: another kernel size or border.
     """
 
     taps: Tensor
@@ -125,9 +127,9 @@ class UpsampleConv(nn.Module):
     ) -> None:
         super().__init__()
         if kernel_size not in (3, 5):
-            raise ValueError(f"UpsampleConv supports kernel sizes 3 and 5, got {kernel_size}.")
+            raise ConfigError(f"UpsampleConv supports kernel sizes 3 and 5, got {kernel_size}.")
         if border not in ("reflect", "zero"):
-            raise ValueError(f"Unknown border '{border}': choose reflect or zero.")
+            raise ConfigError(f"Unknown border '{border}': choose reflect or zero.")
         self.border = "reflect" if border == "reflect" else "constant"  # as F.pad names them
         self.conv = CONV[spatial_dims](in_channels, out_channels, kernel_size)
         self.out_channels = out_channels

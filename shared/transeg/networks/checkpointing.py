@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrize
 from torch.utils.checkpoint import checkpoint
 
+from transeg.errors import ConfigError
 from transeg.networks.blocks import Block
 
 
@@ -24,12 +25,12 @@ def add_checkpointing(network: nn.Module, enabled: bool = True) -> nn.Module:
         The network.
 
     Raises:
-        ValueError: the network has spectral norm, so recomputed weights would differ.
+        ConfigError: the network has spectral norm, so recomputed weights would differ.
     """
     if not enabled:
         return network
     if any(parametrize.is_parametrized(module) for module in network.modules()):
-        raise ValueError("spectral norm changes with every forward pass, so blocks cannot be recomputed; choose one")
+        raise ConfigError("spectral norm changes with every forward pass, so blocks cannot be recomputed; choose one")
     for module in network.modules():
         if isinstance(module, Block):
             module.forward = partial(_recomputed, module, module.forward)

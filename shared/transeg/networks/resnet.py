@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
+from transeg.errors import ConfigError
 from transeg.networks.blocks import CONV, Block, ReflectConv, UpsampleConv, crop_to, make_activation, make_norm
 from transeg.networks.initialise import initialise_normal
 
@@ -41,7 +42,7 @@ class UpsampleBlock(nn.Module):
     cause checkerboard artefacts.
 
     Raises:
-        ValueError: another ``upsampling``.
+        ConfigError: another ``upsampling``.
     """
 
     def __init__(self, spatial_dims: int, channels: int, norm: str, upsampling: str, activation: str = "relu") -> None:
@@ -52,7 +53,7 @@ class UpsampleBlock(nn.Module):
         elif upsampling == "resize":
             conv = UpsampleConv(spatial_dims, 2 * channels, channels, 3)
         else:
-            raise ValueError(f"Unknown upsampling '{upsampling}': choose transposed or resize.")
+            raise ConfigError(f"Unknown upsampling '{upsampling}': choose transposed or resize.")
         norm_layer = make_norm(norm, spatial_dims, channels, affine=False)
         self.layers = nn.Sequential(conv, norm_layer, make_activation(activation))
 

@@ -14,6 +14,7 @@ from itertools import product
 
 from torch import Tensor, nn
 
+from transeg.errors import ConfigError
 from transeg.networks.blocks import UpsampleConv
 
 Convolution = UpsampleConv | nn.Conv2d | nn.Conv3d
@@ -35,7 +36,7 @@ def convolutions_in_tiles(network: nn.Module, tile: int) -> Iterator[None]:
         ValueError: no convolutions, an unsupported one, or an odd tile.
     """
     if tile < 2 or tile % 2:
-        raise ValueError(f"tile must be an even number of voxels, got {tile}.")
+        raise ConfigError(f"tile must be an even number of voxels, got {tile}.")
     layers = list(_convolutions(network))
     if not layers:
         raise ValueError(f"{type(network).__name__} has no convolutions to tile; those of scripted ones are hidden.")
@@ -56,12 +57,12 @@ def _convolutions(network: nn.Module, name: str = "network") -> Iterator[Convolu
         known = network.padding == halves and max(halves) <= HALO and all(n % 2 for n in network.kernel_size)
         plain = set(network.dilation) == {1} and network.padding_mode == "zeros" and len(set(network.stride)) == 1
         if not (known and plain and network.stride[0] <= 2):
-            raise ValueError(
+            raise ConfigError(
                 f"{name} = {network} cannot be tiled: use zero padding, odd kernels up to 5, stride 1 or 2."
             )
         yield network
     elif isinstance(network, nn.ConvTranspose2d | nn.ConvTranspose3d):
-        raise ValueError(f"{name} = {network} cannot be tiled: use upsampling and a convolution.")
+        raise ConfigError(f"{name} = {network} cannot be tiled: use upsampling and a convolution.")
     else:
         for key, child in network.named_children():
             yield from _convolutions(child, f"{name}.{key}")

@@ -7,6 +7,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from transeg.errors import ConfigError
+
 
 class HistoryPool:
     """Keeps up to ``size`` images, so that a discriminator does not forget earlier translations.
@@ -20,7 +22,7 @@ class HistoryPool:
 
     def __init__(self, size: int = 50) -> None:
         if size < 0:
-            raise ValueError(f"HistoryPool: size must not be negative, got {size}.")
+            raise ConfigError(f"HistoryPool: size must not be negative, got {size}.")
         self.size = size
         self.images: list[Tensor] = []
 

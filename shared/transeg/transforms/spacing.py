@@ -13,6 +13,7 @@ from monai.transforms import Spacingd
 from monai.transforms.utils_pytorch_numpy_unification import allclose
 from monai.utils import TraceKeys
 
+from transeg.errors import ConfigError
 from transeg.transforms.grid import GRID_TOLERANCE, grid_distance, voxel_size
 
 SLAB = 2**20  # voxels at a time
@@ -107,7 +108,7 @@ def resample(
         float32 (C, *size), computed in float64.
 
     Raises:
-        ValueError: another padding mode.
+        ConfigError: another padding mode.
     """
     to_voxel = torch.from_numpy(np.linalg.solve(affine.numpy(), to_affine.numpy()))
     alike = allclose(affine, to_affine, atol=AFFINE_TOL) or allclose(to_voxel, np.eye(4), atol=AFFINE_TOL)
@@ -116,7 +117,7 @@ def resample(
     if mode == "nearest":
         return nearest(volume, to_voxel.numpy(), size).float()
     if padding_mode != "border":
-        raise ValueError(f"padding_mode is '{padding_mode}'; volumes are continued by their border.")
+        raise ConfigError(f"padding_mode is '{padding_mode}'; volumes are continued by their border.")
     return linear(volume, to_voxel.numpy(), size)
 
 

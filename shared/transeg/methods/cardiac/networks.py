@@ -14,6 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from transeg.errors import ConfigError
 from transeg.networks.blocks import CONV, Block, UpsampleConv, crop_to, make_norm
 from transeg.networks.initialise import initialise_normal
 from transeg.networks.resnet import downsampling
@@ -46,7 +47,7 @@ class UNetEncoderBlock(Block):
         elif down == "pool":
             layers.append(_POOL[spatial_dims](2))
         elif down != "none":
-            raise ValueError(f"Unknown downsampling '{down}': choose none, convolution or pool.")
+            raise ConfigError(f"Unknown downsampling '{down}': choose none, convolution or pool.")
         self.layers = nn.Sequential(*layers, *_two_convolutions(spatial_dims, in_channels, out_channels, norm))
 
     def forward(self, x: Tensor) -> Tensor:

@@ -18,6 +18,7 @@ from typing import Any, NamedTuple, cast
 import torch
 from torch import Tensor, nn
 
+from transeg.errors import ConfigError
 from transeg.losses.adversarial import least_squares_discriminator, least_squares_generator
 from transeg.losses.reconstruction import absolute_error
 from transeg.methods.cardiac.losses import voxel_cross_entropy
@@ -54,10 +55,10 @@ class CardiacTranslation:
         """x_ab, x_ba, x_aba and x_bab.
 
         Raises:
-            ValueError: they were not computed.
+            ConfigError: they were not computed.
         """
         if self.x_ab is None or self.x_ba is None or self.x_aba is None or self.x_bab is None:
-            raise ValueError("generators and discriminators need translations; set the objective's translate to True.")
+            raise ConfigError("generators and discriminators need translations; set the objective's translate to True.")
         return self.x_ab, self.x_ba, self.x_aba, self.x_bab
 
 
@@ -78,7 +79,7 @@ class CardiacObjective:
         pool_size: earlier translations kept for each discriminator.
 
     Raises:
-        ValueError: unknown volumes, or volumes that need translations while ``translate`` is False.
+        ConfigError: unknown volumes, or volumes that need translations while ``translate`` is False.
     """
 
     detached = frozenset({"segmenters", "discriminators"})
@@ -93,9 +94,9 @@ class CardiacObjective:
     def check(self) -> None:
         """Refuse incompatible arguments; `Phases` sets new ones."""
         if not self.volumes or not set(self.volumes) <= set(VOLUMES):
-            raise ValueError(f"volumes must be among {', '.join(VOLUMES)}, got {list(self.volumes)}.")
+            raise ConfigError(f"volumes must be among {', '.join(VOLUMES)}, got {list(self.volumes)}.")
         if not self.translate and set(self.volumes) != {"real"}:
-            raise ValueError(f"without translations, volumes must be ['real'], got {list(self.volumes)}.")
+            raise ConfigError(f"without translations, volumes must be ['real'], got {list(self.volumes)}.")
 
     def forward(self, nets: Mapping[str, nn.Module], batch: Mapping[str, Tensor]) -> CardiacTranslation:
         """Translate to the other domain and back."""

@@ -8,6 +8,8 @@ from typing import Any
 import torch
 from monai.inferers import SliceInferer
 
+from transeg.errors import ConfigError
+
 
 class HalfSliceInferer(SliceInferer):
     """Run a 2D network on the left and right half of every axial slice, without a seam at the midline.
@@ -30,7 +32,7 @@ class HalfSliceInferer(SliceInferer):
         width, height = size
         half = (width + 1) // 2 + margin
         if not 0 < 2 * half - width <= half <= width:
-            raise ValueError(f"margin {margin} does not fit a width of {width} voxels; choose 1 to {width // 6}")
+            raise ConfigError(f"margin {margin} does not fit a width of {width} voxels; choose 1 to {width // 6}")
         # with overlap 0 the window that would extend beyond the slice is moved back: two windows, one at each edge
         super().__init__(
             spatial_dim=2, roi_size=(half, height), sw_batch_size=sw_batch_size, overlap=0, mode="constant"

@@ -17,6 +17,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from transeg.errors import ConfigError
 from transeg.networks.blocks import CONV, Block, ReflectConv, UpsampleConv, crop_to, make_norm, upsample_nearest
 from transeg.networks.initialise import initialise_kaiming
 
@@ -94,13 +95,13 @@ class LongSkip(nn.Module):
         kind: "compress" (1x1 convolution to one map, then concatenation), "concat", "sum" or "none".
 
     Raises:
-        ValueError: another kind.
+        ConfigError: another kind.
     """
 
     def __init__(self, spatial_dims: int, channels: int, kind: str) -> None:
         super().__init__()
         if kind not in ("compress", "concat", "sum", "none"):
-            raise ValueError(f"Unknown long skip '{kind}': choose compress, concat, sum or none.")
+            raise ConfigError(f"Unknown long skip '{kind}': choose compress, concat, sum or none.")
         self.kind = kind
         self.norm = make_norm("instance", spatial_dims, channels, affine=False)
         self.compress = CONV[spatial_dims](channels, 1, 1) if kind == "compress" else nn.Identity()

@@ -13,6 +13,7 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
+from transeg.errors import ConfigError
 from transeg.losses.adversarial import hinge_discriminator, hinge_generator
 from transeg.losses.ranks import roll_over_ranks
 from transeg.losses.reconstruction import absolute_error
@@ -63,14 +64,14 @@ class GenSegObjective:
             paper, which scores slices with a lesion; on whole volumes it suppresses false alarms.
 
     Raises:
-        ValueError: ``translate`` is none of these.
+        ConfigError: ``translate`` is none of these.
     """
 
     detached = frozenset({"discriminators", "information"})
 
     def __init__(self, translate: str = "both", segment_absence: bool = False) -> None:
         if translate not in ("both", "presence_to_absence", "none"):
-            raise ValueError(f"translate must be both, presence_to_absence or none, got '{translate}'.")
+            raise ConfigError(f"translate must be both, presence_to_absence or none, got '{translate}'.")
         self.translate, self.segment_absence = translate, segment_absence
 
     def forward(self, nets: Mapping[str, nn.Module], batch: Mapping[str, Tensor]) -> GenSegTranslation:

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from transeg.data.slices import CaseSlices
-from transeg.errors import DataError
+from transeg.errors import ConfigError, DataError
 from transeg.methods.genseg import WITHOUT_MASKS
 from transeg.transforms.preprocessing import Scan, load_scan
 
@@ -28,7 +28,7 @@ class LesionSlices:
             of a slice that the foreground must exceed; "min_lesion": share of the foreground that a lesion must exceed.
 
     Raises:
-        ValueError: halves of an odd width.
+        ConfigError: halves of an odd width.
     """
 
     def __init__(self, recipe: Mapping[str, Any]) -> None:
@@ -36,7 +36,7 @@ class LesionSlices:
         self.recipe, self.halves = recipe, bool(recipe.get("halves"))
         self.min_foreground, self.min_lesion = recipe.get("min_foreground", 0.02), recipe.get("min_lesion", 0.01)
         if self.halves and (min(size) < 2 or size[0] % 2):
-            raise ValueError(f"size {size}: the width must be even, as slices are cut into halves")
+            raise ConfigError(f"size {size}: the width must be even, as slices are cut into halves")
 
     def __call__(self, item: Mapping[str, Any]) -> CaseSlices:
         """Load, preprocess and cut {"image": files}; "mask", "label" and "presence" are optional.

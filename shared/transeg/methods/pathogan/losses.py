@@ -11,6 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from transeg.errors import ConfigError
 from transeg.losses.precision import at_least_float32
 
 EPSILON = 1e-6  # pixels, added to the size of a region
@@ -84,10 +85,10 @@ def normal_divergence(mean: Tensor, log_variance: Tensor, reduction: str = "sum"
             over pixels and so prevents posterior collapse.
 
     Raises:
-        ValueError: another reduction.
+        ConfigError: another reduction.
     """
     if reduction not in ("sum", "mean"):
-        raise ValueError(f"reduction must be sum or mean, got '{reduction}'.")
+        raise ConfigError(f"reduction must be sum or mean, got '{reduction}'.")
     mean, log_variance = at_least_float32(mean), at_least_float32(log_variance)
     divergence = 0.5 * (mean.square() + log_variance.exp() - log_variance - 1)
     return (divergence.sum(dim=1) if reduction == "sum" else divergence.mean(dim=1)).mean()

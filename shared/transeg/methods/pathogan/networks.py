@@ -12,6 +12,7 @@ from math import prod
 import torch
 from torch import Tensor, nn
 
+from transeg.errors import ConfigError
 from transeg.networks.blocks import CONV, ReflectConv, crop_to, make_norm
 from transeg.networks.initialise import initialise_normal
 from transeg.networks.resnet import ResidualBlock, ResNetGenerator, UpsampleBlock, downsampling, stem
@@ -111,7 +112,7 @@ class PathoGANNet(nn.Module):
         norm: as in `make_norm`, without gain and bias.
 
     Raises:
-        ValueError: ``image_size`` has the wrong number of dimensions or is too small.
+        ConfigError: ``image_size`` has the wrong number of dimensions or is too small.
     """
 
     def __init__(
@@ -127,9 +128,9 @@ class PathoGANNet(nn.Module):
     ) -> None:
         super().__init__()
         if len(image_size) != spatial_dims:
-            raise ValueError(f"image_size {tuple(image_size)} must have {spatial_dims} dimensions")
+            raise ConfigError(f"image_size {tuple(image_size)} must have {spatial_dims} dimensions")
         if min(smallest_map(image_size)) < 2:
-            raise ValueError(f"image_size {tuple(image_size)}: every side must exceed {2**LEVELS} voxels")
+            raise ConfigError(f"image_size {tuple(image_size)}: every side must exceed {2**LEVELS} voxels")
         self.code = code
         self.gamma = VectorEncoder(spatial_dims, channels, image_size, width, code, norm)
         self.delta = VectorEncoder(spatial_dims, channels, image_size, width, code, norm)

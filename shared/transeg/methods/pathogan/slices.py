@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from transeg.data.slices import CaseSlices, slices_between
+from transeg.errors import ConfigError
 from transeg.transforms.preprocessing import Scan, load_scan
 
 
@@ -24,14 +25,14 @@ class ImageLevelSlices:
             mm above the bottom slice of the volume, default all; "min_lesion": area in mm^2 that a lesion must exceed.
 
     Raises:
-        ValueError: `first` is above `last`.
+        ConfigError: `first` is above `last`.
     """
 
     def __init__(self, recipe: Mapping[str, Any]) -> None:
         self.recipe, self.min_lesion = recipe, recipe.get("min_lesion", 20.0)
         self.first, self.last = recipe.get("first", 0.0), recipe.get("last")
         if self.last is not None and self.last < self.first:
-            raise ValueError(f"no slices from {self.first:g} to {self.last:g} mm: first must not exceed last")
+            raise ConfigError(f"no slices from {self.first:g} to {self.last:g} mm: first must not exceed last")
 
     def __call__(self, item: Mapping[str, Any]) -> CaseSlices:
         """Load, preprocess and cut {"image": files}; "mask", "label" and "presence" are optional.

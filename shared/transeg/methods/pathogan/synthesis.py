@@ -61,7 +61,7 @@ class Synthesised(MapTransform):
         super().__init__(keys)
         self.size = tuple(network.decoder.image_size)
         if len(self.size) != 2:
-            raise ValueError(f"image_size {self.size}: pathologies are sampled in slices; use spatial_dims 2")
+            raise ConfigError(f"image_size {self.size}: pathologies are sampled in slices; use spatial_dims 2")
         self.network, self.sample, self.seed, self.batch_size = network, sample, seed, batch_size
         self.first, self.last = first, last
 

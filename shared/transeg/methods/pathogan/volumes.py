@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from transeg.data.slices import CaseSlices
+from transeg.errors import ConfigError
 from transeg.transforms.preprocessing import load_scan
 
 
@@ -19,13 +20,13 @@ class ImageLevelVolumes:
             in mm^3 that a lesion must exceed.
 
     Raises:
-        ValueError: an image size of other than three numbers.
+        ConfigError: an image size of other than three numbers.
     """
 
     def __init__(self, recipe: Mapping[str, Any]) -> None:
         size = tuple(recipe["image_size"])
         if len(size) != 3:
-            raise ValueError(f"size {size}: full volumes need three numbers, X, Y and Z")
+            raise ConfigError(f"size {size}: full volumes need three numbers, X, Y and Z")
         self.recipe, self.min_lesion = recipe, recipe.get("min_lesion", 1000.0)
 
     def __call__(self, item: Mapping[str, Any]) -> CaseSlices:

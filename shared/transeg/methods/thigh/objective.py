@@ -13,6 +13,7 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
+from transeg.errors import ConfigError
 from transeg.losses.adversarial import (
     cross_entropy_discriminator,
     cross_entropy_generator,
@@ -63,7 +64,7 @@ class ThighObjective:
         self, adversarial: str = "least_squares", identity: bool = True, domain: bool = True, pool_size: int = 50
     ) -> None:
         if adversarial not in _ADVERSARIAL:
-            raise ValueError(f"adversarial is one of {', '.join(_ADVERSARIAL)}, got '{adversarial}'.")
+            raise ConfigError(f"adversarial is one of {', '.join(_ADVERSARIAL)}, got '{adversarial}'.")
         self.discriminator_loss, self.generator_loss = _ADVERSARIAL[adversarial]
         self.identity, self.domain = identity, domain
         self.pool_e, self.pool_h = HistoryPool(pool_size), HistoryPool(pool_size)

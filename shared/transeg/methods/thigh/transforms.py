@@ -14,7 +14,7 @@ from monai.data.utils import affine_to_spacing
 from monai.transforms import MapTransform
 from monai.utils import ensure_tuple_rep
 
-from transeg.errors import VolumeError
+from transeg.errors import ConfigError, VolumeError
 from transeg.methods.thigh.classical.intensity import IntensityModel
 from transeg.methods.thigh.classical.mixture import fit_mixture, segment_mixture
 from transeg.methods.thigh.classical.shape_prior import Leg, crop_legs, load_atlas, scan_shape_map
@@ -114,7 +114,7 @@ class SegmentGraphCutd(MapTransform):
         self.shape_key, self.subject_key, self.seed = shape_key, subject_key, seed
         self.registration: dict[str, Any] = {"by": register_by, "bspline": bspline}
         if self.parameters.shape_weight and not self.atlas and shape_key is None:
-            raise ValueError("a shape weight above 0 requires an atlas of annotated legs or the key of a shape map")
+            raise ConfigError("a shape weight above 0 requires an atlas of annotated legs or the key of a shape map")
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
         """Return a copy of the item with the masks and, under `shape_key`, the shape map."""

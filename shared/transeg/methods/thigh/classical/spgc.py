@@ -15,6 +15,7 @@ from typing import Literal
 import numpy as np
 from scipy.special import logit
 
+from transeg.errors import ConfigError
 from transeg.methods.thigh.classical.graph_cut import graph_cut
 from transeg.methods.thigh.classical.intensity import IntensityModel, smooth_slices
 
@@ -52,9 +53,9 @@ class CutParameters:
         allowed = {"neutral_of": ("shape", "fat"), "smooth": ("intensity", "shape"), "scale": ("linear", "log")}
         for name, values in allowed.items():
             if getattr(self, name) not in values:
-                raise ValueError(f"{name} must be one of {values}, got {getattr(self, name)!r}")
+                raise ConfigError(f"{name} must be one of {values}, got {getattr(self, name)!r}")
         if min(self.smoothness, self.sigma, self.shape_weight) < 0 or not 0 < self.neutral < 1:
-            raise ValueError(f"weights and sigma must be >= 0 and neutral in (0, 1): {self}")
+            raise ConfigError(f"weights and sigma must be >= 0 and neutral in (0, 1): {self}")
 
 
 def filtered(z: np.ndarray, parameters: CutParameters) -> np.ndarray:
@@ -74,7 +75,7 @@ def unary_cost(
         shape: p_sp, same shape as z; required for a shape weight above 0.
 
     Raises:
-        ValueError: a missing shape map, or one of another shape.
+        ConfigError: a missing shape map, or one of another shape.
     """
     value = (lambda p: logit(np.clip(p, CERTAIN, 1 - CERTAIN))) if parameters.scale == "log" else np.asarray
     of_fat = parameters.neutral_of == "fat"
@@ -85,7 +86,7 @@ def unary_cost(
     if not parameters.shape_weight:
         return cost
     if shape is None or shape.shape != z.shape:
-        raise ValueError(
+        raise ConfigError(
             f"a shape weight requires a shape map of {z.shape}, got {None if shape is None else shape.shape}"
         )
     if parameters.smooth == "shape":
