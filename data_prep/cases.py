@@ -25,7 +25,7 @@ from transeg.data.finder import Patterns, find_cases
 from transeg.data.slices import CaseSlices, write_slices
 from transeg.data.table import SPLITS, Case
 from transeg.error_hook import exit_with_reason
-from transeg.errors import CasesFailedError, UserError, failure_report, reason, root_cause
+from transeg.errors import CasesFailedError, DataError, UserError, failure_report, reason, root_cause
 from transeg.references import parse
 from transeg.transforms.familiarity import ALL, MIN_SCANS, fit_references
 from transeg.transforms.read import read_volume
@@ -206,9 +206,17 @@ def begin_data_set(out: Path, name: str, method: str) -> Path:
 
 
 def label_values(case: Case) -> list[int]:
-    """Values above 0 in the label of a case."""
+    """Values above 0 in the label of a case.
+
+    Raises:
+        DataError: values that are no whole numbers, which a mask has not.
+    """
     assert case.label is not None
-    return [int(value) for value in np.unique(read_volume(case.label, case.spacing).numpy()) if value > 0]
+    values = np.unique(read_volume(case.label, case.spacing).numpy()).tolist()
+    broken = [value for value in values if not float(value).is_integer()]
+    if broken:
+        raise DataError(f"{case.label}: no mask: it has values such as {broken[0]:g}; a mask has whole numbers")
+    return [int(value) for value in values if value > 0]
 
 
 def is_known(case: Case) -> bool:
@@ -320,7 +328,13 @@ def _print_summary(
     for split in both:
         for kind, suffix in (("presence", ""), ("absence", "_absence")):
             if lists[f"{split}_volumes"] and not lists[split + suffix]:
-                print(f"warning: {split} has no {kind} slice; add volumes or lower the minimum areas")
+                print(f"warning: {split} has no {kind} slice; {_REMEDIES[kind]}")
+
+
+_REMEDIES = {
+    "presence": "add volumes or lower the minimum areas",
+    "absence": "add patients whose presence is no, or give the slices that show the lesion instead of yes",
+}
 
 
 def run_command(prepare: Callable[..., Path | None]) -> None:

@@ -22,6 +22,7 @@ from transeg.transforms.read import read_volume
 from data_prep.cases import label_values
 
 LOOKED_AT = 24  # scans whose voxels are read
+NOISE = 0.1  # share of the voxels outside the body that differ from a constant background; air has more
 AIR_HU = -500.0  # no MR is as dark
 
 
@@ -154,10 +155,11 @@ def _scan(scan: MetaTensor) -> dict[str, Any]:
     assert isinstance(image, MetaTensor)
     spacing = np.asarray(nib.affines.voxel_sizes(image.affine.numpy()))
     inside = torch.as_tensor(foreground(image))[0].numpy()
-    zero = bool(inside.mean() < 0.9)
     volume = image[0].numpy()
+    body = silhouette(volume)
+    zero = not body.all() and bool(inside[~body].mean() < NOISE)
     if not zero:
-        inside = silhouette(volume)
+        inside = body
     voxels = volume[inside]
     low, high = np.percentile(voxels, [0.5, 99.5])
     spans = [np.flatnonzero(inside.any(axis=tuple({0, 1, 2} - {axis}))) for axis in range(3)]

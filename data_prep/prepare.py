@@ -16,7 +16,7 @@ from __future__ import annotations
 import math
 import os
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -25,7 +25,7 @@ import numpy as np
 import typer
 from transeg.bundle.package import bundle_root
 from transeg.data.recipe import bundle_recipe
-from transeg.data.table import Case, read_table, table_channels
+from transeg.data.table import Case, format_presence, read_table, table_channels
 from transeg.errors import UserError
 from transeg.method import Method, find_method, resolve
 from transeg.transforms.preprocessing import AXES, slice_axis
@@ -202,6 +202,8 @@ def prepare_scans(
     names = choose_channels(channels, cases, base)
     if "domains" in base:
         check_two_domains(cases, method)
+    elif not method.domain_of_case:
+        _check_one_domain(cases, base["method"])
     fingerprint = examine(cases, names)
     for line in fingerprint.lines():
         print(line)
@@ -210,7 +212,7 @@ def prepare_scans(
         chosen["foreground"] = chosen.get("foreground") or "mask"
     recipe = propose(base, method, fingerprint, cases=cases, channels=names, **chosen)
     if not method.domain_of_case and "domains" not in recipe:  # else the label is not of the disease
-        _check_presence(cases, recipe["label_values"], fingerprint)
+        _check_presence(cases, recipe, fingerprint)
     print("recipe: " + ", ".join(f"{key} {_shown(value)}" for key, value in recipe.items()))
     grouped = by_domains(cases) if "domains" in recipe else cases
     splits = split_labelled(grouped, validation, test, seed, pool=evaluation_pool(grouped, method, fingerprint))
@@ -245,18 +247,20 @@ def prepare_scans(
     return path
 
 
-def hide_mask(case: Case, axis: str) -> Case:
+def hide_mask(case: Case, axis: str, values: Collection[int] = ()) -> Case:
     """The case with the slices that its mask shows instead of the mask, as an image-level label.
 
     Args:
         case: with a mask or without.
         axis: of the slices, one of `AXIS_NAMES`.
+        values: of the mask that count; none: all above 0.
     """
     if case.label is None:
         return case
     mask = read_volume(case.label, case.spacing)
     along = slice_axis(mask.affine.numpy(), AXES[axis])
-    shown = np.flatnonzero((mask[0].numpy() > 0).any(axis=tuple({0, 1, 2} - {along})))
+    voxels = np.isin(mask[0].numpy(), list(values)) if values else mask[0].numpy() > 0
+    shown = np.flatnonzero(voxels.any(axis=tuple({0, 1, 2} - {along})))
     runs = np.split(shown, np.flatnonzero(np.diff(shown) > 1) + 1) if len(shown) else []
     return replace(case, label=None, presence=tuple((int(run[0]), int(run[-1])) for run in runs) or False)
 
@@ -374,6 +378,17 @@ def check_two_domains(cases: Sequence[Case], method: Method) -> None:
         raise UserError(f"{method.bundle} needs labels of at least one domain; the table has none")
 
 
+def _check_one_domain(cases: Sequence[Case], method: str) -> None:
+    """Raise UserError if scans of several domains would be taken for scans of one."""
+    counts = Counter(case.domain or "none" for case in cases)
+    if len(counts) > 1:
+        listed = ", ".join(f"{name} {count}" for name, count in sorted(counts.items()))
+        raise UserError(
+            f"the column domain has {listed}, which {method} would not tell apart; keep the rows of one, or, if they "
+            "are alike, empty the column"
+        )
+
+
 def _propose_domains(
     cases: Sequence[Case], channels: Sequence[str], window: Sequence[float] | None
 ) -> dict[str, dict[str, Any]]:
@@ -388,19 +403,30 @@ def _propose_domains(
     return scales
 
 
-def _check_presence(cases: Sequence[Case], label_values: Mapping[str, Sequence[int]], found: Fingerprint) -> None:
-    """Raise UserError if an image-level label says yes or no where the mask shows otherwise."""
-    structures = {value for name, values in label_values.items() if name != "background" for value in values}
-    wrong = [
-        f"{case.name}: presence is {'yes' if case.presence else 'no'}, but its label shows "
-        + (f"the values {', '.join(map(str, sorted(shown)))}" if shown else "no structure")
-        for case in cases
-        if case.name in found.values_of and case.presence is not None
-        for shown in [found.values_of[case.name] & structures]
-        if bool(case.presence) != bool(shown)
-    ]
+def _check_presence(cases: Sequence[Case], recipe: Mapping[str, Any], found: Fingerprint) -> None:
+    """Raise UserError if an image-level label denies what the mask shows, or affirms what it does not."""
+    values_by_name = recipe["label_values"].items()
+    structures = {value for name, values in values_by_name if name != "background" for value in values}
+    wrong = []
+    for case in cases:
+        if case.name not in found.values_of or case.presence is None:
+            continue
+        shown = found.values_of[case.name] & structures
+        given = f"{case.name}: presence is {format_presence(case.presence)}, but its label shows"
+        if bool(case.presence) != bool(shown):
+            values = f"the values {', '.join(map(str, sorted(shown)))}" if shown else "no structure"
+            wrong.append(f"{given} {values}")
+        elif shown and isinstance(case.presence, tuple):
+            slices = hide_mask(case, recipe["axis"], structures).presence
+            assert isinstance(slices, tuple)
+            if not _slices(slices) <= _slices(case.presence):
+                wrong.append(f"{given} slices {format_presence(slices)} ({recipe['axis']}, counted from 0)")
     if wrong:
         raise UserError("\n  ".join(["correct the table, in either column:", *wrong]))
+
+
+def _slices(ranges: Sequence[tuple[int, int]]) -> set[int]:
+    return {number for first, last in ranges for number in range(first, last + 1)}
 
 
 def _check_values(label_values: Mapping[str, Sequence[int]], found: Fingerprint) -> None:

@@ -19,7 +19,7 @@ from typing import Annotated, Any
 
 import typer
 from transeg.data.finder import Findings, survey
-from transeg.data.table import Case, flag_faults, parse_presence, parse_spacing, read_rows, table_channels, write_table
+from transeg.data.table import Case, flag_faults, parse_presence, read_rows, table_channels, write_table
 from transeg.errors import TableError, UserError
 from transeg.files import volume_stem, write_csv
 from transeg.references import SLICES, parse, suffix_of
@@ -44,8 +44,9 @@ def draft(
         ),
     ] = None,
     spacing: Annotated[
-        str, typer.Option(help='Voxel size in mm of slices whose format holds none (TIF, PNG): "1.9 1.9 5" (x y z).')
-    ] = "",
+        tuple[float, float, float] | None,
+        typer.Option(help="Voxel size in mm of slices whose format holds none (TIF, PNG): X Y Z."),
+    ] = None,
     account: Annotated[Path | None, typer.Option(help="Also write what every file is to this CSV file.")] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an existing table.")] = False,
 ) -> Path:
@@ -61,28 +62,13 @@ def draft(
     if account is not None:
         _write_account(account, findings)
     findings.check()
-    cases = with_spacing(findings.cases, spacing)
+    if spacing is not None and min(spacing) <= 0:
+        raise UserError(f"--spacing {' '.join(map(str, spacing))}: voxel sizes are above 0")
+    cases = [replace(case, spacing=spacing) if _lacks_spacing(case) else case for case in findings.cases]
     cases = cases if join is None else join_known(cases, join)
     path = write_table(out, cases)
     print("\n".join([*_skipped(findings), *_summary(findings, cases), *_checks(findings.root, cases), f"wrote {path}"]))
     return path
-
-
-def with_spacing(cases: Sequence[Case], text: str) -> list[Case]:
-    """Cases with a voxel size for those that are slices without one.
-
-    Args:
-        cases: of the draft.
-        text: size in mm along x, y and z; empty: none.
-
-    Raises:
-        UserError: not three sizes.
-    """
-    try:
-        size = parse_spacing(text)
-    except ValueError as error:
-        raise UserError(f"--{error}") from error
-    return [replace(case, spacing=size) if size and _lacks_spacing(case) else case for case in cases]
 
 
 def _write_account(path: Path, findings: Findings) -> None:

@@ -37,7 +37,10 @@ def _hook(kind: type[BaseException], error: BaseException, trace: TracebackType 
         print(f"error: {cause}", file=sys.stderr)
         return
     if isinstance(error, KeyboardInterrupt):
-        print("interrupted; a training run goes on from its last complete epoch with --resume True", file=sys.stderr)
+        print(
+            "interrupted; --resume True goes on with a training run from its last complete epoch, if there is one",
+            file=sys.stderr,
+        )
         return
     sys.__excepthook__(kind, error, trace)
     if cause is not error:

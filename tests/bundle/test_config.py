@@ -7,9 +7,11 @@ from monai.bundle import ConfigParser
 from transeg.bundle.config import (
     argument_faults,
     content,
+    device_faults,
     given_texts,
     key_faults,
     known_keys,
+    nearest,
     restore_paths,
     running_parser,
     value_faults,
@@ -124,6 +126,21 @@ def test_settings_are_literal_values_and_the_recipe():
     config |= {"recipe": "${'pixdim': 2.0}", "logged": {"_target_": "transeg.bundle.config.settings"}}
     expected = {"epochs": 3, "many": [1, 2], "mode": "fast", "pixdim": 2.0}
     assert ConfigParser(config).get_parsed_content("logged") == expected
+
+
+def test_the_nearest_name_or_that_of_the_initials_is_advised():
+    known = ["learning_rate", "epochs"]
+    assert [nearest(name, known) for name in ("epoch", "lr", "xyz")] == [
+        "; did you mean epochs?", "; did you mean learning_rate?", "",
+    ]  # fmt: skip
+
+
+def test_a_device_that_torch_cannot_use_is_refused():
+    assert device_faults("cpu") == device_faults("$torch.device('cuda')") == device_faults(None) == []
+    for device in ("cuda:99", "gpu"):
+        [fault] = device_faults(device)
+        assert fault.startswith(f"device is {device}, which torch cannot use here: ")
+        assert "\n" not in fault
 
 
 def test_outside_of_a_config_there_is_none():

@@ -10,7 +10,7 @@ import zipfile
 
 import pytest
 from monai.bundle import verify_metadata
-from transeg.bundle.package import PACKAGE, build, bundle_files, bundle_folder, flatten, needed_modules
+from transeg.bundle.package import PACKAGE, build, bundle_files, bundle_folder, bundle_root, flatten, needed_modules
 from transeg.bundle.runs import bundle_name
 from transeg.errors import ReleaseError
 from typer.testing import CliRunner
@@ -219,3 +219,9 @@ def test_the_command_names_what_it_wrote_and_what_fails(bundle, copy, tmp_path, 
     assert "model.pt: no such file; train first" in result.output
     monkeypatch.chdir(tmp_path)
     assert "name a bundle or run folder" in CliRunner().invoke(app, ["package"]).output
+
+
+def test_a_package_is_to_be_unpacked(tmp_path):
+    (tmp_path / "bundle.zip").touch()
+    with pytest.raises(ReleaseError, match=r"bundle\.zip: a package; unpack it and name its folder"):
+        bundle_root(str(tmp_path / "bundle.zip"))

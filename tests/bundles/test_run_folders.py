@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from transeg.errors import RunError, root_cause
 
 from .conftest import BUNDLES, one_update, other_recipe, parser_of, read_config
 from .test_workflows import GRIDS, copy, workflow, write_volumes  # noqa: F401 (fixture)
@@ -81,6 +83,26 @@ def test_a_resumed_run_tells_what_it_does_otherwise(copy, other, tmp_path, caplo
     assert "resume:" not in caplog.text
     trained(copy, other, run, resume=True, epochs=3, val_interval=2)
     assert f"val_interval is 2, was 1. To go on as the run began, resume with --config_file {run}" in caplog.text
+
+
+def test_a_run_is_not_resumed_with_other_data(copy, other, tmp_path):  # noqa: F811
+    run, again = tmp_path / "run", tmp_path / "again"
+    trained(copy, other, run)
+    shutil.copytree(other, again)
+    trained(copy, again, run, resume=True, epochs=2)  # the same data elsewhere
+    content = json.loads((again / "datalist.json").read_text())
+    (again / "datalist.json").write_text(json.dumps(content | {"name": "another split"}))
+    with pytest.raises(RuntimeError) as error:
+        trained(copy, again, run, resume=True, epochs=3)
+    assert isinstance(root_cause(error.value), RunError)
+    assert f"{again / 'datalist.json'} is not what the run began with" in str(root_cause(error.value))
+
+
+def test_weights_that_do_not_fit_leave_no_run_behind(copy, other, tmp_path):  # noqa: F811
+    with pytest.raises(RuntimeError) as error:
+        trained(copy, other, tmp_path / "run", start=str(BUNDLES / copy.name))
+    assert "model.pt holds the weights of another network" in str(root_cause(error.value))
+    assert not (tmp_path / "run" / "configs").exists()
 
 
 def test_a_run_begins_from_the_weights_it_is_given(copy, other, tmp_path):  # noqa: F811

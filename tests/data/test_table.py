@@ -155,3 +155,23 @@ def test_one_sequence_may_stand_for_another_of_its_case(tmp_path):
     touch(tmp_path, "a.nii.gz")
     [case] = read_table(write(tmp_path, "case,flair,t1\np1,a.nii.gz,a.nii.gz\n"))
     assert case.images["flair"] == case.images["t1"]
+
+
+def test_columns_that_are_no_channels_are_named_once(tmp_path):
+    touch(tmp_path, "a.nii.gz", "b.nii.gz", "m.nii.gz")
+    rows = "a,a.nii.gz,m.nii.gz,m.nii.gz,yes,good\nb,b.nii.gz,m.nii.gz,m.nii.gz,no,bad\n"
+    with pytest.raises(TableError) as error:
+        read_table(write(tmp_path, f"case,flair,mask,lable,presense,comment\n{rows}"))
+    assert str(error.value).splitlines()[1:] == [
+        "  column 'mask' is no channel: name it label, if it is what to segment, or foreground, if it is where to look",
+        "  column 'lable' is no channel: did you mean label?",
+        "  column 'presense' is no channel: did you mean presence?",
+        "  column 'comment' is no channel: none of its 2 cells is a file, series or slices; correct the paths, or remove "
+        "it",
+    ]
+
+
+@pytest.mark.parametrize("channel", ["flair", "T1w", "ct", "post", "image", "C0", "Dixon water"])
+def test_any_other_name_is_a_channel(tmp_path, channel):
+    touch(tmp_path, "a.nii.gz")
+    assert table_channels(read_table(write(tmp_path, f"case,{channel}\na,a.nii.gz\n"))) == [channel]

@@ -103,7 +103,9 @@ def test_a_mask_becomes_the_slices_that_it_shows(tmp_path):
 def test_settings_go_before_proposals(knees, tmp_path):
     options = {"axis": "coronal", "pixdim": "2,2,native", "size": "48,64", "crop": "centre", "foreground": "none"}
     options |= {"normalise": "percentiles", "labels": ["oedema=7"]}
-    _, recipe = lists_of(prepare(knees, GENSEG, tmp_path / "out", **options))
+    rows = [replace(row, presence=bool(row.presence)) for row in read_table(knees)]  # slices would be sagittal ones
+    table = write_table(tmp_path / "cases.csv", rows)
+    _, recipe = lists_of(prepare(table, GENSEG, tmp_path / "out", **options))
     assert recipe.items() >= {
         "axis": "coronal", "pixdim": [2.0, 2.0, -1.0], "image_size": [48, 64], "crop": "centre", "foreground": "none",
         "normalise": "percentiles", "labels": ["background", "oedema"], "label_values": {"oedema": [7]},
@@ -197,9 +199,45 @@ def test_an_image_level_label_against_the_mask_is_refused(knees, tmp_path):
     with pytest.raises(UserError) as error:
         prepare(write_table(tmp_path / "cases.csv", wrong), GENSEG, tmp_path / "out")
     assert "knee_000: presence is no, but its label shows the values 7" in str(error.value)
-    assert "knee_002: presence is yes, but its label shows no structure" in str(error.value)
+    assert "knee_002: presence is 2-3, but its label shows no structure" in str(error.value)
     assert "knee_001" not in str(error.value)
     assert not (tmp_path / "out").exists()
+    [(first, last)] = rows[0].presence
+    later = replace(rows[0], presence=((first + 1, last + 1),))  # counted from 1
+    with pytest.raises(UserError, match=rf"presence is {first + 1}-{last + 1}, but .* slices {first}-{last} \(sag"):
+        prepare(write_table(tmp_path / "cases.csv", [later, *rows[1:]]), GENSEG, tmp_path / "out")
+    wider = replace(rows[0], presence=((first, last + 1),))
+    prepare(write_table(tmp_path / "cases.csv", [wider, *rows[1:]]), GENSEG, tmp_path / "out", dry_run=True)
+
+
+def test_scans_of_several_domains_are_not_mixed(knees, tmp_path):
+    rows = [replace(row, domain="ct" if k < 3 else "") for k, row in enumerate(read_table(knees))]
+    path = write_table(tmp_path / "cases.csv", rows)
+    with pytest.raises(UserError, match="column domain has ct 3, none 7, which genseg would not tell apart; keep the"):
+        prepare(path, GENSEG, tmp_path / "out", dry_run=True)
+    prepare(write_table(path, [replace(row, domain="ct") for row in rows]), GENSEG, tmp_path / "out", dry_run=True)
+
+
+def test_a_mask_of_broken_values_is_no_mask(knees, tmp_path, capsys):
+    rows = read_table(knees)
+    mask = nib.load(rows[0].label)
+    nib.save(nib.Nifti1Image(np.asarray(mask.dataobj) * np.float32(0.1), mask.affine), tmp_path / "soft.nii.gz")
+    broken = replace(rows[0], label=str(tmp_path / "soft.nii.gz"))
+    prepare(write_table(tmp_path / "cases.csv", [broken, *rows[1:]]), GENSEG, tmp_path / "out", dry_run=True)
+    shown = capsys.readouterr().out
+    assert "cannot be read: knee_000: " in shown
+    assert "soft.nii.gz: no mask: it has values such as 0.7; a mask has whole numbers" in shown
+    assert "label values: 7 (in 2)" in shown
+
+
+def test_the_noise_of_air_is_no_constant_background(tmp_path):
+    rng = np.random.default_rng(0)
+    head = np.linalg.norm(np.indices((40, 40, 12)) - np.array([20, 20, 6]).reshape(3, 1, 1, 1), axis=0) < 12
+    for name, air in (("noisy", rng.integers(0, 4, head.shape)), ("stripped", np.zeros(head.shape, int))):
+        scan = np.where(head, rng.integers(80, 120, head.shape), air).astype(np.int16)
+        nib.save(nib.Nifti1Image(scan, np.eye(4)), tmp_path / f"{name}.nii.gz")
+        found = examine([Case(name, {"image": str(tmp_path / f"{name}.nii.gz")})], ["image"])
+        assert found.zero_background == (name == "stripped")
 
 
 def test_cases_of_which_nothing_is_known_are_told(knees, tmp_path, capsys):

@@ -151,15 +151,15 @@ def test_slices_get_the_voxel_size_of_the_option(scans, tmp_path, capsys):
     pattern = ["skip=*P1*", "skip=*P2*"]
     draft(scans, tmp_path / "cases.csv", pattern=pattern)
     assert "1 cases are slices without a voxel size; give --spacing" in capsys.readouterr().out
-    [case] = read_table(draft(scans, tmp_path / "other.csv", pattern=pattern, spacing="0.9,0.9,5"))
+    [case] = read_table(draft(scans, tmp_path / "other.csv", pattern=pattern, spacing=(0.9, 0.9, 5.0)))
     assert case.spacing == (0.9, 0.9, 5.0)
     assert "without a voxel size" not in capsys.readouterr().out
     assert all(
         case.spacing is None
-        for case in read_table(draft(scans, tmp_path / "c.csv", pattern=["skip=C*"], spacing="1 1 5"))
+        for case in read_table(draft(scans, tmp_path / "c.csv", pattern=["skip=C*"], spacing=(1, 1, 5)))
     )
-    with pytest.raises(UserError, match="--spacing is '5'; expected three sizes in mm"):
-        draft(scans, tmp_path / "wrong.csv", spacing="5")
+    with pytest.raises(UserError, match="--spacing 1 1 0: voxel sizes are above 0"):
+        draft(scans, tmp_path / "wrong.csv", spacing=(1, 1, 0))
 
 
 def test_a_patient_in_two_folders_is_pointed_out(tmp_path, capsys):

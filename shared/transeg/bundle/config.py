@@ -12,6 +12,7 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, cast
 
+import torch
 from monai.bundle import ComponentLocator, ConfigComponent, ConfigParser, ReferenceResolver
 
 import transeg
@@ -75,8 +76,20 @@ def check_config() -> None:
             "or add --bundle_root with the folder of the bundle"
         )
     faults = key_faults(parser, root) + value_faults(content(parser), root) + argument_faults(parser)
+    faults += device_faults(content(parser).get("device"))
     if faults:
         raise ConfigError("; ".join(faults))
+
+
+def device_faults(device: Any) -> list[str]:
+    """What is wrong with a device that is named rather than chosen by an expression."""
+    if not isinstance(device, str) or device.startswith(("$", "@")):
+        return []
+    try:
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:
+        return [f"device is {device}, which torch cannot use here: {str(error).splitlines()[0]}"]
+    return []
 
 
 def given_texts(arguments: Sequence[str]) -> dict[str, str]:
@@ -114,9 +127,14 @@ def walk(config: Any, key: str = "") -> Iterator[tuple[str, Any]]:
 
 
 def nearest(name: str, known: Iterable[str]) -> str:
-    """Advice for a misspelt name, empty if nothing is close."""
-    close = get_close_matches(name, [*known], n=1)
+    """Advice for a misspelt name, or the initials of one; empty if nothing is close."""
+    names = [*known]
+    close = get_close_matches(name, names, n=1) or [key for key in names if _initials(key) == name]
     return f"; did you mean {close[0]}?" if close else ""
+
+
+def _initials(key: str) -> str:
+    return "".join(word[:1] for word in key.split("_"))
 
 
 def config_files(bundle: Path) -> list[Path]:

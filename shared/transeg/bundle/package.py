@@ -127,6 +127,8 @@ def bundle_root(name: str) -> Path:
     path = Path(name)
     if (path / "configs").is_dir():
         return path
+    if path.suffix == ".zip" and path.is_file():
+        raise ReleaseError(f"{name}: a package; unpack it and name its folder")
     if path.name != name:
         raise ReleaseError(f"{name}: no bundle or run folder (it has no configs); check the path")
     return bundle_folder(name)

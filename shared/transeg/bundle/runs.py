@@ -7,6 +7,7 @@ and scores) and `LICENSE`, as every bundle does, beside `logs/` and `train_state
 from __future__ import annotations
 
 import copy
+import hashlib
 import json
 import logging
 import os
@@ -37,6 +38,7 @@ logger = logging.getLogger(__name__)
 
 WEIGHTS = Path("models", "model.pt")
 STATE = "train_state.pt"
+DATA_HASH = "datalist_sha256"  # in the metadata of a run
 OF_A_COMMAND = {"epochs", "dataset_dir", "device", "num_workers", "resume", "promote", "start"}  # free when resuming
 NEW_RUN: Mapping[str, Any] = {  # what every new run begins with
     "run_dir": {"_target_": "transeg.bundle.runs.new_run_dir", "bundle_root": "@bundle_root"},
@@ -120,7 +122,10 @@ def _check_folder(folder: Path, method: str, resume: bool) -> None:
         raise RunError(f"run_dir: {folder} is a file; name a new folder")
     if resume:
         if not (folder / STATE).is_file():
-            raise RunError(f"resume: {folder / STATE}: no such file, so there is no run to resume; name another folder")
+            raise RunError(
+                f"resume: {folder / STATE}: no such file, so no epoch of a run was completed there; name another "
+                "folder, or delete this one and begin without --resume"
+            )
         if not (folder / "configs" / "inference.json").is_file():
             raise RunError(f"resume: {folder} has lost its configs; start a new run with --start {folder}")
         if method_of(folder) != method:
@@ -142,6 +147,11 @@ def _check_folder(folder: Path, method: str, resume: bool) -> None:
 def _metadata(root: Path) -> dict[str, Any]:
     path = root / "configs" / "metadata.json"
     return json.loads(path.read_text()) if path.is_file() else {}
+
+
+def _digest(path: Path) -> str:
+    """SHA-256 of a file; empty if there is none."""
+    return hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else ""
 
 
 def _plain(value: Any) -> bool:
@@ -212,18 +222,21 @@ class RunFolder:
             return
         self._started_at = time.time()
         engine.add_event_handler(Events.COMPLETED, self._end)  # only now, to be the last one
+        start = None if self.resume else self.start
+        if start is not None:  # first, as weights that do not fit leave no folder behind
+            for network in dict.fromkeys((engine.network, self.network)):  # an average of it begins there too
+                load_weights(network, start / WEIGHTS)
         if idist.get_rank() == 0:
             logger.info("Run folder: %s", self.path)
             if self.resume:
+                self._check_data()
                 self._report_changes()
             else:
                 self._write_configs()
                 self._write_card(engine, scores={})
-        if self.start is not None and not self.resume:
-            for network in dict.fromkeys((engine.network, self.network)):  # an average of it begins there too
-                load_weights(network, self.start / WEIGHTS)
-            if self._can_score() and any(isinstance(handler, ValidationHandler) for handler in engine.train_handlers):
-                self._keep_start(engine)
+        validated = self._can_score() and any(isinstance(one, ValidationHandler) for one in engine.train_handlers)
+        if start is not None and validated:
+            self._keep_start(engine)
         if self._can_score() and self.promote and (self.root / WEIGHTS).is_file():
             self._before = self._score(self.root / WEIGHTS)
 
@@ -312,7 +325,20 @@ class RunFolder:
         _write(target / "inference.json", inference)
         train = lasting_config(self.config, defaults)
         _write(target / "train.json", train | {"bundle_root": self._root_of("train")})
-        _write(target / "metadata.json", run_metadata(_metadata(self.root), self.recipe, bundle_name(self.root)))
+        metadata = run_metadata(_metadata(self.root), self.recipe, bundle_name(self.root))
+        _write(target / "metadata.json", metadata | {DATA_HASH: _digest(self._datalist())})
+
+    def _datalist(self) -> Path:
+        return Path(str(self.config.get("dataset_dir", ""))) / "datalist.json"
+
+    def _check_data(self) -> None:
+        """Refuse other data than those that the run began with: its test patients may be among them."""
+        before, now = _metadata(self.path).get(DATA_HASH), _digest(self._datalist())
+        if before and now and before != now:
+            raise RunError(
+                f"resume: {self._datalist()} is not what the run began with, so patients may have changed their split; "
+                f"prepare the data as before, or begin a new run from its weights by --start {self.path}"
+            )
 
     def _report_changes(self) -> None:
         """Warn of settings that are not those that a resumed run began with."""
@@ -341,7 +367,7 @@ class RunFolder:
         text = run_card(
             _metadata(self.path),
             bundle=bundle_name(self.root),
-            datalist=Path(str(self.config.get("dataset_dir", ""))) / "datalist.json",
+            datalist=self._datalist(),
             recipe=self.recipe,
             config=self.config,
             seed=engine.seed,

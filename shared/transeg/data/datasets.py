@@ -51,8 +51,8 @@ class UnpairedDataset(Dataset):
             )
         if absence is not None and not absence:
             raise DataError(
-                "no absence slice: the list of lesion-free slices is empty; prepare more volumes, lower the minimum "
-                "area per slice, or train without the absence domain (absence: null; segmentation only)"
+                "no absence slice: the list of lesion-free slices is empty; prepare patients whose presence is no, or "
+                "give the slices that show the lesion (such as 40-73) instead of yes; or lower the minimum area"
             )
         self.data = data
         self.absence = absence

@@ -146,6 +146,9 @@ def survey(
         raise DataError(f"{path}: no such file or folder")
     # a DICOM file stands for its series
     contents = read_folder(path) if path.is_dir() else read_folder(path.parent, None if is_dicom(path) else path)
+    if path.is_file() and not (contents.volumes or contents.faults):
+        why = contents.account[path].removeprefix("skipped: ")
+        raise DataError(f"{path}: {why}; name a NIfTI, NRRD or MHA file, or the folder of a DICOM series or of slices")
     return _Search(contents, patterns or {}, domains or {}, groups or {}).findings()
 
 

@@ -24,10 +24,11 @@ import os
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
-from transeg.data.names import canonical
+from transeg.data.names import FOREGROUND, LABEL, canonical, read_name
 from transeg.errors import TableError
 from transeg.files import write_csv
 from transeg.references import files_of, parse
@@ -119,7 +120,8 @@ def read_table(path: str | os.PathLike) -> list[Case]:
     """
     path = Path(path)
     rows, channels = _rows(path)
-    faults: list[str] = []
+    faults, strangers = _column_faults(rows, channels, path.parent)
+    channels = [name for name in channels if name not in strangers]
     cases: list[Case] = []
     for number, row in rows:
         case, wrong = _case(row, channels, path.parent)
@@ -223,6 +225,27 @@ def _rows(path: Path) -> tuple[list[tuple[int, dict[str, str]]], list[str]]:
     return rows, channels
 
 
+def _column_faults(
+    rows: Sequence[tuple[int, Mapping[str, str]]], channels: Sequence[str], folder: Path
+) -> tuple[list[str], set[str]]:
+    """What is wrong with the names of the columns of channels, and those that are none."""
+    faults, strangers = [], set()
+    for name in channels:
+        cells = [row[name] for _, row in rows if row.get(name)]
+        meant = get_close_matches(name.lower(), FIELDS, n=1, cutoff=0.75)
+        if read_name(name).role in (LABEL, FOREGROUND):
+            hint = "name it label, if it is what to segment, or foreground, if it is where to look"
+        elif meant:
+            hint = f"did you mean {meant[0]}?"
+        elif cells and not any(files_of(_absolute(cell, folder)) for cell in cells):
+            hint = f"none of its {len(cells)} cells is a file, series or slices; correct the paths, or remove it"
+        else:
+            continue
+        faults.append(f"column {name!r} is no channel: {hint}")
+        strangers.add(name)
+    return faults, strangers
+
+
 def read_rows(path: str | os.PathLike) -> list[tuple[int, dict[str, str]]]:
     """Rows of a CSV file with their number (the header is row 1), cells by column; at least one.
 
@@ -289,7 +312,7 @@ def _case(row: Mapping[str, str], channels: Sequence[str], folder: Path) -> tupl
     except ValueError as error:
         wrong.append(str(error))
     try:
-        spacing = parse_spacing(row.get("spacing", ""))
+        spacing = _parse_spacing(row.get("spacing", ""))
     except ValueError as error:
         wrong.append(str(error))
     split = row.get("split", "").lower()
@@ -311,12 +334,7 @@ def _case(row: Mapping[str, str], channels: Sequence[str], folder: Path) -> tupl
     return case, wrong
 
 
-def parse_spacing(text: str) -> tuple[float, float, float] | None:
-    """Parse a voxel size such as "1.9 1.9 5"; None if empty.
-
-    Raises:
-        ValueError: not three sizes.
-    """
+def _parse_spacing(text: str) -> tuple[float, float, float] | None:
     sizes = text.replace(",", " ").replace("x", " ").split()
     if not sizes:
         return None
