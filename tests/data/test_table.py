@@ -166,8 +166,8 @@ def test_columns_that_are_no_channels_are_named_once(tmp_path):
         "  column 'mask' is no channel: name it label, if it is what to segment, or foreground, if it is where to look",
         "  column 'lable' is no channel: did you mean label?",
         "  column 'presense' is no channel: did you mean presence?",
-        "  column 'comment' is no channel: none of its 2 cells is a file, series or slices; correct the paths, or remove "
-        "it",
+        "  column 'comment' is no channel: none of its 2 cells is a file, series or slices; correct the paths, or "
+        "remove it",
     ]
 
 
