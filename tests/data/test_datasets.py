@@ -35,7 +35,7 @@ def test_items_are_not_changed():
 
 
 def test_empty_lists_are_refused_with_what_to_do():
-    with pytest.raises(ValueError, match=r"no absence slice.*prepare more volumes"):
+    with pytest.raises(ValueError, match=r"no absence slice.*prepare patients whose presence is no"):
         UnpairedDataset(PRESENCE, [], load)
     with pytest.raises(ValueError, match=r"no presence slice"):
         UnpairedDataset([], ABSENCE, load)
