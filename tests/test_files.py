@@ -15,7 +15,7 @@ from monai.data import MetaTensor
 from transeg.data.datalist import write_datalist, write_stack
 from transeg.engines.weights import save_atomically
 from transeg.errors import DataError
-from transeg.files import atomic, case_name, file_name, volume_stem, write_rows, write_text
+from transeg.files import atomic, case_name, digest_of, file_name, volume_stem, write_rows, write_text
 from transeg.transforms.outputs import write_nifti
 
 
@@ -155,3 +155,9 @@ def test_several_writers_take_turns(tmp_path):
     with ThreadPoolExecutor(8) as pool:
         list(pool.map(write, range(40)))
     assert {row["case"] for row in rows(tmp_path / "a.csv")} == {str(k) for k in range(40)}
+
+
+def test_digest_of_a_file_and_of_none(tmp_path):
+    (tmp_path / "a").write_bytes(b"abc")
+    assert digest_of(tmp_path / "a") == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+    assert digest_of(tmp_path / "b") == ""

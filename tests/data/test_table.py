@@ -171,6 +171,13 @@ def test_columns_that_are_no_channels_are_named_once(tmp_path):
     ]
 
 
+def test_an_only_column_that_is_no_channel_is_one_fault(tmp_path):
+    with pytest.raises(TableError) as error:
+        read_table(write(tmp_path, "case,flair\na,gone.nii.gz\nb,lost.nii.gz\n"))
+    [fault] = str(error.value).splitlines()[1:]
+    assert "column 'flair' is no channel: none of its 2 cells is a file" in fault
+
+
 @pytest.mark.parametrize("channel", ["flair", "T1w", "ct", "post", "image", "C0", "Dixon water"])
 def test_any_other_name_is_a_channel(tmp_path, channel):
     touch(tmp_path, "a.nii.gz")

@@ -7,7 +7,6 @@ and scores) and `LICENSE`, as every bundle does, beside `logs/` and `train_state
 from __future__ import annotations
 
 import copy
-import hashlib
 import json
 import logging
 import os
@@ -32,7 +31,7 @@ from transeg.bundle.config import content, references, running_parser
 from transeg.engines.trainer import AlternatingTrainer
 from transeg.engines.weights import SCORING, load_weights, save_weights
 from transeg.errors import RunError
-from transeg.files import atomic, write_text
+from transeg.files import atomic, digest_of, write_text
 
 logger = logging.getLogger(__name__)
 
@@ -147,11 +146,6 @@ def _check_folder(folder: Path, method: str, resume: bool) -> None:
 def _metadata(root: Path) -> dict[str, Any]:
     path = root / "configs" / "metadata.json"
     return json.loads(path.read_text()) if path.is_file() else {}
-
-
-def _digest(path: Path) -> str:
-    """SHA-256 of a file; empty if there is none."""
-    return hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else ""
 
 
 def _plain(value: Any) -> bool:
@@ -326,14 +320,14 @@ class RunFolder:
         train = lasting_config(self.config, defaults)
         _write(target / "train.json", train | {"bundle_root": self._root_of("train")})
         metadata = run_metadata(_metadata(self.root), self.recipe, bundle_name(self.root))
-        _write(target / "metadata.json", metadata | {DATA_HASH: _digest(self._datalist())})
+        _write(target / "metadata.json", metadata | {DATA_HASH: digest_of(self._datalist())})
 
     def _datalist(self) -> Path:
         return Path(str(self.config.get("dataset_dir", ""))) / "datalist.json"
 
     def _check_data(self) -> None:
         """Refuse other data than those that the run began with: its test patients may be among them."""
-        before, now = _metadata(self.path).get(DATA_HASH), _digest(self._datalist())
+        before, now = _metadata(self.path).get(DATA_HASH), digest_of(self._datalist())
         if before and now and before != now:
             raise RunError(
                 f"resume: {self._datalist()} is not what the run began with, so patients may have changed their split; "

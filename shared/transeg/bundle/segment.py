@@ -34,7 +34,7 @@ from transeg.data.recipe import Recipe, bundle_recipe
 from transeg.data.results import results_of
 from transeg.data.volumes import VolumeDataset
 from transeg.errors import BatchError, DataError, failure_report, root_cause
-from transeg.files import RUN, read_run, write_csv, write_text
+from transeg.files import RUN, digest_of, read_run, write_csv, write_text
 from transeg.references import files_of
 from transeg.transforms.read import read_volume
 from transeg.transforms.reports import save_figure
@@ -333,9 +333,10 @@ def _is_about(message: str, item: Mapping[str, Any]) -> bool:
 
 
 def _digest(path: Path) -> str:
-    if not path.is_file():
+    digest = digest_of(path)
+    if not digest:
         raise DataError(f"{path}: no weights; name a bundle or run folder that has them")
-    return hashlib.sha256(path.read_bytes()).hexdigest()
+    return digest
 
 
 def _plain(settings: Mapping[str, Any]) -> dict[str, Any]:

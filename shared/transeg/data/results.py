@@ -19,7 +19,7 @@ from monai.config import PathLike
 from PIL import Image
 
 from transeg.errors import UserError
-from transeg.files import FIGURE_TEXT, RUN, RUNS, read_run, remove_rows, write_text
+from transeg.files import FIGURE_TEXT, RUN, RUNS, digest_of, read_run, remove_rows, write_text
 
 logger = logging.getLogger(__name__)
 
@@ -39,7 +39,7 @@ def open_results(folder: PathLike, weights: PathLike, recipe: Mapping[str, Any])
         UserError: the folder cannot be created or written to.
     """
     folder, weights = Path(folder), Path(weights)
-    digest = _digest(weights)
+    digest = digest_of(weights)
     rules = json.dumps(recipe, sort_keys=True)
     run = hashlib.sha256(f"{digest} {rules}".encode()).hexdigest()[:8]
     try:
@@ -57,13 +57,6 @@ def open_results(folder: PathLike, weights: PathLike, recipe: Mapping[str, Any])
             "%s also holds results of other weights or another recipe (see %s); those of the same cases are replaced, "
             "and the column %s of its tables tells which are of this run: %s", folder, RUNS, RUN, run,
         )  # fmt: skip
-
-
-def _digest(weights: Path) -> str:
-    if not weights.is_file():
-        return ""
-    with weights.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _runs(folder: Path) -> dict[str, Any]:

@@ -304,7 +304,7 @@ def _case(row: Mapping[str, str], channels: Sequence[str], folder: Path) -> tupl
         wrong.append("no case name")
     elif set(row["case"]) & set("/\\\0") or row["case"].startswith("."):
         wrong.append(f"case name {row['case']!r}: slashes and a leading dot are not possible in a file name")
-    if not any(name in references for name in channels):
+    if channels and not any(name in references for name in channels):
         wrong.append(f"no image; fill in at least one of {', '.join(channels)}")
     presence, spacing = None, None
     try:
