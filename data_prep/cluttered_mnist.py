@@ -29,7 +29,7 @@ from tqdm import tqdm
 from transeg.data.datalist import write_datalist, write_stack
 from transeg.errors import UserError
 
-from data_prep.cases import run_command
+from data_prep.cases import begin_data_set, run_command
 from data_prep.options import Data, LabelledCount, LabelledFraction, Out, Seed
 
 PIECE = 10  # edge length of a piece of clutter in pixels
@@ -221,6 +221,8 @@ def prepare(
     folds = read_folds(data, train_images, test_images, seed)
     count = max(1, round(labelled_fraction * train_images)) if labelled_count is None else labelled_count
     labelled = choose_labelled(folds["training"].names[:train_images], count, labelled_digit, seed)
+    name = f"Cluttered MNIST, {variant.value}"
+    path = begin_data_set(out, name, "genseg")
     lists: dict[str, list[dict[str, Any]]] = {}
     for split, fold in folds.items():
         write_fold(out, split, fold, variant, seed)
@@ -235,10 +237,10 @@ def prepare(
             {"image": f"images/{split}_absence.npy", "index": i, "case": f"{split}_absence"} for i in range(fold.images)
         ]
     edge, pieces = SIZES[variant]
-    path = write_datalist(
-        out / "datalist.json",
+    write_datalist(
+        path,
         lists,
-        name=f"Cluttered MNIST, {variant.value}",
+        name=name,
         description="Segmentation of the one whole digit among pieces of other digits.",
         recipe={
             "method": "genseg",

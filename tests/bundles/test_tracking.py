@@ -4,7 +4,7 @@ import pytest
 
 from .test_workflows import copy, slices, workflow  # noqa: F401 (fixtures)
 
-mlflow = pytest.importorskip("mlflow", reason="needs mlflow-skinny, sqlalchemy and alembic: extra 'test'")
+mlflow = pytest.importorskip("mlflow", reason="needs the extra 'mlflow'")
 
 
 @pytest.mark.parametrize("settings", ["mlflow", "configs/tracking.json"])

@@ -5,9 +5,10 @@ import struct
 import numpy as np
 import pytest
 from transeg.data.datalist import read_datalist
+from transeg.errors import UserError
 
 from data_prep import cluttered_mnist
-from data_prep.cluttered_mnist import add_clutter, add_digits, choose_labelled, prepare, read_idx
+from data_prep.cluttered_mnist import Variant, add_clutter, add_digits, choose_labelled, prepare, read_idx
 
 
 def write_idx(path, array):
@@ -86,6 +87,18 @@ def test_same_seed_same_bytes_other_seed_other(mnist, prepared, tmp_path):
     assert (again.parent / stack).read_bytes() == first
     assert (other.parent / stack).read_bytes() != first
     assert again.read_text() == prepared.read_text()
+
+
+def test_prepared_again_in_place_but_not_over_another_variant(mnist, tmp_path, capsys):
+    few = {"train_images": 20, "test_images": 1, "labelled_digit": -1}
+    prepare(mnist, tmp_path, **few)
+    path = prepare(mnist, tmp_path, **few | {"train_images": 10})
+    assert "replacing the data set in" in capsys.readouterr().out
+    assert len(np.load(tmp_path / "images/training.npy")) == 10
+    before = path.read_text()
+    with pytest.raises(UserError, match="holds the data set 'Cluttered MNIST, simple48' for genseg; delete it"):
+        prepare(mnist, tmp_path, Variant.hard48, **few)
+    assert path.read_text() == before
 
 
 def test_chunks_do_not_tear_images_from_masks(mnist, tmp_path, monkeypatch):

@@ -58,6 +58,18 @@ def test_a_table_becomes_volumes_of_two_domains(cases, tmp_path):
     assert set(np.unique(labels)) == {0, 1}
 
 
+def test_prepared_again_in_place_but_not_over_another_data_set(cases, tmp_path, capsys):
+    roles = {case.name: "training" for case in cases}
+    prepare_domains(cases, roles, tmp_path / "out", RECIPE, **WORDS)
+    path = prepare_domains(cases[1:], roles, tmp_path / "out", RECIPE, **WORDS)
+    assert "replacing the data set in" in capsys.readouterr().out
+    assert {file.stem for file in (path.parent / "images").iterdir()} == {case.name for case in cases[1:]}
+    before = path.read_text()
+    with pytest.raises(UserError, match="out: holds the data set 'n' for cardiac; delete it or choose another --out"):
+        prepare_domains(cases, roles, tmp_path / "out", RECIPE, **WORDS | {"name": "m"})
+    assert path.read_text() == before
+
+
 def test_the_recipe_tells_what_the_training_scans_of_each_domain_are_like(cases, tmp_path, caplog):
     more = [replace(case, name=f"{case.name}_{k}") for k in range(3) for case in cases]
     old = {case.name: "training" for case in more if case.domain == "old"}
