@@ -61,8 +61,10 @@ ChannelNames = Annotated[
     str, typer.Option(help="Comma-separated columns of the table, in the order for the network (default: all).")
 ]
 Axis = Annotated[
-    Literal["axial", "coronal", "sagittal"] | None,
-    typer.Option(help="Orientation of the slices (default: that of the thickest voxels)."),
+    Literal["axial", "coronal", "sagittal", "native"] | None,
+    typer.Option(
+        help="Orientation of the slices (default: that of the thickest voxels); native: of volumes, as in the files."
+    ),
 ]
 Voxel = Annotated[
     str,
@@ -200,14 +202,22 @@ def prepare_scans(
     if method.extractor is None:
         raise UserError(f"{root}: the method {base['method']} names no extractor, so no table can be prepared for it")
     names = choose_channels(channels, cases, base)
+    chosen = dict(settings or {})
     if "domains" in base:
         check_two_domains(cases, method)
-    elif not method.domain_of_case:
-        _check_one_domain(cases, base["method"])
+        if labelled_count is not None or labelled_fraction < 1 or labelled_cases or image_level:
+            raise UserError("options of labels: with two domains, leave labels out of the table instead")
+    else:
+        if not method.domain_of_case:
+            _check_one_domain(cases, base["method"])
+        if chosen.get("axis") == "native":
+            raise UserError(f"--axis native: {base['method']} takes slices; choose {', '.join(AXIS_NAMES)}")
     fingerprint = examine(cases, names)
+    if "domains" in base and not chosen.get("axis") and fingerprint.stacks:
+        chosen["axis"] = "native"
+    fingerprint = replace(fingerprint, native=chosen.get("axis") == "native")
     for line in fingerprint.lines():
         print(line)
-    chosen = dict(settings or {})
     if all(case.foreground for case in cases):
         chosen["foreground"] = chosen.get("foreground") or "mask"
     recipe = propose(base, method, fingerprint, cases=cases, channels=names, **chosen)
@@ -225,8 +235,6 @@ def prepare_scans(
         cases = [case if splits[case.name] == "test" else hide_mask(case, recipe["axis"]) for case in cases]
     about: dict[str, Any] = {"name": name, "description": f"Prepared for {root.name}.", "options": options}
     if "domains" in recipe:
-        if labelled_count is not None or labelled_fraction < 1 or labelled_cases or image_level:
-            raise UserError("options of labels: with two domains, leave labels out of the table instead")
         path = prepare_domains(cases, splits, out, recipe, seed=seed, workers=workers, **about)
     else:
         path = prepare_cases(
@@ -312,18 +320,23 @@ def propose(
         UserError: label values that need names, or more structures than the method segments.
     """
     axis = chosen.get("axis") or AXIS_NAMES[found.slice_axis]
-    order = ["RAS".index(code) for code in AXES[axis]]
+    order = [0, 1, 2] if found.native else ["RAS".index(code) for code in AXES[axis]]
     crop = chosen.get("crop") or ("centre" if "domains" in base else "foreground")
     extent = (MARGIN * found.extent if crop == "foreground" else found.size)[order]
     spacing = found.spacing[order]
     thick = not found.mixed and (found.anisotropic or -1 in _three(base["pixdim"]))
-    pixdim = chosen.get("pixdim") or _propose_pixdim(extent, spacing, thick, method.proposed_size)
-    sizes = [native if step < 0 else step for step, native in zip(_three(pixdim), spacing, strict=True)]
     count = len(base["image_size"])
+    side: float = method.proposed_size
+    if thick and count == 3:  # as many voxels as in a cube of that side
+        side = math.sqrt(side**3 / _up(extent[2] / spacing[2], MULTIPLE))
+    pixdim = chosen.get("pixdim") or _propose_pixdim(extent, spacing, thick, side)
+    sizes = [native if step < 0 else step for step, native in zip(_three(pixdim), spacing, strict=True)]
     if chosen.get("image_size") and len(chosen["image_size"]) != count:
         raise UserError(f"--size: {base['method']} takes images of {count} axes, got {chosen['image_size']}")
+    smallest = [2 * MULTIPLE, 2 * MULTIPLE, MULTIPLE]  # in the plane, across slices
     image_size = chosen.get("image_size") or [
-        _up(extent[k] / sizes[k], 2 * MULTIPLE if chosen.get("halves") and k == 0 else MULTIPLE) for k in range(count)
+        max(smallest[k], _up(extent[k] / sizes[k], 2 * MULTIPLE if chosen.get("halves") and k == 0 else MULTIPLE))
+        for k in range(count)
     ]
     label_values = chosen.get("label_values") or _propose_labels(found, base, method)
     _check_values(label_values, found)
@@ -358,7 +371,7 @@ def propose(
     return recipe
 
 
-def _propose_pixdim(extent: Any, spacing: Any, thick: bool, pixels: int) -> float | list[float]:
+def _propose_pixdim(extent: Any, spacing: Any, thick: bool, pixels: float) -> float | list[float]:
     """Voxel size at which the larger side of an image has at most `pixels` voxels, but none finer than the scans'."""
     fits = max(extent[:2]) / pixels
     plane = max(float(min(spacing[:2])), math.ceil(20 * fits - 1e-6) / 20)
@@ -458,7 +471,7 @@ def _three(pixdim: float | Sequence[float]) -> list[float]:
 
 
 def _up(voxels: float, multiple: int) -> int:
-    return max(2 * MULTIPLE, math.ceil(voxels / multiple - 1e-6) * multiple)
+    return math.ceil(voxels / multiple - 1e-6) * multiple
 
 
 def evaluation_pool(cases: Sequence[Case], method: Method, found: Fingerprint) -> list[Case]:

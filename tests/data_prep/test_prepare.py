@@ -278,6 +278,41 @@ def test_scans_with_slices_along_several_axes_get_isotropic_voxels(tmp_path):
         assert isinstance(recipe["pixdim"], float)
 
 
+@pytest.fixture
+def stacks(tmp_path):
+    """Table of short-axis stacks of two contrasts: the slices of half of them are nearest to coronal planes."""
+    rng, rows = np.random.default_rng(0), []
+    across = {0: np.eye(3), 1: np.array([[1, 0, 0], [0, 0, 1], [0, 1, 0]])}  # the last axis of the file along S or A
+    for k in range(8):
+        affine = np.eye(4)
+        affine[:3, :3] = across[k // 2 % 2] @ np.diag([1, 1, 8])
+        for kind, voxels in {
+            "scan": rng.normal(100, 10, (40, 48, 6)),
+            "label": rng.integers(0, 2, (40, 48, 6)),
+        }.items():
+            nib.save(nib.Nifti1Image(voxels.astype(np.int16), affine), tmp_path / f"{k}_{kind}.nii.gz")
+        label = str(tmp_path / f"{k}_label.nii.gz")
+        image = {"image": str(tmp_path / f"{k}_scan.nii.gz")}
+        rows.append(Case(f"s{k}", image, label=label, domain="c0" if k % 2 else "lge"))
+    return write_table(tmp_path / "stacks.csv", rows)
+
+
+def test_stacks_in_planes_of_the_organ_keep_the_axes_of_their_files(stacks, tmp_path, capsys):
+    options = {"validation": 2, "test": 2}
+    path = prepare(stacks, CARDIAC, tmp_path / "out", **options)
+    recipe = json.loads(path.read_text())["recipe"]
+    assert (recipe["axis"], recipe["pixdim"], recipe["image_size"]) == ("native", [1.0, 1.0, -1.0], [48, 48, 16])
+    assert "voxel size 1 x 1 x 8 mm (axes of the files; median)" in capsys.readouterr().out
+    volume, case = np.load(path.parent / "images/s2.npy")[0], nib.load(stacks.parent / "2_scan.nii.gz")
+    assert volume.shape == (1, 48, 48, 16)
+    assert (volume != volume.min()).any(axis=(0, 1, 2)).sum() == case.shape[2], "slices are not interpolated between"
+    prepare(stacks, CARDIAC, tmp_path / "axial", axis="axial", **options, dry_run=True)
+    assert "pixdim 1.0, axis axial" in capsys.readouterr().out
+    one = write_table(tmp_path / "one.csv", [replace(case, domain="") for case in read_table(stacks)])
+    with pytest.raises(UserError, match="--axis native: genseg takes slices; choose sagittal, coronal, axial"):
+        prepare(one, GENSEG, tmp_path / "slices", axis="native", dry_run=True)
+
+
 def test_values_and_sizes_are_parsed():
     assert parse_pixdim("0.8 x 0.8 x native") == [0.8, 0.8, -1]
     assert parse_pixdim("2") == 2
