@@ -3,8 +3,8 @@
 The commands of docs/own_scans.md on phantoms: a table, its preparation, a GenSeg training run and `transeg segment`;
 scored on other phantoms, from the masks on disk. Beside it, with the same masks: the same network trained on them alone
 (slices without a lesion count as empty), and the threshold on the intensity (divided by the scan's 99.5 percentile)
-that is best on them. The mask of one validation patient chooses the epoch of both networks. Steps that the folder holds
-already are not repeated.
+that is best on them. Both networks also with a segmentation that begins with a lesion's share (`prior`). The mask of
+one validation patient chooses the epoch of every network. Steps that the folder holds already are not repeated.
 
     python -m benchmarks.knees WORK
 """
@@ -27,7 +27,14 @@ from benchmarks.run import train
 
 BUNDLE = ROOT / "bundles" / "brain_mri_genseg_segmentation"
 MASKS = 6
-METHODS = {"segmentation only": ["baselines/segmentation_only.json"], "GenSeg": []}
+ALONE = ["baselines/segmentation_only.json"]
+PRIOR = ["--network_def#prior", 0.02]
+METHODS: dict[str, tuple[list[str], list]] = {  # overlays and options
+    "segmentation only": (ALONE, []),
+    "segmentation only, prior": (ALONE, PRIOR),
+    "GenSeg": ([], []),
+    "GenSeg, prior": ([], PRIOR),
+}
 
 
 def score(
@@ -50,15 +57,16 @@ def score(
         if not (data / "datalist.json").is_file():
             table = raw / "cases.csv"
             _run("data_prep.table", raw, "--out", table, "--join", raw / "reading.csv", "--overwrite")
-            options = ["--test", 0, "--validation", 1, "--pixdim", "1.75,1.75,native"]
-            _run("data_prep.prepare", table, "--bundle", BUNDLE.name, "--out", data, *options)
+            settings = ["--test", 0, "--validation", 1, "--pixdim", "1.75,1.75,native"]
+            _run("data_prep.prepare", table, "--bundle", BUNDLE.name, "--out", data, *settings)
         masked = [_pair(raw, path) for path in sorted(raw.glob("*_mask.nii.gz"))]
         threshold = best_threshold([image for image, _ in masked], [mask for _, mask in masked])
         found["threshold"].append([dice(image > threshold, mask) for image, mask in lesions])
-        for name, overlays in METHODS.items():
-            run, masks = folder / name.replace(" ", "_"), folder / f"masks_{name.replace(' ', '_')}"
+        for name, (overlays, options) in METHODS.items():
+            label = name.replace(",", "").replace(" ", "_")
+            run, masks = folder / label, folder / f"masks_{label}"
             length = ["--epochs", epochs, "--batches_per_epoch", 50, "--batch_size", 6, "--seed", seed]
-            train(BUNDLE / "configs", ["train.json", *overlays], run, "--dataset_dir", data, *length)
+            train(BUNDLE / "configs", ["train.json", *overlays], run, "--dataset_dir", data, *length, *options)
             _run("transeg.cli", "segment", held_out, "--bundle", run, "--out", masks, "--skip-done")
             written = (masks / path.name.replace("_mask", "_seg") for path in paths)
             found[name].append([dice(read_mask(own), mask) for own, (_, mask) in zip(written, lesions, strict=True)])
@@ -72,7 +80,11 @@ def score(
         }
         for name, values in mean.items()
     }
-    figures["difference"] = {name: paired_difference(mean["GenSeg"], mean[name]) for name in mean if name != "GenSeg"}
+    figures["difference"] = {
+        own: {name: paired_difference(mean[own], mean[name]) for name in mean if not name.startswith("GenSeg")}
+        for own in mean
+        if own.startswith("GenSeg")
+    }
     figures |= {"n": len(mean["GenSeg"]), "epochs": epochs, "masks": MASKS}
     figures["dice"] = {name: np.round(values, 3).tolist() for name, values in found.items()}
     print(figures)
