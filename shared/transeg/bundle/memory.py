@@ -44,9 +44,9 @@ class StepMemory:
 def step_memory(train: ConfigParser) -> StepMemory:
     """Estimate the memory of a training step, on the CPU, whatever the device of the config.
 
-    Computes the forward and each player's terms for a batch of one sample and for a batch of two, counts what autograd
-    saves, and extrapolates linearly to the batch size; then lets each optimiser create its state. Assumes single
-    precision and omits temporary buffers of kernels.
+    Computes the forward and each player's terms for a batch of one sample and, unless that is the batch size, of two,
+    counts what autograd saves, and extrapolates linearly to the batch size; then lets each optimiser create its state.
+    Assumes single precision and omits temporary buffers of kernels.
 
     Args:
         train: config of a training run with its data; its device is set to the CPU.
@@ -55,12 +55,13 @@ def step_memory(train: ConfigParser) -> StepMemory:
     keys = ("networks", "objective", "players", "train#dataset", "batch_size")
     networks, objective, players, dataset, size = (train.get_parsed_content(key) for key in keys)
     sample = {**dataset[0], "labelled": True}
-    one, two = (
+    one, *two = (
         _activations(networks, objective, players, to_device(default_collate([sample] * count), "cpu"))
-        for count in (1, 2)
+        for count in range(1, min(size, 2) + 1)
     )
+    activations = one + (size - 1) * (two[0] - one) if two else one
     weights = _bytes(itertools.chain(*([*net.parameters(), *net.buffers()] for net in networks.values())))
-    return StepMemory(weights, sum(_training(player) for player in players), one + (size - 1) * (two - one))
+    return StepMemory(weights, sum(_training(player) for player in players), activations)
 
 
 def training_memory(files: str | Sequence[str], settings: Mapping[str, Any]) -> tuple[str, list[str]]:
