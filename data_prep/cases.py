@@ -27,6 +27,7 @@ from transeg.data.table import SPLITS, Case
 from transeg.error_hook import exit_with_reason
 from transeg.errors import CasesFailedError, DataError, UserError, failure_report, reason, root_cause
 from transeg.references import parse
+from transeg.transforms.checks import no_mask
 from transeg.transforms.familiarity import ALL, MIN_SCANS, fit_references
 from transeg.transforms.read import read_volume
 
@@ -77,6 +78,7 @@ def prepare_cases(
     workers: int = 1,
     arrange: Callable[[dict[str, list[dict]]], None] | None = None,
     graded: bool = False,
+    both_domains: bool = False,
     also_training: Collection[str] = (),
     name: str,
     description: str,
@@ -100,6 +102,8 @@ def prepare_cases(
             weight items or to move them to another split.
         graded: domains are assigned to whole cases rather than to slices by label; cases of both domains may then keep
             their label, and validation and test need not contain both.
+        both_domains: refuse data without a training slice of absence; otherwise only those without one of presence,
+            and what is missing is told.
         also_training: names of cases of other splits whose slices, without labels, are trained on as well
             (transductive learning).
         name: of the data set, see `write_datalist`.
@@ -112,7 +116,7 @@ def prepare_cases(
 
     Raises:
         CasesFailedError: at the end, if any case failed.
-        UserError: no training slice with a lesion, or the requested labelled volumes do not exist.
+        UserError: no training slice of a domain, or the requested labelled volumes do not exist.
     """
     path = begin_data_set(out, name, recipe["method"])
     cases = sorted(cases, key=lambda case: case.name)
@@ -121,13 +125,17 @@ def prepare_cases(
     channels = recipe["channels"]
     kept, failed = write_cases(cases, channels, extract, out, workers)
     training = [case.name for case in cases if case.name in kept and splits[case.name] == "training"]
-    if not any(kept[name].presence for name in {*training, *also_training} & set(kept)):
-        raise UserError("no slice with a lesion in the training volumes, nothing to train on" + _listed(failed))
     with_label = {case.name for case in cases if case.label}
     eligible = [name for name in training if name in with_label and (graded or kept[name].presence)]
-    labelled = _choose_labelled(
-        eligible, len(with_label & set(training)), labelled_fraction, labelled_count, labelled_cases, seed
-    )
+    try:
+        used = [kept[name] for name in {*training, *also_training} & set(kept)]
+        _check_domains(used, ("presence", "absence") if both_domains else ("presence",), failed)
+        labelled = choose_labelled(
+            eligible, len(with_label & set(training)), labelled_fraction, labelled_count, labelled_cases, seed
+        )
+    except UserError:
+        _discard(out, cases)
+        raise
 
     lists: dict[str, list[dict]] = {key: [] for split in SPLITS for key in (split, f"{split}_absence")}
     volumes: dict[str, list[dict]] = {f"{split}_volumes": [] for split in SPLITS}
@@ -170,6 +178,27 @@ def prepare_cases(
     print(f"wrote {path}")
     raise_failed(failed, len(cases))
     return path
+
+
+def _check_domains(training: Sequence[Kept], kinds: Sequence[str], failed: Mapping[str, str]) -> None:
+    """Raise UserError unless there are slices of each kind, presence or absence, to train on."""
+    for kind in kinds:
+        if not any(getattr(kept, kind) for kept in training):
+            what = {"presence": "with", "absence": "without"}[kind]
+            raise UserError(
+                f"no slice {what} a lesion in the training volumes, nothing to train on; {_REMEDIES[kind]}"
+                + _listed(failed)
+            )
+
+
+def _discard(out: Path, cases: Sequence[Case]) -> None:
+    """Remove the stacks of a data set that did not come about, and folders that are empty then."""
+    for folder in (out / "images", out / "labels"):
+        for case in cases:
+            (folder / f"{case.name}.npy").unlink(missing_ok=True)
+    for folder in (out / "images", out / "labels", out):
+        if folder.is_dir() and not any(folder.iterdir()):
+            folder.rmdir()
 
 
 def begin_data_set(out: Path, name: str, method: str) -> Path:
@@ -215,7 +244,7 @@ def label_values(case: Case) -> list[int]:
     values = np.unique(read_volume(case.label, case.spacing).numpy()).tolist()
     broken = [value for value in values if not float(value).is_integer()]
     if broken:
-        raise DataError(f"{case.label}: no mask: it has values such as {broken[0]:g}; a mask has whole numbers")
+        raise DataError(f"{case.label}: {no_mask(broken[0])}")
     return [int(value) for value in values if value > 0]
 
 
@@ -296,10 +325,22 @@ def _prepare_case(case: Case, channels: Sequence[str], extract: Extract, out: Pa
     return Kept(presence, absence, slices.dropped, slices.features)
 
 
-def _choose_labelled(
+def choose_labelled(
     eligible: Sequence[str], volumes: int, fraction: float, count: int | None, names: Sequence[str], seed: int
 ) -> set[str]:
-    """Draw the training volumes that keep their label; smaller numbers give subsets of larger ones."""
+    """Draw the training volumes that keep their label; smaller numbers give subsets of larger ones.
+
+    Args:
+        eligible: names of those whose label shows a lesion.
+        volumes: number of those with a label.
+        fraction: of `volumes` to draw, at least one.
+        count: number to draw; overrides the fraction.
+        names: volumes to take instead.
+        seed: random seed of the draw.
+
+    Raises:
+        UserError: there are none of these names, or too few.
+    """
     if names:
         unknown = sorted(set(names) - set(eligible))
         if unknown:
@@ -325,6 +366,8 @@ def _print_summary(
     with_label = sum("label" in item for item in lists["training"])
     print("labelled: " + (f"{with_label} training slices of {', '.join(sorted(labelled))}" if labelled else "none"))
     print("dropped: " + (", ".join(f"{reason} {count}" for reason, count in dropped.items()) or "none"))
+    if not any("label" in item for item in lists["validation"]):
+        print("warning: no validation slice with a lesion has a mask; a training run keeps its last weights then")
     for split in both:
         for kind, suffix in (("presence", ""), ("absence", "_absence")):
             if lists[f"{split}_volumes"] and not lists[split + suffix]:

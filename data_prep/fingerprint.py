@@ -14,8 +14,10 @@ from monai.data import MetaTensor
 from monai.transforms import Orientation
 from tqdm import tqdm
 from transeg.data.table import Case
-from transeg.errors import UserError
+from transeg.errors import UserError, VolumeError
+from transeg.files import file_name
 from transeg.metrics.silhouette import silhouette
+from transeg.transforms.checks import fill_outside
 from transeg.transforms.preprocessing import foreground
 from transeg.transforms.read import read_volume
 
@@ -203,7 +205,9 @@ def _is_thick(spacing: np.ndarray) -> bool:
 
 
 def _scan(scan: MetaTensor) -> Scan:
-    image = Orientation(axcodes="RAS", labels=None)(scan)
+    name = file_name(scan)
+    filled = MetaTensor(torch.from_numpy(fill_outside(scan.numpy(), name)), meta=scan.meta)
+    image = Orientation(axcodes="RAS", labels=None)(filled)
     assert isinstance(image, MetaTensor)
     spacing = np.asarray(nib.affines.voxel_sizes(image.affine.numpy()))
     inside = torch.as_tensor(foreground(image))[0].numpy()
@@ -212,6 +216,8 @@ def _scan(scan: MetaTensor) -> Scan:
     zero = not body.all() and bool(inside[~body].mean() < NOISE)
     if not zero:
         inside = body
+    if not inside.any():
+        raise VolumeError(f"{name}: no body found; its voxels are (nearly) all alike")
     voxels = volume[inside]
     low, high = np.percentile(voxels, [0.5, 99.5])
     spans = [np.flatnonzero(inside.any(axis=tuple({0, 1, 2} - {axis}))) for axis in range(3)]

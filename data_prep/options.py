@@ -38,8 +38,8 @@ VolumeSize = Annotated[tuple[int, int, int], typer.Option(help="Volume size in v
 ZeroBackground = Annotated[
     bool, typer.Option(help="Keep the background at 0 instead of normalising it like the brain.")
 ]
-Validation = Annotated[float, typer.Option(help="Validation patients: fraction (below 1) or number.")]
-Test = Annotated[float, typer.Option(help="Test patients: fraction (below 1) or number.")]
+Validation = Annotated[float, typer.Option(help="Validation patients: fraction (below 1) or number.", min=0)]
+Test = Annotated[float, typer.Option(help="Test patients: fraction (below 1) or number.", min=0)]
 ValidationCases = Annotated[
     str, typer.Option(help="Comma-separated case names for validation (overrides random selection).")
 ]
@@ -50,16 +50,19 @@ ImageLevel = Annotated[
         "--image-level", help="Use masks of training and validation only to tell which slices show a structure."
     ),
 ]
-LabelledFraction = Annotated[float, typer.Option(help="Fraction of the training cases that keep their label.")]
+LabelledFraction = Annotated[
+    float, typer.Option(help="Fraction of the training cases that keep their label.", min=0, max=1)
+]
 LabelledCount = Annotated[
-    int | None, typer.Option(help="Number of training cases that keep their label (overrides the fraction).")
+    int | None,
+    typer.Option(help="Number of training cases that keep their label (overrides the fraction).", min=0),
 ]
 LabelledCases = Annotated[
     str, typer.Option(help="Comma-separated names of the training cases that keep their label (overrides the draw).")
 ]
 Labelled = Annotated[bool, typer.Option(help="Keep all training labels, for a fully supervised reference.")]
 Seed = Annotated[int, typer.Option(help="Random seed for the split and label selection.")]
-Workers = Annotated[int, typer.Option(help="Number of worker processes.")]
+Workers = Annotated[int, typer.Option(help="Number of worker processes.", min=1)]
 
 
 def names_of(text: str) -> list[str]:

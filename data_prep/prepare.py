@@ -24,14 +24,15 @@ from typing import Annotated, Any, Literal
 import numpy as np
 import typer
 from transeg.bundle.package import bundle_root
-from transeg.data.recipe import bundle_recipe
+from transeg.data.recipe import OF_THE_DATA, bundle_recipe
 from transeg.data.table import Case, format_presence, read_table, table_channels
 from transeg.errors import UserError
 from transeg.method import Method, find_method, resolve
 from transeg.transforms.preprocessing import AXES, slice_axis
 from transeg.transforms.read import read_volume
 
-from data_prep.cases import is_known, prepare_cases, run_command
+from data_prep.cases import choose_labelled, is_known, prepare_cases, run_command
+from data_prep.copies import check_copies
 from data_prep.domain_volumes import by_domains, prepare_domains
 from data_prep.fingerprint import Fingerprint, examine
 from data_prep.options import (
@@ -129,7 +130,7 @@ def prepare(
         settings={
             "axis": axis,
             "pixdim": parse_pixdim(pixdim),
-            "image_size": [int(value) for value in parse_numbers(size, "--size", (2, 3))] or None,
+            "image_size": parse_size(size),
             "crop": parse_crop(crop),
             "foreground": foreground,
             "normalise": normalise,
@@ -212,13 +213,17 @@ def prepare_scans(
             _check_one_domain(cases, base["method"])
         if chosen.get("axis") == "native":
             raise UserError(f"--axis native: {base['method']} takes slices; choose {', '.join(AXIS_NAMES)}")
+    lacking = [case.name for case in cases if not case.foreground]
+    if chosen.get("foreground") == "mask" and lacking:
+        raise UserError(f"--foreground mask: the table's column foreground is empty for {', '.join(lacking)}")
+    check_copies(cases)
     fingerprint = examine(cases, names)
     if "domains" in base and not chosen.get("axis") and fingerprint.stacks:
         chosen["axis"] = "native"
     fingerprint = replace(fingerprint, native=chosen.get("axis") == "native")
     for line in fingerprint.lines():
         print(line)
-    if all(case.foreground for case in cases):
+    if not lacking:
         chosen["foreground"] = chosen.get("foreground") or "mask"
     recipe = propose(base, method, fingerprint, cases=cases, channels=names, **chosen)
     if not method.domain_of_case and "domains" not in recipe:  # else the label is not of the disease
@@ -229,6 +234,10 @@ def prepare_scans(
     masked = any(splits[case.name] == "training" and case.name in fingerprint.shown for case in cases)
     if method.without_masks and not masked:
         raise UserError(f"no training case has a label that shows the structure. {method.without_masks}")
+    extract = resolve(method.extractor)(recipe)  # which checks the recipe
+    if labelled_count or labelled_cases:
+        shown = sorted(name for name in fingerprint.shown if splits[name] == "training")
+        choose_labelled(shown, len(shown), labelled_fraction, labelled_count, labelled_cases, seed)
     if dry_run:
         return None
     if image_level:
@@ -240,7 +249,7 @@ def prepare_scans(
         path = prepare_cases(
             cases,
             splits,
-            resolve(method.extractor)(recipe),
+            extract,
             out,
             labelled_fraction=labelled_fraction,
             labelled_count=labelled_count if method.uses_masks else 0,
@@ -248,6 +257,7 @@ def prepare_scans(
             seed=seed,
             workers=workers,
             graded=method.domain_of_case,
+            both_domains=True,
             recipe=recipe,
             **about,
         )
@@ -346,7 +356,7 @@ def propose(
             f"--labels names {', '.join(structures)}, but {base['method']} segments {method.structures} structure; "
             f"merge them, e.g. --labels {structures[0]}=1,2, and ignore others, e.g. --labels background=3"
         )
-    rules = {key: value for key, value in base.items() if key != "familiarity"}  # that is of other data
+    rules = {key: value for key, value in base.items() if key not in OF_THE_DATA}
     recipe = rules | {
         "channels": list(channels),
         "axis": axis,
@@ -356,6 +366,8 @@ def propose(
         "labels": ["background", *structures],
         "label_values": {name: list(values) for name, values in label_values.items()},
     }
+    if len({case.spacing for case in cases}) == 1 and cases[0].spacing:
+        recipe["spacing"] = list(cases[0].spacing)
     if "domains" in base:
         return recipe | {"domains": _propose_domains(cases, channels, chosen.get("window"))}
     window = chosen.get("window")
@@ -502,6 +514,18 @@ def parse_numbers(text: str, option: str, counts: Sequence[int]) -> list[float]:
     if parts and len(values) not in counts:
         raise UserError(f"{option} {text}: expected {' or '.join(map(str, counts))} numbers, separated by commas")
     return values
+
+
+def parse_size(text: str) -> list[int] | None:
+    """Image size in voxels; None if empty.
+
+    Raises:
+        UserError: not two or three integers that networks can take.
+    """
+    values = parse_numbers(text, "--size", (2, 3))
+    if any(not value.is_integer() or value < MULTIPLE for value in values):
+        raise UserError(f"--size {text}: integers of at least {MULTIPLE} are needed")
+    return [int(value) for value in values] or None
 
 
 def parse_pixdim(text: str) -> float | list[float] | None:

@@ -58,7 +58,7 @@ def test_a_folder_without_studies(studies, bundle, tmp_path):
 
 
 def test_a_bundle_that_is_not_there(studies, tmp_path, monkeypatch):
-    assert "bundles/nothing not found" in refusal("--studies", studies, "--bundle", "nothing")
+    assert "no bundle nothing; there are " in refusal("--studies", studies, "--bundle", "nothing")
     monkeypatch.chdir(tmp_path)
     assert "no bundles/*/configs/metadata.json here" in refusal("--studies", studies)
 

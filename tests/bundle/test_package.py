@@ -205,7 +205,7 @@ def test_modules_are_followed_through_their_imports():
 
 def test_bundles_are_found_by_name():
     assert bundle_folder(BUNDLES[0].name).resolve() == BUNDLES[0]
-    with pytest.raises(ReleaseError, match="bundles/nothing not found"):
+    with pytest.raises(ReleaseError, match="no bundle nothing; there are brain_mri_genseg_segmentation, "):
         bundle_folder("nothing")
 
 

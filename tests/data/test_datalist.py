@@ -126,7 +126,7 @@ def test_only_what_can_be_scored(tmp_path, caplog):
     (tmp_path / "a.nii").touch()
     plain = {"image": "a.nii"}
     masked, told = plain | {"label": "a.nii"}, plain | {"presence": [[2, 3]]}
-    path = write(tmp_path, test_volumes=[plain, masked, told], training_volumes=[plain])
+    path = write(tmp_path, test_volumes=[plain, masked, told], training_volumes=[plain], validation_volumes=[])
     assert [sorted(item) for item in read_labelled(path, "test_volumes")] == [["image", "label"]]
     both = ("test_volumes", "training_volumes")
     assert len(read_labelled(path, both)) == 1
@@ -135,5 +135,7 @@ def test_only_what_can_be_scored(tmp_path, caplog):
     assert [item["presence"] for item in read_known(path, "test_volumes")] == [[[2, 3]]]
     with pytest.raises(DatalistError, match="no case of training_volumes has a label"):
         read_labelled(path, "training_volumes")
+    with pytest.raises(DatalistError, match=r"validation_volumes is empty; prepare the data with --test above 0"):
+        read_labelled(path, "validation_volumes")
     with pytest.raises(DatalistError, match="no case of training_volumes has an image-level label"):
         read_known(path, "training_volumes")

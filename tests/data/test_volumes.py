@@ -4,11 +4,13 @@ import json
 import logging
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from monai.engines import SupervisedEvaluator
 from monai.handlers import MeanDice, from_engine
 from monai.utils import ensure_tuple
+from PIL import Image
 from torch.utils.data import DataLoader
 from transeg.data.volumes import GuardedIteration, ReportFailures, VolumeDataset, find_volumes
 from transeg.errors import BatchError, DataError, TableError
@@ -285,3 +287,17 @@ def test_results_of_an_earlier_run_do_not_pass_for_those_of_a_case_that_fails(tm
     item = {"image": str(out / "other_seg.nii.gz"), "case": "other", "value": 1}
     assert len([*VolumeDataset([item], load, output_dir=out)]) == 1
     assert (out / "other_seg.nii.gz").is_file()
+
+
+def test_slices_without_a_voxel_size_are_given_one_and_told_once(tmp_path, caplog):
+    for case in ("a", "b"):
+        for z in range(3):
+            pixels = np.random.default_rng(z).integers(0, 255, (16, 16), dtype=np.uint8)
+            (tmp_path / case).mkdir(exist_ok=True)
+            Image.fromarray(pixels).save(tmp_path / case / f"{case}_{z}.tif")
+    items = find_volumes(tmp_path, ["image"], spacing=(0.9, 0.9, 6))
+    assert [item["spacing"] for item in items] == [[0.9, 0.9, 6]] * 2
+    [record] = caplog.records
+    assert "no voxel size in the slices of 2 scans: 0.9 x 0.9 x 6 mm as set or as in training" in record.getMessage()
+    assert [item["spacing"] for item in find_volumes(tmp_path, ["image"])] == [[1, 1, 1]] * 2
+    assert "1 x 1 x 1 mm assumed, so sizes and volumes are wrong" in caplog.text

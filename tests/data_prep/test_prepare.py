@@ -2,6 +2,9 @@
 
 import csv
 import json
+import shutil
+import subprocess
+import sys
 from dataclasses import replace
 
 import nibabel as nib
@@ -163,7 +166,15 @@ def test_easy_and_hard(knees, tmp_path):
         ({"labels": ["a=7", "b=1"]}, "segments 1 structure"),
         ({"labels": ["lesion"]}, "expected NAME=VALUE"),
         ({"labels": ["a=7", "b=7"]}, "value 7 is given twice"),
-        ({"bundle": "no_such_bundle"}, "no_such_bundle not found"),
+        ({"bundle": "no_such_bundle"}, "no bundle no_such_bundle; there are brain_mri_genseg_segmentation, "),
+        ({"bundle": "brain_mri_gensg_segmentation"}, "did you mean brain_mri_genseg_segmentation"),
+        ({"size": "0,0"}, "--size 0,0: integers of at least 16"),
+        ({"size": "64.5,64"}, "integers of at least 16"),
+        ({"normalise": "window"}, r"normalise is 'window', but there is no window \(LOW, HIGH\)"),
+        ({"crop": "heart"}, "crop is 'heart'; expected foreground"),
+        ({"foreground": "mask"}, "column foreground is empty for knee_000, "),
+        ({"labelled_count": 99}, "99 labelled volumes requested, but 1 training volumes show a lesion"),
+        ({"labelled_cases": "knee_008"}, "no training volume with a lesion is named knee_008; choose from: knee_00"),
     ],
     ids=str,
 )
@@ -278,6 +289,65 @@ def test_scans_with_slices_along_several_axes_get_isotropic_voxels(tmp_path):
         assert isinstance(recipe["pixdim"], float)
 
 
+def test_copies_of_a_scan_under_other_names_are_refused(knees, tmp_path):
+    rows = read_table(knees)
+    shutil.copy(rows[2].images["image"], tmp_path / "again.nii.gz")
+    copy = replace(rows[2], name="again", images={"image": str(tmp_path / "again.nii.gz")}, patient="")
+    with pytest.raises(
+        UserError, match=r"several cases; correct the table:\n  \S*knee_002\S* of knee_002, \S*again.nii.gz"
+    ):
+        prepare(write_table(tmp_path / "cases.csv", [*rows, copy]), GENSEG, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_scan_that_cannot_be_used_is_told_as_what_it_is(tmp_path, capsys):
+    rng = np.random.default_rng(0)
+    voxels = rng.normal(100, 10, (3, 24, 24, 10)).astype(np.float32)
+    voxels[0, 12, 12, 5] = np.nan
+    voxels[1] = 7
+    cases = []
+    for k, volume in enumerate(voxels):
+        nib.save(nib.Nifti1Image(volume, np.eye(4)), tmp_path / f"{k}.nii.gz")
+        cases.append(Case(f"s{k}", {"image": str(tmp_path / f"{k}.nii.gz")}))
+    found = examine(cases, ["image"])
+    assert "1 NaN or infinite voxels inside the volume" in found.failed["s0"]
+    assert "no body found; its voxels are (nearly) all alike" in found.failed["s1"]
+    assert found.window[1] < 150
+
+
+def test_what_cannot_be_trained_on_is_refused_and_leaves_nothing(knees, tmp_path):
+    rows = [replace(row, label=None, presence=True) for row in read_table(knees)]
+    with pytest.raises(
+        UserError, match=r"no slice without a lesion in the training volumes.*add patients whose presence"
+    ):
+        prepare(write_table(tmp_path / "cases.csv", rows), PATHOGAN, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_validation_without_masks_is_told(knees, tmp_path, capsys):
+    prepare(knees, GENSEG, tmp_path / "out", validation=0)
+    assert (
+        "no validation slice with a lesion has a mask; a training run keeps its last weights" in capsys.readouterr().out
+    )
+
+
+@pytest.mark.parametrize("option", ["--validation=-1", "--test=-1", "--workers=0", "--labelled-fraction=2"])
+def test_numbers_that_make_no_sense_are_refused(knees, tmp_path, option):
+    command = [
+        sys.executable,
+        "-m",
+        "data_prep.prepare",
+        str(knees),
+        "--bundle",
+        GENSEG,
+        "--out",
+        str(tmp_path / "out"),
+    ]
+    run = subprocess.run([*command, option], capture_output=True, text=True, check=False)
+    assert run.returncode == 2
+    assert f"Invalid value for '{option.partition('=')[0]}'" in run.stderr
+
+
 @pytest.fixture
 def stacks(tmp_path):
     """Table of short-axis stacks of two contrasts: the slices of half of them are nearest to coronal planes."""
@@ -356,6 +426,7 @@ def test_lgg_as_published(tmp_path):
     )
     assert recipe["channels"] == ["pre", "flair", "post"]
     assert recipe["pixdim"] == [0.94, 0.94, -1.0]
+    assert recipe["spacing"] == [0.94, 0.94, 6.0]
     assert [len(lists[name]) for name in ("training", "training_absence", "test")] == [6, 12, 2]
     assert len({item["case"] for item in lists["training"] if "label" in item}) == 1
     [volume] = read_datalist(tmp_path / "out" / "datalist.json", "test_volumes")

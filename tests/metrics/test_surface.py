@@ -1,3 +1,5 @@
+import warnings
+
 import numpy as np
 import pytest
 from transeg.metrics.surface import average_distance, hausdorff95
@@ -16,6 +18,14 @@ def test_three_dimensions():
     s, y = np.zeros((5, 6, 7)), np.zeros((5, 6, 7))
     s[1, 1, 1], y[1, 1, 4] = 1, 1
     assert hausdorff95(s, y, spacing=(1, 1, 3)) == pytest.approx(9)
+
+
+def test_no_warning_of_libraries_reaches_the_user():
+    mask = np.zeros((5, 6, 7))
+    mask[1:3, 1:3, 1:3] = 1
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert hausdorff95(mask, mask) == average_distance(mask, mask, surface=True) == 0
 
 
 def test_empty_masks():

@@ -62,14 +62,17 @@ def test_classes_are_not_mapped_twice():
 
 
 def test_unknown_labels_are_counted():
-    values = np.array([0, 1, 1.5, 430, 430, 7], np.float32)
-    message = re.escape(
-        "a.nii: 3 unknown label value(s): 1.5 (1 voxel), 7 (1 voxel), 430 (2 voxels); allowed are [0, 1]"
-    )
+    values = np.array([0, 1, 430, 430, 7], np.float32)
+    message = re.escape("a.nii: 2 unknown label value(s): 7 (1 voxel), 430 (2 voxels); allowed are [0, 1]")
     with pytest.raises(VolumeError, match=f"{message}.*--labels.*--labels background"):
         check_labels(values, (1, 0), "a.nii")
     with pytest.raises(VolumeError, match=r"15 unknown .* and 5 more; allowed"):
         check_labels(np.arange(16, dtype=np.float32), (0,), "a.nii")
+
+
+def test_a_probability_map_is_no_mask():
+    with pytest.raises(VolumeError, match=r"a.nii: no mask: it has values such as 0.25; a mask has whole numbers"):
+        check_labels(np.array([0, 0.25, 1, 7], np.float32), (0, 1), "a.nii")
 
 
 def ct(offset, air=True):

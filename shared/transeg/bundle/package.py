@@ -15,7 +15,7 @@ from monai.bundle import ConfigParser
 
 import transeg
 from transeg.bundle.archive import CONTENTS, MANIFEST, json_bytes, manifest, zip_bytes
-from transeg.bundle.config import BASES, walk
+from transeg.bundle.config import BASES, nearest, walk
 from transeg.bundle.runs import WEIGHTS, bundle_name, is_run, root_expression
 from transeg.errors import ReleaseError, UserError
 from transeg.files import atomic, write_text
@@ -112,9 +112,13 @@ def bundle_folder(name: str) -> Path:
     Raises:
         ReleaseError: it is in neither place.
     """
-    for root in (PACKAGE.parents[1], Path.cwd()):
-        if (root / "bundles" / name / "configs").is_dir():
-            return root / "bundles" / name
+    roots = [root / "bundles" for root in (PACKAGE.parents[1], Path.cwd())]
+    for root in roots:
+        if (root / name / "configs").is_dir():
+            return root / name
+    known = sorted({path.parent.name for root in roots for path in root.glob("*/configs")})
+    if known:
+        raise ReleaseError(f"no bundle {name}{nearest(name, known) or '; there are ' + ', '.join(known)}")
     raise ReleaseError(f"bundles/{name} not found; run this in a checkout of TranSeg")
 
 

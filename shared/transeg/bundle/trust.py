@@ -36,7 +36,8 @@ def trust(
 ) -> None:
     """Set the limits of the trust report by scans that are known to be fine."""
     recipe = json.loads(_config(root).read_text())["recipe"]
-    limits = calibrate_trust(root, find_volumes(data, recipe["channels"], LISTS), scans)
+    items = find_volumes(data, recipe["channels"], LISTS, recipe.get("spacing"))
+    limits = calibrate_trust(root, items, scans)
     typer.echo(f"{_config(root)}: false alarms in {limits.rate:.1%} of such scans; limits {asdict(limits)}")
 
 

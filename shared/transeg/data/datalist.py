@@ -80,6 +80,8 @@ def read_labelled(path: PathLike, key: str | Sequence[str]) -> list[dict[str, An
     items = [item for name in keys for item in read_datalist(path, name)]
     found = [item for item in items if "label" in item]
     lists = ", ".join(keys)
+    if not items:
+        raise DatalistError(f"{path}: {lists} is empty; prepare the data with --test above 0 for cases to evaluate on")
     if not found:
         raise DatalistError(
             f"{path}: no case of {lists} has a label, so there is nothing to compare masks with; give some test cases "

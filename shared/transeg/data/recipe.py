@@ -2,8 +2,8 @@
 
 A small mapping: "method", "channels" (names in order), "image_size" (voxels of a whole slice or volume), "pixdim" (mm),
 "labels" (names, background first), "familiarity" (what the training scans are like, see
-`transeg.transforms.familiarity`) and what else the preparation of a method decides. It lies in the datalist of
-prepared data and in `inference.json` beside the weights.
+`transeg.transforms.familiarity`), "spacing" (mm, of slices, whose files do not hold it) and what else the preparation
+of a method decides. It lies in the datalist of prepared data and in `inference.json` beside the weights.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from transeg.errors import DataError
 logger = logging.getLogger(__name__)
 
 Recipe = dict[str, Any]
+OF_THE_DATA = ("familiarity", "spacing")  # keys that do not hold for other data
 
 
 def load_recipe(datalist: PathLike, bundle_root: PathLike) -> Recipe:
@@ -41,7 +42,8 @@ def load_recipe(datalist: PathLike, bundle_root: PathLike) -> Recipe:
         found = json.loads(path.read_text(encoding="utf-8-sig")).get("recipe")
     except (ValueError, AttributeError):
         return own  # reading its lists tells what is wrong with it
-    own.pop("familiarity", None)  # that is of other data
+    for key in OF_THE_DATA:
+        own.pop(key, None)
     if found is None:
         logger.warning("%s: no recipe in it; assuming that of %s: %s", path, bundle_root, own)
         return own

@@ -26,7 +26,7 @@ from transeg.data.results import remove_results
 from transeg.data.table import Case, read_table, table_channels
 from transeg.errors import BatchError, DataError, TableError, UserError, failure_report, reason, root_cause
 from transeg.files import case_name
-from transeg.references import files_of
+from transeg.references import SLICES, files_of, parse, suffix_of
 
 logger = logging.getLogger(__name__)
 
@@ -34,7 +34,10 @@ TABLE = "cases.csv"
 
 
 def find_volumes(
-    folder: PathLike, channels: Sequence[str], split: str | Sequence[str] = "test_volumes"
+    folder: PathLike,
+    channels: Sequence[str],
+    split: str | Sequence[str] = "test_volumes",
+    spacing: Sequence[float] | None = None,
 ) -> list[dict[str, Any]]:
     """List the cases of a folder, a file or a table.
 
@@ -43,6 +46,8 @@ def find_volumes(
             volume file; folder of a DICOM series; or table of cases (`.csv`).
         channels: in their order, in any case and spelling, see `Case.item`.
         split: one or several lists of the datalist, concatenated.
+        spacing: voxel size (X, Y, Z) in mm of slices (TIF, PNG), which hold none, where a table does not give it;
+            default 1, with a warning.
 
     Returns:
         Items, see `Case.item`; those of a folder have no label. One that lacks channels fails when it is loaded.
@@ -52,13 +57,13 @@ def find_volumes(
     """
     root = Path(folder)
     if root.suffix.lower() == ".csv":
-        return _of_table(root, channels)
+        return _with_spacing(_of_table(root, channels), spacing)
     if (root / "datalist.json").is_file():
         content = read_json(root / "datalist.json")
         return [item for key in ensure_tuple(split) for item in load_list(root / "datalist.json", content, key)]
     if (root / TABLE).is_file():
         logger.info("The scans are those of %s.", root / TABLE)
-        return _of_table(root / TABLE, channels)
+        return _with_spacing(_of_table(root / TABLE, channels), spacing)
     if not root.exists() and "*" not in root.name:
         raise DataError(f"{root}: no such file or folder; name a folder of scans, a scan or a cases.csv")
     findings = survey(root)
@@ -66,7 +71,27 @@ def find_volumes(
     findings.check([*channels, *(only if len(channels) == 1 else ())])  # an only image serves under any name
     findings.log()
     _warn_of_order(findings.cases, channels)
-    return _items(findings.cases, channels, labelled=False)
+    return _with_spacing(_items(findings.cases, channels, labelled=False), spacing)
+
+
+def _with_spacing(items: list[dict[str, Any]], spacing: Sequence[float] | None) -> list[dict[str, Any]]:
+    """Give slices without a voxel size one, and tell which."""
+    bare = [item for item in items if "spacing" not in item and "problem" not in item and _is_slices(item["image"])]
+    for item in bare:
+        item["spacing"] = list(spacing or (1.0, 1.0, 1.0))
+    if bare:
+        taken = " x ".join(f"{value:g}" for value in bare[0]["spacing"])
+        logger.warning(
+            "no voxel size in the slices of %s: %s mm %s; set --spacing, or the column spacing of a table, to another",
+            f"{len(bare)} scans" if len(bare) > 1 else bare[0]["case"],
+            taken,
+            "as set or as in training" if spacing else "assumed, so sizes and volumes are wrong",
+        )
+    return items
+
+
+def _is_slices(references: Any) -> bool:
+    return all(suffix_of(parse(reference)[0]) in SLICES for reference in ensure_tuple(references))
 
 
 def _of_table(path: Path, channels: Sequence[str]) -> list[dict[str, Any]]:

@@ -52,7 +52,7 @@ class TermLogger:
         engine.add_event_handler(Events.EPOCH_COMPLETED, self._end_epoch)
         engine.add_event_handler(Events.COMPLETED, self._close)
         if self.progress:
-            bar = ProgressBar(persist=False)
+            bar = ProgressBar(persist=False, disable=None)  # in a terminal only
             bar.attach(engine, output_transform=lambda output: {"loss": float(output["loss"])})
 
     def _begin_epoch(self, engine: Engine) -> None:

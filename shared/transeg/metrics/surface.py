@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 import numpy as np
 import torch
@@ -30,7 +32,9 @@ def hausdorff95(prediction: ArrayLike, label: ArrayLike, spacing: Sequence[float
     if not s.any() or not y.any():
         return _with_nothing(s, y, steps)
     batch = _batch(s), _batch(y)
-    return float(compute_hausdorff_distance(*batch, include_background=True, percentile=95, spacing=steps.tolist()))
+    with _quiet():
+        found = compute_hausdorff_distance(*batch, include_background=True, percentile=95, spacing=steps.tolist())
+    return float(found)
 
 
 def average_distance(
@@ -60,12 +64,21 @@ def average_distance(
     if not s.any() or not y.any():
         return _with_nothing(s, y, steps)
     if surface:
-        distance = compute_average_surface_distance(
-            _batch(s), _batch(y), include_background=True, symmetric=True, spacing=steps.tolist()
-        )
+        with _quiet():
+            distance = compute_average_surface_distance(
+                _batch(s), _batch(y), include_background=True, symmetric=True, spacing=steps.tolist()
+            )
         return float(distance)
     to_label, to_prediction = (distance_transform_edt(~mask, sampling=steps) for mask in (y, s))
     return float(max(to_label[s].mean(), to_prediction[y].mean()))
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Without the warning of MONAI 1.5 and 1.6 about an argument that they themselves pass."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", ".*always_return_as_numpy", FutureWarning)
+        yield
 
 
 def _pair(

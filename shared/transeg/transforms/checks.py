@@ -76,6 +76,11 @@ def check_not_zero(voxels: np.ndarray, name: str) -> None:
             raise VolumeError(f"{name}: {which} is all zero; replace the file or exclude the case")
 
 
+def no_mask(value: float) -> str:
+    """What is wrong with a label file that has a broken number."""
+    return f"no mask: it has values such as {value:g}; a mask has whole numbers"
+
+
 def check_labels(voxels: np.ndarray, allowed: Collection[int] | Mapping[int, int], name: str) -> np.ndarray:
     """Check the values of a mask; round them, or map them to classes.
 
@@ -95,6 +100,9 @@ def check_labels(voxels: np.ndarray, allowed: Collection[int] | Mapping[int, int
     distance = np.abs(values[:, None] - known[None])
     strange = distance.min(axis=1) > 1e-3
     if strange.any():
+        broken = values[strange & (np.abs(values - values.round()) > 1e-3)]
+        if broken.size:
+            raise VolumeError(f"{name}: {no_mask(broken[0])}")
         pairs = list(zip(values[strange].tolist(), counts[strange].tolist(), strict=True))
         named = ", ".join(f"{value:g} ({count} voxel{'s' * (count > 1)})" for value, count in pairs[:MAX_NAMED])
         more = f" and {len(pairs) - MAX_NAMED} more" if len(pairs) > MAX_NAMED else ""

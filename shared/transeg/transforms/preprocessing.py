@@ -89,7 +89,7 @@ def volume_preprocessing(
     Raises:
         DataError: a value that a key of the recipe does not have.
     """
-    _check(recipe)
+    check_recipe(recipe)
     images, labels = ensure_tuple(keys), ensure_tuple(label_keys)
     axes, rule, pixdim = AXES[recipe.get("axis", "axial")], recipe.get("foreground", "zero"), recipe["pixdim"]
     masked = recipe.get("normalise", "std") == "std"
@@ -122,7 +122,8 @@ def _background(recipe: Mapping[str, Any]) -> float:
     return 0.0 if recipe.get("zero_background", True) else -float(recipe.get("num_std", 5.0))
 
 
-def _check(recipe: Mapping[str, Any]) -> None:
+def check_recipe(recipe: Mapping[str, Any]) -> None:
+    """Raise DataError if a key of a recipe has a value that it cannot have."""
     if recipe["pixdim"] is None:
         raise DataError(
             "these data or weights are of images without a grid in mm, such as slices stretched to an organ, by which "
@@ -132,6 +133,8 @@ def _check(recipe: Mapping[str, Any]) -> None:
     for name, values in known.items():
         if recipe.get(name, values[0]) not in values:
             raise DataError(f"{name} is {recipe[name]!r}; expected {', '.join(values)}")
+    if recipe.get("normalise") == "window" and not recipe.get("window"):
+        raise DataError("normalise is 'window', but there is no window (LOW, HIGH) of intensities; set it")
     crop = recipe.get("crop", "foreground")
     if isinstance(crop, str) and crop not in CROPS:
         raise DataError(f"crop is {crop!r}; expected {', '.join(CROPS)}, or (x, y, z) in mm")

@@ -15,7 +15,7 @@ import numpy as np
 from transeg.data.slices import CaseSlices
 from transeg.errors import ConfigError, DataError
 from transeg.methods.genseg import WITHOUT_MASKS
-from transeg.transforms.preprocessing import Scan, load_scan
+from transeg.transforms.preprocessing import Scan, check_recipe, load_scan
 
 SIDES = ("left", "right")  # X runs from left to right
 
@@ -29,9 +29,11 @@ class LesionSlices:
 
     Raises:
         ConfigError: halves of an odd width.
+        DataError: a recipe that cannot be used.
     """
 
     def __init__(self, recipe: Mapping[str, Any]) -> None:
+        check_recipe(recipe)
         size = tuple(recipe["image_size"])
         self.recipe, self.halves = recipe, bool(recipe.get("halves"))
         self.min_foreground, self.min_lesion = recipe.get("min_foreground", 0.02), recipe.get("min_lesion", 0.01)

@@ -14,7 +14,7 @@ import numpy as np
 
 from transeg.data.slices import CaseSlices, slices_between
 from transeg.errors import ConfigError
-from transeg.transforms.preprocessing import Scan, load_scan
+from transeg.transforms.preprocessing import Scan, check_recipe, load_scan
 
 
 class ImageLevelSlices:
@@ -26,9 +26,11 @@ class ImageLevelSlices:
 
     Raises:
         ConfigError: `first` is above `last`.
+        DataError: a recipe that cannot be used.
     """
 
     def __init__(self, recipe: Mapping[str, Any]) -> None:
+        check_recipe(recipe)
         self.recipe, self.min_lesion = recipe, recipe.get("min_lesion", 20.0)
         self.first, self.last = recipe.get("first", 0.0), recipe.get("last")
         if self.last is not None and self.last < self.first:

@@ -17,7 +17,7 @@ from transeg.errors import VolumeError
 from transeg.files import file_name
 from transeg.methods.thigh.classical.mixture import fit_mixture
 from transeg.metrics.silhouette import silhouette
-from transeg.transforms.preprocessing import Scan, load_scan
+from transeg.transforms.preprocessing import Scan, check_recipe, load_scan
 
 DOMAINS = ("hard", "easy")
 
@@ -32,9 +32,13 @@ class ThighSlices:
             if the translation darkens more than this fraction of the body.
         easy: a scan without a mask is easy if the translation darkens less than this fraction; in between it belongs
             to neither domain.
+
+    Raises:
+        DataError: a recipe that cannot be used.
     """
 
     def __init__(self, recipe: Mapping[str, Any], hard: float = 0.15, easy: float = 0.03) -> None:
+        check_recipe(recipe)
         self.recipe, self.min_foreground = recipe, recipe.get("min_foreground", 0.05)
         self.hard, self.easy = hard, easy
 
