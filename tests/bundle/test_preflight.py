@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import transeg
 from transeg.bundle.preflight import preflight_problems, read_overrides
+from transeg.errors import ConfigError
 from transeg.method import find_method
 from typer.testing import CliRunner
 
@@ -120,6 +121,9 @@ def test_misspelt_and_wrong_overrides(bundle, monkeypatch):
 def test_overrides_are_read_as_monai_does():
     read = read_overrides(["--a", "1", "--b#c=[2]", "--d", "--train::x", "no"])
     assert read == {"a": 1, "b#c": [2], "d": "--train::x", "train#x": "no"}
+    for stray in (["x", "--a", "1"], ["--a", "1", "x"], ["--a=1", "x"]):
+        with pytest.raises(ConfigError, match="x: belongs to no option; write lists"):
+            read_overrides(stray)
 
 
 def test_an_overlay_that_the_run_will_get(ready):

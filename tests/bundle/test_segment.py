@@ -55,6 +55,22 @@ def thigh(tmp_path):
     return ROOT / "bundles" / TRAINED, write_volumes(tmp_path / "scans", 1)
 
 
+def test_slices_get_the_voxel_size_of_the_option(thigh, tmp_path):
+    bundle, scans = thigh
+    voxels = np.squeeze(nib.load(sorted(scans.glob("*.nii*"))[0]).dataobj)
+    (tmp_path / "stack").mkdir()
+    for z in range(voxels.shape[-1]):
+        level = np.clip(voxels[..., z] / voxels.max() * 255, 0, 255).astype(np.uint8)
+        Image.fromarray(level.T).save(tmp_path / "stack" / f"p_{z}.png")
+    command = ["segment", str(tmp_path / "stack"), "--bundle", str(bundle), "--out", str(tmp_path / "out")]
+    result = CliRunner().invoke(app, [*command, "--spacing", "2", "1.5", "5"])
+    assert result.exit_code == 0, result.output
+    [mask] = (tmp_path / "out").glob("*_seg.nii.gz")
+    assert nib.load(mask).header.get_zooms() == (2, 1.5, 5)
+    assert nib.load(mask).shape == voxels.shape
+    assert json.loads((tmp_path / "out" / "manifest.json").read_text())["cases"]["p"]["spacing"] == [2, 1.5, 5]
+
+
 def test_done_cases_are_left_out_and_failed_ones_listed(thigh, tmp_path, capsys):
     bundle, scans = thigh
     out = tmp_path / "out"

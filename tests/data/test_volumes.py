@@ -13,7 +13,7 @@ from monai.utils import ensure_tuple
 from PIL import Image
 from torch.utils.data import DataLoader
 from transeg.data.volumes import GuardedIteration, ReportFailures, VolumeDataset, find_volumes
-from transeg.errors import BatchError, DataError, TableError
+from transeg.errors import BatchError, ConfigError, DataError, TableError
 from transeg.transforms.load import LoadVolumed
 from transeg.transforms.outputs import write_nifti
 
@@ -301,3 +301,9 @@ def test_slices_without_a_voxel_size_are_given_one_and_told_once(tmp_path, caplo
     assert "no voxel size in the slices of 2 scans: 0.9 x 0.9 x 6 mm as set or as in training" in record.getMessage()
     assert [item["spacing"] for item in find_volumes(tmp_path, ["image"])] == [[1, 1, 1]] * 2
     assert "1 x 1 x 1 mm assumed, so sizes and volumes are wrong" in caplog.text
+
+
+@pytest.mark.parametrize("spacing", [1.9, "1.9 1.9 6", (1, 2), (1, 1, 0), (1, 1, None)], ids=str)
+def test_a_spacing_of_other_than_three_sizes_is_refused(tmp_path, spacing):
+    with pytest.raises(ConfigError, match=r"spacing is .*; expected three sizes in mm, e.g. --spacing"):
+        find_volumes(tmp_path, ["image"], spacing=spacing)

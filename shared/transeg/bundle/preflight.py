@@ -34,7 +34,7 @@ from transeg.bundle.config import (
 from transeg.bundle.memory import training_memory
 from transeg.data.datalist import read_datalist
 from transeg.data.recipe import Recipe, bundle_recipe, check_recipe, load_recipe
-from transeg.errors import DataError, DatalistError
+from transeg.errors import ConfigError, DataError, DatalistError
 from transeg.method import Method, find_method
 
 GRID = ("channels", "image_size", "pixdim")  # settings that the recipe of the data has too
@@ -66,7 +66,14 @@ def preflight(
 
 
 def read_overrides(arguments: Sequence[str]) -> dict[str, Any]:
-    """Values by key of `--key value` and `--key=value`, read as by MONAI's command line; "#" between levels."""
+    """Values by key of `--key value` and `--key=value`, read as by MONAI's command line; "#" between levels.
+
+    Raises:
+        ConfigError: a word that belongs to no key.
+    """
+    for before, word in zip(["", *arguments], arguments, strict=False):
+        if not word.startswith("--") and ("=" in before or not before.startswith("--")):
+            raise ConfigError(f"{word}: belongs to no option; write lists and texts with spaces as --key '[1,2]'")
     return {key: text if key in PATHS else DefaultParseValue(text) for key, text in given_texts(arguments).items()}
 
 

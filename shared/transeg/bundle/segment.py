@@ -54,12 +54,17 @@ def segment(
         bool, typer.Option("--skip-done", help="Leave out scans already segmented with these weights and this recipe.")
     ] = False,
     pictures: Annotated[bool, typer.Option(help="Draw a picture of each case.")] = True,
+    spacing: Annotated[
+        tuple[float, float, float] | None,
+        typer.Option(help="Voxel size in mm, X Y Z, of slices (TIF, PNG), which hold none (default: as in training)."),
+    ] = None,
 ) -> None:
     """Segment scans: masks on their own grid, volumes of each structure, pictures, and a manifest.
 
     Further options are settings of the bundle's inference, e.g. --save_mask False.
     """
-    run_segmentation(scans, bundle_root(bundle), out, read_overrides(ctx.args), skip_done, pictures)
+    settings = read_overrides(ctx.args) | ({"spacing": list(spacing)} if spacing else {})
+    run_segmentation(scans, bundle_root(bundle), out, settings, skip_done, pictures)
 
 
 def run_segmentation(

@@ -24,7 +24,7 @@ from transeg.data.datalist import FILES, load_list, read_json
 from transeg.data.finder import survey
 from transeg.data.results import remove_results
 from transeg.data.table import Case, read_table, table_channels
-from transeg.errors import BatchError, DataError, TableError, UserError, failure_report, reason, root_cause
+from transeg.errors import BatchError, ConfigError, DataError, TableError, UserError, failure_report, reason, root_cause
 from transeg.files import case_name
 from transeg.references import SLICES, files_of, parse, suffix_of
 
@@ -53,8 +53,11 @@ def find_volumes(
         Items, see `Case.item`; those of a folder have no label. One that lacks channels fails when it is loaded.
 
     Raises:
+        ConfigError: a spacing that is not three sizes.
         DataError: no such folder, no scan in it, or more than one possibility what is what.
     """
+    if spacing is not None:
+        _check_spacing(spacing)
     root = Path(folder)
     if root.suffix.lower() == ".csv":
         return _with_spacing(_of_table(root, channels), spacing)
@@ -88,6 +91,15 @@ def _with_spacing(items: list[dict[str, Any]], spacing: Sequence[float] | None) 
             "as set or as in training" if spacing else "assumed, so sizes and volumes are wrong",
         )
     return items
+
+
+def _check_spacing(spacing: Any) -> None:
+    try:
+        good = len(spacing) == 3 and all(float(size) > 0 for size in spacing)
+    except (TypeError, ValueError):
+        good = False
+    if not good:
+        raise ConfigError(f"spacing is {spacing!r}; expected three sizes in mm, e.g. --spacing '[0.94,0.94,6]'")
 
 
 def _is_slices(references: Any) -> bool:
