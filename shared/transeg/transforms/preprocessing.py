@@ -90,6 +90,11 @@ def volume_preprocessing(
         DataError: a value that a key of the recipe does not have.
     """
     check_recipe(recipe)
+    if recipe["pixdim"] is None:
+        raise DataError(
+            "these data or weights are of images without a grid in mm, such as slices stretched to an organ, by which "
+            "whole scans cannot be segmented; prepare scans with data_prep.prepare"
+        )
     images, labels = ensure_tuple(keys), ensure_tuple(label_keys)
     axes, rule, pixdim = AXES[recipe.get("axis", "axial")], recipe.get("foreground", "zero"), recipe["pixdim"]
     masked = recipe.get("normalise", "std") == "std"
@@ -124,11 +129,6 @@ def _background(recipe: Mapping[str, Any]) -> float:
 
 def check_recipe(recipe: Mapping[str, Any]) -> None:
     """Raise DataError if a key of a recipe has a value that it cannot have."""
-    if recipe["pixdim"] is None:
-        raise DataError(
-            "these data or weights are of images without a grid in mm, such as slices stretched to an organ, by which "
-            "whole scans cannot be segmented; prepare scans with data_prep.prepare"
-        )
     known = {"axis": tuple(AXES), "foreground": FOREGROUNDS, "normalise": NORMALISATIONS}
     for name, values in known.items():
         if recipe.get(name, values[0]) not in values:
