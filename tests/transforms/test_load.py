@@ -165,9 +165,9 @@ def test_unknown_labels(tmp_path):
     good = save(tmp_path / "a.nii.gz", fill=values)
     label = LoadVolumed("image", allowed_labels=(0, 1, 4))({"image": good})["image"]
     assert set(np.unique(label.numpy())) == {0, 1, 4}
-    values[:2] = [0.5, 7]
+    values[:2] = [5, 7]
     bad = save(tmp_path / "b.nii.gz", fill=values)
-    message = re.escape("2 unknown label value(s): 0.5 (1 voxel), 7 (1 voxel); allowed are [0, 1, 4]")
+    message = re.escape("2 unknown label value(s): 5 (1 voxel), 7 (1 voxel); allowed are [0, 1, 4]")
     assert bad in refused(message, bad, allowed_labels=(0, 1, 4))
     LoadVolumed("image", allowed_labels=(0, 1))({"image": save(tmp_path / "c.nii.gz", fill=np.zeros(120))})
 

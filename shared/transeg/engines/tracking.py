@@ -6,6 +6,7 @@ The handlers that a bundle's `tracking.json` adds with `--tracking`. One run per
 from __future__ import annotations
 
 from collections.abc import Mapping
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,10 @@ from ignite.engine import Engine
 from monai.config import PathLike
 from monai.handlers import MLFlowHandler
 from monai.utils import path_to_sqlite_uri
+
+from transeg.errors import ConfigError
+
+NEEDED = ("mlflow", "sqlalchemy", "alembic")  # that a local file needs
 
 
 class _Untracked:
@@ -47,5 +52,7 @@ def track_validation(output_dir: PathLike) -> MLFlowHandler | _Untracked:
 def _tracker(output_dir: PathLike, **options: Any) -> MLFlowHandler | _Untracked:
     if idist.get_rank() > 0:
         return _Untracked()
+    if not all(map(find_spec, NEEDED)):
+        raise ConfigError("tracking needs MLflow: pip install -c constraints.txt -e '.[mlflow]'")
     folder = Path(output_dir).absolute()
     return MLFlowHandler(tracking_uri=path_to_sqlite_uri(str(folder / "mlruns.db")), run_name=folder.name, **options)
