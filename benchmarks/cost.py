@@ -14,6 +14,7 @@ from typing import Annotated, Any
 
 import typer
 from monai.bundle import ConfigParser
+from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.data import default_collate
 from torch.utils.flop_counter import FlopCounterMode
 from transeg.bundle.memory import step_memory
@@ -45,18 +46,33 @@ def training_config(bundle: str, work: Path) -> ConfigParser:
     return parser
 
 
-def step_operations(train: ConfigParser) -> float:
-    """Floating-point operations of a step of all players; a multiplication and an addition count as two."""
+class Launches(TorchDispatchMode):
+    """Counts the operators that compute; on a GPU each launches at least one kernel."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.count = 0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        self.count += not func.is_view
+        return func(*args, **(kwargs or {}))
+
+
+def step_operations(train: ConfigParser) -> tuple[float, int]:
+    """Floating-point operations of a step of all players, and its launches.
+
+    A multiplication and an addition count as two operations.
+    """
     keys = ("networks", "objective", "players", "train#dataset", "batch_size")
     networks, objective, players, dataset, size = (train.get_parsed_content(key) for key in keys)
     sample = {**dataset[0], "labelled": True}
     counts = []
     for samples in range(1, min(size, 2) + 1):
         batch = to_device(default_collate([sample] * samples), "cpu")
-        with FlopCounterMode(display=False) as counter:
+        with Launches() as launches, FlopCounterMode(display=False) as counter:
             Step(objective, networks, players, batch).run()
         counts.append(counter.get_total_flops())
-    return counts[0] + (size - 1) * (counts[-1] - counts[0])
+    return counts[0] + (size - 1) * (counts[-1] - counts[0]), launches.count
 
 
 def measure(work: Annotated[Path, typer.Argument(help="Folder for the squares.")]) -> None:
@@ -65,11 +81,12 @@ def measure(work: Annotated[Path, typer.Argument(help="Folder for the squares.")
     for bundle, (updates, how) in UPDATES.items():
         train = training_config(bundle, work)
         memory = step_memory(train)
-        operations = step_operations(train)
+        operations, launches = step_operations(train)
         figures[bundle] = {
             "image_size": train["image_size"],
             "batch_size": train["batch_size"],
             "teraflop": round(operations / 1e12, 3),
+            "launches": launches,
             "updates": updates,
             "training": how,
             "exaflop": round(operations * updates / 1e18, 2),

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from statistics import mean, median
 from typing import Annotated
 
@@ -80,7 +81,9 @@ def knees() -> str:
     named = {
         "threshold on the intensity": "threshold",
         "the same network on the masks alone": "segmentation only",
+        "the same, beginning with a prior": "segmentation only, prior",
         "GenSeg": "GenSeg",
+        "GenSeg, beginning with a prior": "GenSeg, prior",
     }
     body = [
         (name, *(f"{value:.3f}" for value in (found["mean"], found["median"])), _listed(found["seeds"]))
@@ -90,7 +93,11 @@ def knees() -> str:
         f"Dice of the lesion on {figures['n']} other knees, from the masks on disk; {count} draws of 60 patients with "
         f"{figures['masks']} masks, one of which chooses the epoch; {figures['epochs']} epochs of 50 updates. All know "
         "the slices without a lesion. "
-        + " ".join(_difference(f"GenSeg - {key}", figures["difference"][key]) for key in figures["difference"])
+        + " ".join(
+            _difference(f"{own} - {other}", found)
+            for own, others in figures["difference"].items()
+            for other, found in others.items()
+        )
     )
     return rows(("", "mean Dice", "median", "mean of each draw"), *body) + "\n\n" + note
 
@@ -326,6 +333,46 @@ def cardiac_step() -> str:
     return rows(head, *body) + "\n\n" + note
 
 
+RATE = 20e12  # operations a second, of which the hours are given
+
+
+def cost() -> str:
+    """Operations and memory of trainings of the published size."""
+    body = [
+        (
+            f"`{bundle}`",
+            " x ".join(map(str, found["image_size"])),
+            found["training"],
+            f"{found['teraflop']:.2f}",
+            f"{found['launches']:,}",
+            f"{found['updates']:,}",
+            f"{found['exaflop'] * 1e18 / RATE / 3600:.1f}",
+            f"{found['memory_gib']:.1f}",
+        )
+        for bundle, found in read_result("cost")["figures"].items()
+    ]
+    hours = f"hours at {RATE / 1e12:.0f} TFLOP/s"
+    return rows(("", "image", "training", "TFLOP an update", "launches", "updates", hours, "memory, GiB"), *body)
+
+
+def inference() -> str:
+    """Whole scans with one thread."""
+    body = [
+        (
+            f"`{bundle}`",
+            found["voxels"],
+            f"{found['seconds_to_start']:.0f} s",
+            f"{found['seconds_a_scan']:.1f} s",
+            f"{found['peak_gb']:.1f}",
+            f"{found['mask_kb']:.0f}",
+            f"{found['seconds_a_scan'] * 1e6 / 3600 / 24 / 100:.1f}",
+        )
+        for bundle, found in read_result("inference")["figures"].items()
+    ]
+    head = ("", "voxels", "start", "a scan", "memory, GB", "mask, kB", "days for a million scans on 100 cores")
+    return rows(head, *body)
+
+
 TABLES: dict[str, Callable[[], str]] = {
     "cluttered_mnist_simple48": cluttered_mnist,
     "brain_phantoms": brain_phantoms,
@@ -340,6 +387,8 @@ TABLES: dict[str, Callable[[], str]] = {
     "cardiac_phantoms": cardiac_phantoms,
     "cardiac_real": cardiac_real,
     "cardiac_step": cardiac_step,
+    "cost": cost,
+    "inference": inference,
 }
 
 
@@ -355,16 +404,17 @@ def renew(text: str) -> str:
     return re.sub(r"<!-- table: (\w+) -->\n.*?<!-- end -->", fill, text, flags=re.DOTALL)
 
 
+def documents() -> list[Path]:
+    """README, the pages of docs and the model cards."""
+    return [ROOT / "README.md", *sorted(ROOT.glob("docs/*.md")), *sorted(ROOT.glob("bundles/*/docs/README.md"))]
+
+
 def main(
     check: Annotated[bool, typer.Option(help="Fail if a table is out of date instead of updating it.")] = False,
 ) -> None:
     """Update the tables."""
     stale = []
-    for path in [
-        ROOT / "README.md",
-        *sorted((ROOT / "docs").glob("*.md")),
-        *sorted(ROOT.glob("bundles/*/docs/README.md")),
-    ]:
+    for path in documents():
         old = path.read_text()
         new = renew(old)
         if new != old:

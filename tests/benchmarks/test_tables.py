@@ -1,6 +1,5 @@
 from benchmarks.pathogan_phantoms import over_seeds
-from benchmarks.results import ROOT
-from benchmarks.tables import renew, rows, slice_cells
+from benchmarks.tables import documents, renew, rows, slice_cells
 
 
 def summary(dice, patients=2, healthy=4, alarms=0.25, empty=1):
@@ -41,6 +40,6 @@ def test_spread_over_seeds():
 
 
 def test_tables_in_the_docs_are_those_of_the_results():
-    for path in [ROOT / "README.md", *ROOT.glob("bundles/*/docs/README.md")]:
+    for path in documents():
         text = path.read_text()
         assert renew(text) == text, f"{path} is out of date: run python -m benchmarks.tables"
