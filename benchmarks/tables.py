@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from statistics import mean, median
 from typing import Annotated
@@ -102,9 +103,9 @@ def knees() -> str:
     return rows(("", "mean Dice", "median", "mean of each draw"), *body) + "\n\n" + note
 
 
-def lgg_few_masks() -> str:
+def lgg_few_masks(name: str) -> str:
     """Few masks of real patients."""
-    result = read_result("gpu_lgg_few_masks")
+    result = read_result(name)
     figures = result["figures"]
     settings, kept = figures["settings"], figures["kept"]
     named = {
@@ -377,7 +378,8 @@ TABLES: dict[str, Callable[[], str]] = {
     "cluttered_mnist_simple48": cluttered_mnist,
     "brain_phantoms": brain_phantoms,
     "brain_real": brain_real,
-    "gpu_lgg_few_masks": lgg_few_masks,
+    "gpu_lgg_few_masks": partial(lgg_few_masks, "gpu_lgg_few_masks"),
+    "gpu_lgg_few_masks_prior": partial(lgg_few_masks, "gpu_lgg_few_masks_prior"),
     "knees": knees,
     "genseg_step": genseg_step,
     "thigh_phantoms": thigh_phantoms,

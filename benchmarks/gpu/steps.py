@@ -4,7 +4,8 @@ In single precision (convolutions in TF32 on a GPU), in bf16, and in bf16 with t
 or with compiled networks. A variant that does not run is recorded with its error.
 
 The steps are those of the trainer that the configs describe, on one batch of squares on noise again and again: an epoch
-to warm up, one that is timed, one that is profiled. A graph holds one batch, all of it labelled, and no augmentation.
+to warm up, one that is timed, and a few steps that are profiled (which takes far longer than they do). A graph holds one
+batch, all of it labelled, and no augmentation.
 
     python -m benchmarks.gpu.steps WORK [--small]
 """
@@ -38,6 +39,7 @@ from benchmarks.squares import SMALLEST, write_squares
 CUDA = torch.cuda.is_available()
 VARIANTS = ("fp32", "bf16", "graph", "compiled")
 STEPS = 10 if CUDA else 2
+PROFILED = 2
 
 
 def make_trainer(bundle: str, work: Path, small: bool, variant: str) -> tuple[AlternatingTrainer, dict[str, Tensor]]:
@@ -77,26 +79,31 @@ def measure_trainer(trainer: AlternatingTrainer, batch: Mapping[str, Tensor]) ->
 
     def end(engine: AlternatingTrainer) -> None:
         _synchronise()
-        seconds = time.perf_counter() - clock[0]
         if engine.state.epoch == 2:
-            figures["ms"] = round(1e3 * seconds / STEPS, 2)
-        elif engine.state.epoch == 3:
+            figures["ms"] = round(1e3 * (time.perf_counter() - clock[0]) / STEPS, 2)
+
+    def end_profile(engine: AlternatingTrainer) -> None:
+        if engine.state.iteration == 2 * STEPS + PROFILED:
+            _synchronise()
             profiler.stop()
+            engine.terminate()
 
     trainer.add_event_handler(Events.EPOCH_STARTED, begin)
+    trainer.add_event_handler(Events.ITERATION_COMPLETED, end_profile)
     trainer.add_event_handler(Events.EPOCH_COMPLETED, end)
     trainer.run()
     return figures | _profiled(profiler, figures["ms"])
 
 
 def _profiled(profiler: profile, milliseconds: float) -> dict[str, Any]:
-    """Kernels (on a CPU: operators) of a step, and the share of its time in which the GPU works."""
+    """Kernels (on a CPU: operators) of a step; on a GPU also its work and how often Python waits for it."""
     events = profiler.key_averages()
     kernels = [e for e in events if (e.device_type == DeviceType.CUDA if CUDA else e.key.startswith("aten::"))]
-    figures: dict[str, Any] = {"kernels": round(sum(e.count for e in kernels) / STEPS)}
+    figures: dict[str, Any] = {"kernels": round(sum(e.count for e in kernels) / PROFILED)}
     if CUDA:
-        work = sum(e.self_device_time_total for e in kernels) / 1e3 / STEPS
-        figures |= {"gpu_ms": round(work, 2), "gpu_busy": round(work / milliseconds, 3)}
+        work = sum(e.self_device_time_total for e in kernels) / 1e3 / PROFILED
+        waits = sum(e.count for e in events if e.key == "cudaStreamSynchronize") / PROFILED
+        figures |= {"gpu_ms": round(work, 2), "gpu_busy": round(work / milliseconds, 3), "waits": waits}
     return figures
 
 

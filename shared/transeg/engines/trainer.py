@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 
 from transeg.engines.player import Player
-from transeg.engines.step import Objective, Step, Turn
+from transeg.engines.step import Objective, Step
 from transeg.engines.tree import detach, to_device
 from transeg.errors import ConfigError
 from transeg.networks.spectral import weights_once
@@ -27,17 +27,26 @@ from transeg.networks.spectral import weights_once
 _PRECISIONS = {None: None, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
-class NonFiniteError(RuntimeError):
-    """A term or gradient is NaN or infinite; raised before the player's update.
+def native_precision(device: torch.device | str) -> str | None:
+    """ "bf16" on a device with arithmetic units for it, else None (float32)."""
+    device = torch.device(device)
+    if device.type == "cuda":
+        return "bf16" if torch.cuda.get_device_capability(device) >= (8, 0) else None
+    capabilities = getattr(torch.cpu, "get_capabilities", dict)() if device.type == "cpu" else {}
+    return "bf16" if any(capabilities.get(unit) for unit in ("avx512_bf16", "amx_bf16")) else None
 
-    `ignite.handlers.TerminateOnNan` would look after the update and name no term.
+
+class NonFiniteError(RuntimeError):
+    """A term or gradient is NaN or infinite; raised at the end of the step, whose updates are then spoilt.
+
+    `ignite.handlers.TerminateOnNan` would look at the loss alone and name no term.
     """
 
     def __init__(self, player: str, terms: Sequence[str], epoch: int, iteration: int) -> None:
         self.player, self.terms, self.epoch, self.iteration = player, list(terms), epoch, iteration
         super().__init__(
             f"Not finite: {', '.join(terms)} of player '{player}' in epoch {epoch}, iteration {iteration}. Training "
-            "stopped before this step; the last checkpoint is untouched. Check the data, or lower the learning rate."
+            "stopped; the last checkpoint is untouched. Check the data, or lower the learning rate."
         )
 
 
@@ -94,7 +103,8 @@ class AlternatingTrainer(SupervisedTrainer):
         objective, players, networks: see `Step`.
         averages: name of an `AveragedModel` in ``networks`` to name of its source; updated after the players (unlike by
             `ignite.handlers.EMAHandler`, which ignores accumulation, the objective can use an average by its name).
-        precision: None (float32), "bf16" or "fp16" (with gradient scaling; a step with infinite gradients is skipped).
+        precision: None (float32), "bf16", "fp16" (with gradient scaling; a step with infinite gradients is skipped), or
+            "auto", `native_precision` of the device.
         accumulation_steps: batches whose gradients are averaged for one update; the remainder of an epoch (of known
             length) makes an update of its own.
         seed: root of all randomness during training.
@@ -130,8 +140,10 @@ class AlternatingTrainer(SupervisedTrainer):
         unsupported = kwargs.keys() & {"amp", "amp_kwargs", "compile", "compile_kwargs", "iteration_update"}
         if unsupported:
             raise ConfigError(f"AlternatingTrainer does not take {sorted(unsupported)}; see precision.")
+        if precision == "auto":
+            precision = native_precision(device)
         if precision not in _PRECISIONS:
-            raise ConfigError(f"precision must be one of {list(_PRECISIONS)}, got {precision!r}.")
+            raise ConfigError(f"precision must be one of {[*_PRECISIONS, 'auto']}, got {precision!r}.")
         self.objective, self.players, self.networks = objective, list(players), dict(networks)
         self.active_players = self.players
         self.averages = dict(averages or {})
@@ -219,25 +231,23 @@ class AlternatingTrainer(SupervisedTrainer):
         step = Step(self.objective, self.networks, self.active_players, batch, self._phase, self.grad_scaler)
         self.fire_event(IterationEvents.FORWARD_COMPLETED)
 
-        window = self._window()
-        loss, updated = torch.zeros(()), False
-        terms: dict[str, Tensor] = {}
+        window, updated = self._window(), False
+        found: dict[str, dict[str, Tensor]] = {}
         for player in self.active_players:
-            values, changed = self._play(step, player, window)
-            loss = loss + values.pop("total")
-            terms.update({f"{player.name}/{term}": value for term, value in values.items()})
+            found[player.name], changed = self._play(step, player, window)
             updated |= changed
         if updated:
             self.grad_scaler.update()
         if window.closes:
             for name, source in self.averages.items():
                 cast(AveragedModel, self.networks[name]).update_parameters(self.networks[source])
+        loss, terms = self._finite_values(found)
         output.update(loss=loss, terms=terms, translation=detach(step.translation))
         self.fire_event(IterationEvents.MODEL_COMPLETED)
         return IterationOutput([output]) if self.state.output is output else self.state.output  # or decollated
 
     def _play(self, step: Step, player: Player, window: Window) -> tuple[dict[str, Tensor], bool]:
-        """A player's turn: its terms and their "total" on the CPU, and whether its weights were updated."""
+        """A player's turn: its terms, their "total" and the norm of its "gradient", and whether its weights changed."""
         turn = step.turn(player, accumulate=not window.opens)
         self.state.output[CommonKeys.LOSS] = turn.total.detach()
         self.fire_event(IterationEvents.LOSS_COMPLETED)
@@ -246,21 +256,26 @@ class AlternatingTrainer(SupervisedTrainer):
         norm = turn.finish_gradients() if window.closes else torch.zeros_like(turn.total)
         if window.closes:
             self._report_unused(player)
-        values = self._finite_values(turn, norm)
-        return values, window.closes and turn.update()
+        values = {**turn.terms, "total": turn.total, "gradient": norm}
+        return {name: value.detach() for name, value in values.items()}, window.closes and turn.update()
 
-    def _finite_values(self, turn: Turn, norm: Tensor) -> dict[str, Tensor]:
-        # The only transfer to the host, after the backward has been queued. A gradient that is not finite comes
+    def _finite_values(self, found: Mapping[str, Mapping[str, Tensor]]) -> tuple[Tensor, dict[str, Tensor]]:
+        """The loss and the terms as "player/term" on the CPU, from what each player's turn gave."""
+        # The only transfer to the host, after the whole step has been queued. A gradient that is not finite comes
         # with every rank's average, so that all ranks stop together; the scaler deals with its own.
-        scalars = [*(value.detach().float() for value in turn.terms.values()), turn.total.detach(), norm.float()]
-        *values, gradient = torch.stack(scalars).cpu().unbind()
-        named = dict(zip([*turn.terms, "total"], values, strict=True))
-        checked = named if self.grad_scaler.is_enabled() else {**named, "gradient": gradient}
-        bad = [name for name, value in checked.items() if not value.isfinite()]
-        if bad:
-            culprits = [name for name in bad if name in turn.terms] or bad
-            raise NonFiniteError(turn.player.name, culprits, self.state.epoch, self.state.iteration)
-        return named
+        scalars = [value.float() for values in found.values() for value in values.values()]
+        on_host = iter(torch.stack(scalars).cpu().unbind())
+        loss, terms = torch.zeros(()), {}
+        for player, values in found.items():  # in order of play: later players see what the first has spoilt
+            named = {name: next(on_host) for name in values}
+            gradient = named.pop("gradient")
+            checked = named if self.grad_scaler.is_enabled() else {**named, "gradient": gradient}
+            if bad := [name for name, value in checked.items() if not value.isfinite()]:
+                culprits = [name for name in bad if name != "total" and name != "gradient"] or bad
+                raise NonFiniteError(player, culprits, self.state.epoch, self.state.iteration)
+            loss = loss + named.pop("total")
+            terms |= {f"{player}/{term}": value for term, value in named.items()}
+        return loss, terms
 
     @contextmanager
     def _phase(self) -> Iterator[None]:
