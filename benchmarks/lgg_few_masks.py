@@ -1,7 +1,8 @@
 """Few masks of real patients: TCGA-LGG, the patients of whom all three sequences are known, and the masks of a few.
 
-GenSeg and the same network trained on the masks alone, side by side and for the same time, with several draws of the
-patients whose masks are known. Half-slices without a tumour count as labelled-empty for both. The masks of validation
+GenSeg, the same network trained on the masks alone, and a U-Net as nnU-Net would set it up on the same masks, side by
+side and for the same time, with several draws of the patients whose masks are known. Half-slices without a tumour count
+as labelled-empty for all. The masks of validation
 patients choose the weights "best", and nothing of the weights "last"; the curve over the training is scored on them.
 The table scores the written masks of whole test patients, which are the same in all draws, as is the threshold on FLAIR
 that is best on the masks known.
@@ -37,7 +38,9 @@ from transeg.transforms.preprocessing import label_loading
 from benchmarks.results import ROOT, paired_difference, read_mask, write_result
 
 BUNDLE = ROOT / "bundles" / "brain_mri_genseg_segmentation"
-METHODS = {"segmentation only": ["baselines/segmentation_only.json"], "GenSeg": []}
+ALONE = ["baselines/segmentation_only.json"]
+UNET = "U-Net"
+METHODS = {"segmentation only": ALONE, UNET: [*ALONE, "baselines/segmentation_only_unet.json"], "GenSeg": []}
 LAST = WEIGHTS.with_name("last.pt")
 FLAIR = 1
 Scans = list[dict[str, Any]]
@@ -95,7 +98,7 @@ def _without_label(item: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def start_training(
-    data: Path, run: Path, name: str, seed: int, seconds: float, options: Sequence[object]
+    data: Path, run: Path, name: str, seed: int, seconds: float, options: Mapping[str, object]
 ) -> subprocess.Popen:
     """Start a training run that ends after a time."""
     run.parent.mkdir(parents=True, exist_ok=True)
@@ -109,20 +112,22 @@ def start_training(
     }
     budget.write_text(json.dumps(handlers))
     files = [BUNDLE / "configs" / file for file in ("train.json", *METHODS[name], "averaged.json")]
-    options = ["--dataset_dir", data, "--seed", seed, "--epochs", 10_000, *options]
-    command = bundle_arguments("training", [*files, budget], *run_dir_arguments(run), *options)
-    return _start(command, run.with_suffix(".log"))
+    own = ["--dataset_dir", data, "--seed", seed, "--epochs", 10_000]
+    for key, value in options.items():
+        if name != UNET or not key.startswith("network_def#"):
+            own += [f"--{key}", value]
+    command = bundle_arguments("training", [*files, budget], *run_dir_arguments(run), *own)
+    return start(command, run.with_suffix(".log"))
 
 
 def start_segmenting(data: Path, run: Path, weights: Path, out: Path) -> subprocess.Popen:
     """Start writing the masks of the test patients."""
     options = ["--dataset_dir", data, "--output_dir", out, "--handlers#0#path", run / weights]
-    return _start(
-        bundle_arguments("inferring", [run / "configs" / "inference.json"], *options), out.with_suffix(".log")
-    )
+    return start(bundle_arguments("inferring", [run / "configs" / "inference.json"], *options), out.with_suffix(".log"))
 
 
-def _start(arguments: Iterable[object], log: Path) -> subprocess.Popen:
+def start(arguments: Iterable[object], log: Path) -> subprocess.Popen:
+    """Start a Python command of one thread, with a log."""
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     with log.open("a") as file:
         return subprocess.Popen([sys.executable, *map(str, arguments)], stdout=file, stderr=file, env=environment)
@@ -188,10 +193,9 @@ def main(
     settings = {"width": width, "batches_per_epoch": 50, **dict(text.split("=", 1) for text in option or ())}
     if precision:
         settings["precision"] = precision
-    options = [part for key, value in settings.items() for part in (f"--{key}", value)]
     runs = {(method, k): work / f"draw_{k}" / method.replace(" ", "_") for method in METHODS for k in range(draws)}
     started = time.monotonic()
-    wait({run: start_training(folders[k], run, method, k, 60 * minutes, options) for (method, k), run in runs.items()})
+    wait({run: start_training(folders[k], run, method, k, 60 * minutes, settings) for (method, k), run in runs.items()})
     print(f"trained after {time.monotonic() - started:.0f} s", flush=True)
     choices = {"last": LAST, "best": WEIGHTS}
     outs = {(*key, choice): runs[key].with_name(f"{runs[key].name}_{choice}") for key in runs for choice in choices}

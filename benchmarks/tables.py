@@ -83,21 +83,21 @@ def knees() -> str:
         "threshold on the intensity": "threshold",
         "the same network on the masks alone": "segmentation only",
         "the same, beginning with a prior": "segmentation only, prior",
+        "a U-Net as of nnU-Net on the masks alone": "U-Net",
         "GenSeg": "GenSeg",
         "GenSeg, beginning with a prior": "GenSeg, prior",
     }
     body = [
         (name, *(f"{value:.3f}" for value in (found["mean"], found["median"])), _listed(found["seeds"]))
-        for name, found in ((name, figures[key]) for name, key in named.items())
+        for name, found in ((name, figures[key]) for name, key in named.items() if key in figures)
     ]
     note = (
         f"Dice of the lesion on {figures['n']} other knees, from the masks on disk; {count} draws of 60 patients with "
         f"{figures['masks']} masks, one of which chooses the epoch; {figures['epochs']} epochs of 50 updates. All know "
         "the slices without a lesion. "
         + " ".join(
-            _difference(f"{own} - {other}", found)
-            for own, others in figures["difference"].items()
-            for other, found in others.items()
+            _difference(f"GenSeg, prior - {other}", found)
+            for other, found in figures["difference"]["GenSeg, prior"].items()
         )
     )
     return rows(("", "mean Dice", "median", "mean of each draw"), *body) + "\n\n" + note
@@ -108,12 +108,13 @@ def lgg_few_masks(name: str) -> str:
     result = read_result(name)
     figures = result["figures"]
     settings, kept = figures["settings"], figures["kept"]
-    named = {
-        "threshold on FLAIR": "threshold",
-        "masks alone, last epoch": "segmentation only, last",
-        "masks alone, epoch chosen on validation patients": "segmentation only, best",
-        "GenSeg, last epoch": "GenSeg, last",
-        "GenSeg, epoch chosen on validation patients": "GenSeg, best",
+    methods = {"masks alone": "segmentation only", "U-Net, masks alone": "U-Net", "GenSeg": "GenSeg"}
+    choices = {"last epoch": "last", "epoch chosen on validation patients": "best"}
+    named = {"threshold on FLAIR": "threshold"} | {
+        f"{method}, {choice}": f"{methods[method]}, {choices[choice]}"
+        for method in methods
+        for choice in choices
+        if f"{methods[method]}, {choices[choice]}" in figures["mean"]
     }
     body = [
         (name, f"{figures['mean'][key]:.3f}", f"{figures['median'][key]:.3f}", _listed(figures["draws"][key]))
@@ -122,17 +123,20 @@ def lgg_few_masks(name: str) -> str:
     updates = {
         method: max(curve[-1]["epoch"] for name, curve in figures["curves"].items() if name.startswith(method))
         * int(settings["batches_per_epoch"])
-        for method in ("GenSeg", "segmentation only")
+        for method in {key.split(",")[0] for key in named.values() if key != "threshold"}
     }
-    pairs = ("last - segmentation only, last", "last - segmentation only, best", "best - segmentation only, best")
+    pairs = [
+        f"{own} - {other}, {choice}"
+        for own, choice in (("last", "last"), ("last", "best"), ("best", "best"))
+        for other in sorted(updates.keys() - {"GenSeg"})
+    ]
     note = (
         f"Dice of whole test patients ({kept['test_volumes']}, the same in all draws), from the masks on disk. Known: "
         f"the masks of {settings['masks']} of {kept['training_volumes']} training patients, drawn "
         f"{len(result['seeds'])} times, and which half-slices of the others show the tumour; the masks of "
-        f"{kept['validation_volumes']} validation patients only where they choose the epoch. Both networks have width "
-        f"{settings['width']} and trained for {settings['minutes']:g} minutes side by side on one "
-        f"{result['hardware']}: "
-        f"{updates['GenSeg']:,} updates of GenSeg, {updates['segmentation only']:,} of the other. "
+        f"{kept['validation_volumes']} validation patients only where they choose the epoch. Networks of width "
+        f"{settings['width']}, trained for {settings['minutes']:g} minutes side by side on one {result['hardware']}; "
+        f"updates: {', '.join(f'{method} {updates[method]:,}' for method in sorted(updates))}. "
         + " ".join(_difference(f"GenSeg, {pair}", figures["difference"][f"GenSeg, {pair}"]) for pair in pairs)
     )
     return rows(("", "mean Dice", "median", "mean of each draw"), *body) + "\n\n" + note
@@ -338,22 +342,62 @@ RATE = 20e12  # operations a second, of which the hours are given
 
 
 def cost() -> str:
-    """Operations and memory of trainings of the published size."""
+    """Trainings of the published size: counted operations, and steps measured on a GPU."""
+    measured = read_result("gpu_steps_fp32")
+    body = []
+    for bundle, found in read_result("cost")["figures"].items():
+        step = measured["figures"][bundle]["fp32"]
+        hours = step["ms"] / 1e3 * found["updates"] / 3600
+        slower = max(found["exaflop"] * 1e18 / RATE / 3600, hours)
+        body.append(
+            (
+                f"`{bundle}`",
+                found["training"],
+                f"{found['updates']:,}",
+                f"{found['teraflop']:.2f}",
+                f"{step['kernels']:,}",
+                f"{step['ms']:.0f} ms",
+                f"{step['gpu_busy']:.0%}",
+                f"{step['memory_gb']:.1f} GB",
+                f"{hours:.1f} h",
+                f"{slower:.1f} h",
+            )
+        )
+    head = (
+        "",
+        "training",
+        "updates",
+        "TFLOP an update",
+        "kernels",
+        "an update",
+        "GPU busy",
+        "memory",
+        "all",
+        "24 GB card",
+    )
+    note = (
+        f"Measured on one {measured['hardware']}, one run alone, in single precision (convolutions in TF32). 24 GB "
+        f"card: estimated at {RATE / 1e12:.0f} TFLOP/s, and no faster than that GPU."
+    )
+    return rows(head, *body) + "\n\n" + note
+
+
+def levers() -> str:
+    """Measures for speed, each against the plain way."""
+    figures = read_result("levers")["figures"]
     body = [
         (
-            f"`{bundle}`",
-            " x ".join(map(str, found["image_size"])),
-            found["training"],
-            f"{found['teraflop']:.2f}",
-            f"{found['launches']:,}",
-            f"{found['updates']:,}",
-            f"{found['exaflop'] * 1e18 / RATE / 3600:.1f}",
-            f"{found['memory_gib']:.1f}",
+            name,
+            found["what"].rstrip("."),
+            f"{found['plain_ms']:.0f} ms",
+            f"{found['ours_ms']:.0f} ms",
+            f"{found['plain_ms'] / found['ours_ms']:.1f}",
+            f"{found['difference']:.0e}" if "difference" in found else "random",
         )
-        for bundle, found in read_result("cost")["figures"].items()
+        for name, found in figures.items()
+        if isinstance(found, dict)
     ]
-    hours = f"hours at {RATE / 1e12:.0f} TFLOP/s"
-    return rows(("", "image", "training", "TFLOP an update", "launches", "updates", hours, "memory, GiB"), *body)
+    return rows(("", "what", "libraries", "here", "times as fast", "largest difference, relative"), *body)
 
 
 def inference() -> str:
@@ -378,6 +422,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "cluttered_mnist_simple48": cluttered_mnist,
     "brain_phantoms": brain_phantoms,
     "brain_real": brain_real,
+    "levers": levers,
     "gpu_lgg_few_masks": partial(lgg_few_masks, "gpu_lgg_few_masks"),
     "gpu_lgg_few_masks_prior": partial(lgg_few_masks, "gpu_lgg_few_masks_prior"),
     "knees": knees,

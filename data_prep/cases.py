@@ -7,9 +7,11 @@ one by one, records failures and continues, keeps labels for whole volumes only,
 from __future__ import annotations
 
 import logging
+import shutil
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
 from multiprocessing import get_context
@@ -33,6 +35,7 @@ from transeg.transforms.read import read_volume
 
 logger = logging.getLogger(__name__)
 
+DATALIST = "datalist.json"
 Extract = Callable[[Mapping[str, Any]], CaseSlices]
 
 
@@ -118,66 +121,61 @@ def prepare_cases(
         CasesFailedError: at the end, if any case failed.
         UserError: no training slice of a domain, or the requested labelled volumes do not exist.
     """
-    path = begin_data_set(out, name, recipe["method"])
     cases = sorted(cases, key=lambda case: case.name)
     unused = [case.name for case in cases if not (is_known(case) or case.problem)]
     cases = [case for case in cases if case.name not in set(unused)]
     channels = recipe["channels"]
-    kept, failed = write_cases(cases, channels, extract, out, workers)
-    training = [case.name for case in cases if case.name in kept and splits[case.name] == "training"]
-    with_label = {case.name for case in cases if case.label}
-    eligible = [name for name in training if name in with_label and (graded or kept[name].presence)]
-    try:
+    with new_data_set(out, name, recipe["method"]) as folder:
+        kept, failed = write_cases(cases, channels, extract, folder, workers)
+        training = [case.name for case in cases if case.name in kept and splits[case.name] == "training"]
+        with_label = {case.name for case in cases if case.label}
+        eligible = [name for name in training if name in with_label and (graded or kept[name].presence)]
         used = [kept[name] for name in {*training, *also_training} & set(kept)]
         _check_domains(used, ("presence", "absence") if both_domains else ("presence",), failed)
         labelled = choose_labelled(
             eligible, len(with_label & set(training)), labelled_fraction, labelled_count, labelled_cases, seed
         )
-    except UserError:
-        _discard(out, cases)
-        raise
-
-    lists: dict[str, list[dict]] = {key: [] for split in SPLITS for key in (split, f"{split}_absence")}
-    volumes: dict[str, list[dict]] = {f"{split}_volumes": [] for split in SPLITS}
-    for case in (case for case in cases if case.name in kept):
-        split, slices = splits[case.name], kept[case.name]
-        shows_label = split != "training" or case.name in labelled
-        label = {"label": f"labels/{case.name}.npy"} if shows_label and case.label else {}
-        lists[split] += [item | label for item in slices.presence]
-        lists[f"{split}_absence"] += slices.absence
-        if split != "training" and case.name in also_training:
-            lists["training"] += slices.presence
-            lists["training_absence"] += slices.absence
-        volumes[f"{split}_volumes"].append(case.item(channels, out, shows_label))
-    if arrange is not None:
-        arrange(lists)
-    dropped = sum((Counter(slices.dropped) for slices in kept.values()), Counter())
-    write_datalist(
-        path,
-        lists | volumes,
-        name=name,
-        description=description,
-        recipe=dict(recipe) | familiarity({name: kept[name] for name in training}),
-        preparation={
-            "options": dict(options),
-            "seed": seed,
-            "labelled_cases": sorted(labelled),
-            "kept": {key: len(items) for key, items in (lists | volumes).items()},
-            "dropped": dict(dropped),
-            "groups": {case.name: case.group for case in cases if case.group},
-            "unused": unused,
-            "failed": failed,
-        },
-    )
+        lists: dict[str, list[dict]] = {key: [] for split in SPLITS for key in (split, f"{split}_absence")}
+        volumes: dict[str, list[dict]] = {f"{split}_volumes": [] for split in SPLITS}
+        for case in (case for case in cases if case.name in kept):
+            split, slices = splits[case.name], kept[case.name]
+            shows_label = split != "training" or case.name in labelled
+            label = {"label": f"labels/{case.name}.npy"} if shows_label and case.label else {}
+            lists[split] += [item | label for item in slices.presence]
+            lists[f"{split}_absence"] += slices.absence
+            if split != "training" and case.name in also_training:
+                lists["training"] += slices.presence
+                lists["training_absence"] += slices.absence
+            volumes[f"{split}_volumes"].append(case.item(channels, out, shows_label))
+        if arrange is not None:
+            arrange(lists)
+        dropped = sum((Counter(slices.dropped) for slices in kept.values()), Counter())
+        write_datalist(
+            folder / DATALIST,
+            lists | volumes,
+            name=name,
+            description=description,
+            recipe=dict(recipe) | familiarity({name: kept[name] for name in training}),
+            preparation={
+                "options": dict(options),
+                "seed": seed,
+                "labelled_cases": sorted(labelled),
+                "kept": {key: len(items) for key, items in (lists | volumes).items()},
+                "dropped": dict(dropped),
+                "groups": {case.name: case.group for case in cases if case.group},
+                "unused": unused,
+                "failed": failed,
+            },
+        )
     _print_summary(lists | volumes, labelled, dropped, SPLITS[:1] if graded else SPLITS)
     if unused:
         print(
             f"not used: {', '.join(unused)}: neither a label nor an image-level label tells what they show; give their "
             "presence (yes, no or slices such as 40-73) in the table"
         )
-    print(f"wrote {path}")
+    print(f"wrote {out / DATALIST}")
     raise_failed(failed, len(cases))
-    return path
+    return out / DATALIST
 
 
 def _check_domains(training: Sequence[Kept], kinds: Sequence[str], failed: Mapping[str, str]) -> None:
@@ -187,51 +185,60 @@ def _check_domains(training: Sequence[Kept], kinds: Sequence[str], failed: Mappi
             what = {"presence": "with", "absence": "without"}[kind]
             raise UserError(
                 f"no slice {what} a lesion in the training volumes, nothing to train on; {_REMEDIES[kind]}"
-                + _listed(failed)
+                + reasons(failed)
             )
 
 
-def _discard(out: Path, cases: Sequence[Case]) -> None:
-    """Remove the stacks of a data set that did not come about, and folders that are empty then."""
-    for folder in (out / "images", out / "labels"):
-        for case in cases:
-            (folder / f"{case.name}.npy").unlink(missing_ok=True)
-    for folder in (out / "images", out / "labels", out):
-        if folder.is_dir() and not any(folder.iterdir()):
-            folder.rmdir()
+@contextmanager
+def new_data_set(out: Path, name: str, method: str) -> Iterator[Path]:
+    """A folder to write a data set into, whose content moves to `out` at the end: whole, or not at all.
 
-
-def begin_data_set(out: Path, name: str, method: str) -> Path:
-    """Make the folder of a data set. An earlier one of the same data and method is removed: a half is no data set.
+    It takes the place of an earlier one of the same data and method, which is removed only then.
 
     Args:
-        out: output folder.
+        out: output folder; made if needed, and if it fails not left empty.
         name: of the data set.
         method: that it is prepared for.
-
-    Returns:
-        Path of the datalist to write.
 
     Raises:
         UserError: the folder holds another data set.
     """
-    out.mkdir(parents=True, exist_ok=True)
-    path = out / "datalist.json"
-    if not path.is_file():
-        return path
-    content = read_json(path)
-    earlier = (content.get("name"), content.get("recipe", {}).get("method"))
-    if earlier != (name, method):
-        raise UserError(f"{out}: holds the data set {earlier[0]!r} for {earlier[1]}; delete it or choose another --out")
-    print(f"replacing the data set in {out}")
+    earlier = _same_data_set(out, name, method)
+    made = [folder for folder in (out, *out.parents) if not folder.exists()]
+    part = out / ".part"
+    shutil.rmtree(part, ignore_errors=True)  # of a command that was killed
+    part.mkdir(parents=True)
+    try:
+        yield part
+        if earlier:
+            print(f"replacing the data set in {out}")
+            (out / DATALIST).unlink()
+        for stack in earlier:
+            stack.unlink(missing_ok=True)
+        for file in sorted(path for path in part.rglob("*") if path.is_file() and path.name != DATALIST):
+            target = out / file.relative_to(part)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            file.replace(target)
+        (part / DATALIST).replace(out / DATALIST)
+        made.clear()
+    finally:
+        shutil.rmtree(part)
+        for folder in made:
+            folder.rmdir()
+
+
+def _same_data_set(out: Path, name: str, method: str) -> list[Path]:
+    """Stacks of the data set in a folder, empty without any; UserError if it is another one."""
+    if not (out / DATALIST).is_file():
+        return []
+    content = read_json(out / DATALIST)
+    found = (content.get("name"), content.get("recipe", {}).get("method"))
+    if found != (name, method):
+        raise UserError(f"{out}: holds the data set {found[0]!r} for {found[1]}; delete it or choose another --out")
     items = [item for items in content.values() if isinstance(items, list) for item in items]
     listed = {item.get(key) for item in items for key in ("image", "label") if isinstance(item.get(key), str)}
-    for kind in ("images", "labels"):
-        for stack in (out / kind).glob("*.npy"):
-            if f"{kind}/{stack.name}" in listed:
-                stack.unlink()
-    path.unlink()
-    return path
+    stacks = [stack for kind in ("images", "labels") for stack in (out / kind).glob("*.npy")]
+    return [stack for stack in stacks if stack.relative_to(out).as_posix() in listed]
 
 
 def label_values(case: Case) -> list[int]:
@@ -297,7 +304,8 @@ def raise_failed(failed: Mapping[str, str], cases: int) -> None:
         raise CasesFailedError(failure_report(failed, cases))
 
 
-def _listed(failed: Mapping[str, str]) -> str:
+def reasons(failed: Mapping[str, str]) -> str:
+    """A line for each failure, by case name."""
     return "".join(f"\n  {case}: {reason}" for case, reason in failed.items())
 
 

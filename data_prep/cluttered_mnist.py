@@ -29,7 +29,7 @@ from tqdm import tqdm
 from transeg.data.datalist import write_datalist, write_stack
 from transeg.errors import UserError
 
-from data_prep.cases import begin_data_set, run_command
+from data_prep.cases import DATALIST, new_data_set, run_command
 from data_prep.options import Data, LabelledCount, LabelledFraction, Out, Seed
 
 PIECE = 10  # edge length of a piece of clutter in pixels
@@ -222,48 +222,49 @@ def prepare(
     count = max(1, round(labelled_fraction * train_images)) if labelled_count is None else labelled_count
     labelled = choose_labelled(folds["training"].names[:train_images], count, labelled_digit, seed)
     name = f"Cluttered MNIST, {variant.value}"
-    path = begin_data_set(out, name, "genseg")
-    lists: dict[str, list[dict[str, Any]]] = {}
-    for split, fold in folds.items():
-        write_fold(out, split, fold, variant, seed)
-        lists[split] = [
-            {"image": f"images/{split}.npy", "index": i, "case": split, "digit": int(fold.names[i])}
-            for i in range(fold.images)
-        ]
-        for i, item in enumerate(lists[split]):
-            if split != "training" or i in labelled:
-                item["label"] = f"labels/{split}.npy"
-        lists[f"{split}_absence"] = [
-            {"image": f"images/{split}_absence.npy", "index": i, "case": f"{split}_absence"} for i in range(fold.images)
-        ]
-    edge, pieces = SIZES[variant]
-    write_datalist(
-        path,
-        lists,
-        name=name,
-        description="Segmentation of the one whole digit among pieces of other digits.",
-        recipe={
-            "method": "genseg",
-            "channels": ("image",),
-            "image_size": (edge, edge),
-            "pixdim": None,  # pixels have no physical size
-            "halves": False,
-            "labels": ("background", "digit"),
-            "pieces": pieces,
-        },
-        preparation={
-            "command": "cluttered_mnist",
-            "variant": variant.value,
-            "seed": seed,
-            "labelled_digit": labelled_digit,
-            "labelled": len(labelled),
-            "kept": {split: len(items) for split, items in lists.items()},
-        },
-    )
+    with new_data_set(out, name, "genseg") as folder:
+        lists: dict[str, list[dict[str, Any]]] = {}
+        for split, fold in folds.items():
+            write_fold(folder, split, fold, variant, seed)
+            lists[split] = [
+                {"image": f"images/{split}.npy", "index": i, "case": split, "digit": int(fold.names[i])}
+                for i in range(fold.images)
+            ]
+            for i, item in enumerate(lists[split]):
+                if split != "training" or i in labelled:
+                    item["label"] = f"labels/{split}.npy"
+            lists[f"{split}_absence"] = [
+                {"image": f"images/{split}_absence.npy", "index": i, "case": f"{split}_absence"}
+                for i in range(fold.images)
+            ]
+        edge, pieces = SIZES[variant]
+        write_datalist(
+            folder / DATALIST,
+            lists,
+            name=name,
+            description="Segmentation of the one whole digit among pieces of other digits.",
+            recipe={
+                "method": "genseg",
+                "channels": ("image",),
+                "image_size": (edge, edge),
+                "pixdim": None,  # pixels have no physical size
+                "halves": False,
+                "labels": ("background", "digit"),
+                "pieces": pieces,
+            },
+            preparation={
+                "command": "cluttered_mnist",
+                "variant": variant.value,
+                "seed": seed,
+                "labelled_digit": labelled_digit,
+                "labelled": len(labelled),
+                "kept": {split: len(items) for split, items in lists.items()},
+            },
+        )
     for split, items in lists.items():
         print(f"{split:20} {len(items):6} images, {sum('label' in item for item in items):6} labelled")
-    print(f"wrote {path}")
-    return path
+    print(f"wrote {out / DATALIST}")
+    return out / DATALIST
 
 
 if __name__ == "__main__":

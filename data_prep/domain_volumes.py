@@ -12,7 +12,7 @@ from transeg.data.table import SPLITS, Case
 from transeg.errors import DataError, UserError
 from transeg.methods.cardiac.volumes import CardiacVolumes
 
-from data_prep.cases import begin_data_set, familiarity, raise_failed, scans_below, write_cases
+from data_prep.cases import DATALIST, familiarity, new_data_set, raise_failed, reasons, scans_below, write_cases
 from data_prep.splits import split_patients
 
 
@@ -92,40 +92,46 @@ def prepare_domains(
     if stray:
         raise UserError(f"{', '.join(stray[:5])}: domain is neither {' nor '.join(domains)}; correct the table")
     used = [_shown(case, roles[case.name], unlabelled_domain) for case in cases if case.name in roles]
-    path = begin_data_set(out, name, recipe["method"])
-    kept, failed = write_cases(used, recipe["channels"], CardiacVolumes(recipe), out, workers)
-    lists: dict[str, list[dict[str, Any]]] = {f"{role}_{d}": [] for role in (*SPLITS, *further_roles) for d in domains}
-    volumes: dict[str, list[dict[str, Any]]] = {f"{key}_volumes": [] for key in lists}
-    for case in (case for case in used if case.name in kept):
-        key = f"{roles[case.name]}_{case.domain}"
-        label = {"label": f"labels/{case.name}.npy"} if case.label else {}
-        lists[key] += [item | label for item in kept[case.name].presence]
-        volumes[f"{key}_volumes"].append(case.item(recipe["channels"], out))
-    training = {case.name: case.domain for case in used if case.name in kept and roles[case.name] == "training"}
-    write_datalist(
-        path,
-        lists | volumes,
-        name=name,
-        description=description,
-        recipe=dict(recipe) | familiarity({name: kept[name] for name in training}, training),
-        preparation={
-            "options": dict(options),
-            "seed": seed,
-            "kept": {key: len(items) for key, items in (lists | volumes).items()},
-            "roles": dict(roles),
-            "failed": failed,
-        },
-        dimensions=3,
-    )
+    with new_data_set(out, name, recipe["method"]) as folder:
+        kept, failed = write_cases(used, recipe["channels"], CardiacVolumes(recipe), folder, workers)
+        lists: dict[str, list[dict]] = {f"{role}_{d}": [] for role in (*SPLITS, *further_roles) for d in domains}
+        volumes: dict[str, list[dict]] = {f"{key}_volumes": [] for key in lists}
+        for case in (case for case in used if case.name in kept):
+            key = f"{roles[case.name]}_{case.domain}"
+            label = {"label": f"labels/{case.name}.npy"} if case.label else {}
+            lists[key] += [item | label for item in kept[case.name].presence]
+            volumes[f"{key}_volumes"].append(case.item(recipe["channels"], out))
+        training = {case.name: case.domain for case in used if case.name in kept and roles[case.name] == "training"}
+        _check_training(lists, domains, failed)
+        write_datalist(
+            folder / DATALIST,
+            lists | volumes,
+            name=name,
+            description=description,
+            recipe=dict(recipe) | familiarity({name: kept[name] for name in training}, training),
+            preparation={
+                "options": dict(options),
+                "seed": seed,
+                "kept": {key: len(items) for key, items in (lists | volumes).items()},
+                "roles": dict(roles),
+                "failed": failed,
+            },
+            dimensions=3,
+        )
     _print_summary(lists, (*SPLITS, *further_roles), domains, len(cases) - len(used))
-    print(f"wrote {path}")
+    print(f"wrote {out / DATALIST}")
     raise_failed(failed, len(used))
+    return out / DATALIST
+
+
+def _check_training(lists: Mapping[str, Sequence[Mapping]], domains: Sequence[str], failed: Mapping[str, str]) -> None:
+    """Raise UserError unless there are training volumes of each domain, and of one of them with labels."""
     empty = [d for d in domains if not lists[f"training_{d}"]]
     if empty:
-        raise UserError(f"no training volume of {empty[0].upper()}; add volumes or reduce validation and test")
+        fault = f"no training volume of {empty[0].upper()}; add volumes or reduce validation and test"
+        raise UserError(fault + reasons(failed))
     if not any("label" in item for d in domains for item in lists[f"training_{d}"]):
-        raise UserError("no training volume has a label; label some volumes of at least one domain")
-    return path
+        raise UserError("no training volume has a label; label some volumes of at least one domain" + reasons(failed))
 
 
 def _shown(case: Case, role: str, unlabelled_domain: str | None) -> Case:

@@ -4,8 +4,8 @@ In single precision (convolutions in TF32 on a GPU), in bf16, and in bf16 with t
 or with compiled networks. A variant that does not run is recorded with its error.
 
 The steps are those of the trainer that the configs describe, on one batch of squares on noise again and again: an epoch
-to warm up, one that is timed, and a few steps that are profiled (which takes far longer than they do). A graph holds one
-batch, all of it labelled, and no augmentation.
+to warm up, one that is timed, and a few steps that are profiled (which takes far longer than they do). A graph holds
+one batch, all of it labelled, and no augmentation.
 
     python -m benchmarks.gpu.steps WORK [--small]
 """

@@ -72,6 +72,14 @@ GENSEG_BASELINES = [
         {"reads": LABELLED_ALONE},
     ),
     Row(
+        ("baselines/segmentation_only.json", "baselines/segmentation_only_unet.json"),
+        {
+            **{**ALONE, "generators": shares(segmentation=1), "labelled": 0, "reads": LABELLED_ALONE | {"absence"}},
+            "learning_rate": 0.01,
+        },
+        {"reads": LABELLED_ALONE},
+    ),
+    Row(
         ("baselines/autoencoding.json",),
         {**ALONE, "generators": shares(segmentation=1, reconstruction=1)},
         {"generators": shares(segmentation=0.01, reconstruction=1)},
@@ -125,8 +133,8 @@ MNIST = (
 )
 MNIST_BASELINES = [
     Row(),
-    GENSEG_BASELINES[0]._replace(changes={**GENSEG_BASELINES[0].changes, "reads": LABELLED_ALONE}),
-    *GENSEG_BASELINES[1:],
+    *(row._replace(changes={**row.changes, "reads": LABELLED_ALONE}) for row in GENSEG_BASELINES[:2]),
+    *GENSEG_BASELINES[2:],
 ]
 
 # C. PathoGAN, Andermatt et al.
@@ -159,6 +167,13 @@ PATHOGAN_ROWS = [
     Row(("no_detach.json",), {"detach_masks": False}),
     Row(("one_discriminator.json",)),
     Row(("multi_scale.json",), {"scales": 3}, {"discriminator_widths": (64, 128, 256)}),
+    Row(
+        ("baselines/classifier.json",),
+        {
+            **{**ALONE, "generators": {"presence": 1}},
+            **{"learning_rate": 0.001, "detach_masks": None, "reduction": None},
+        },
+    ),
     Row(
         ("baselines/supervised.json",),
         {

@@ -36,8 +36,7 @@ ABLATIONS = sorted(p.relative_to(CONFIGS).as_posix() for p in CONFIGS.glob("abla
 @pytest.mark.parametrize("overlay", [None, "averaged.json", *BASELINES, *ABLATIONS])
 def test_overlay_trains_one_iteration(overlay, prepared, tmp_path):
     files = ["train.json"]
-    if overlay and overlay.startswith("baselines/mean_teacher_"):
-        files.append("baselines/mean_teacher.json")
+    files += [name for name in BASELINES if overlay and overlay.startswith(name.removesuffix(".json") + "_")]
     files += [overlay] if overlay else []
     _, trainer = train(files, tmp_path, prepared(BUNDLE), labelled_per_batch=1)
     assert all(torch.isfinite(torch.as_tensor(v)) for v in trainer.state.output["terms"].values())

@@ -7,7 +7,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 from transeg.data.table import Case, read_table
-from transeg.errors import CasesFailedError, UserError
+from transeg.errors import UserError
 
 from data_prep.domain_volumes import prepare_domains, split_by_patient
 
@@ -99,5 +99,5 @@ def test_what_cannot_be_trained_on_is_told(cases, tmp_path):
         prepare({"s4": "training", "s5": "training"})
     with pytest.raises(UserError, match=r"s1, s3, s5: domain is neither old nor newer"):
         prepare({}, domains={"old": RECIPE["domains"]["old"], "newer": RECIPE["domains"]["new"]})
-    with pytest.raises(CasesFailedError, match=r"s1: .*unknown label value\(s\): 9"):
+    with pytest.raises(UserError, match=r"no training volume of NEW.*\n  s1: .*unknown label value\(s\): 9"):
         prepare({"s0": "training", "s1": "training"}, label_values={"liver": [7]})

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from transeg.transforms.batch import RandomShift, RandomWarp, spline_weights
+from monai.transforms import Compose, RandGaussianNoise
+from transeg.transforms.batch import EachImage, RandomShift, RandomWarp, spline_weights
 
 SIZES = [(12, 20), (8, 12, 10)]
 
@@ -127,3 +128,12 @@ def test_shifts_leave_the_background():
     torch.testing.assert_close(moved[:, :, 1:], shift.view(-1, 1, 1, 1).expand(-1, 2, 2, 3), atol=1e-6, rtol=0)
     assert shift.abs().max() <= 0.3 + 1e-6
     assert shift.std().item() == pytest.approx(0.3 / np.sqrt(3), rel=0.05)
+
+
+def test_each_image_has_its_own_draw_which_the_seed_decides():
+    images = torch.zeros(4, 2, 16, 16)
+    noise = EachImage(Compose([RandGaussianNoise(prob=0.5, std=1.0)]))
+    first = seeded(noise, 1)(images)
+    assert {bool(image.any()) for image in first} == {True, False}
+    assert torch.equal(seeded(noise, 1)(images), first)
+    assert not torch.equal(seeded(noise, 2)(images), first)

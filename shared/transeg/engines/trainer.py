@@ -32,7 +32,8 @@ def native_precision(device: torch.device | str) -> str | None:
     device = torch.device(device)
     if device.type == "cuda":
         return "bf16" if torch.cuda.get_device_capability(device) >= (8, 0) else None
-    capabilities = getattr(torch.cpu, "get_capabilities", dict)() if device.type == "cpu" else {}
+    # a function of newer versions of torch
+    capabilities: Mapping[str, Any] = getattr(torch.cpu, "get_capabilities", dict)() if device.type == "cpu" else {}
     return "bf16" if any(capabilities.get(unit) for unit in ("avx512_bf16", "amx_bf16")) else None
 
 
@@ -265,7 +266,8 @@ class AlternatingTrainer(SupervisedTrainer):
         # with every rank's average, so that all ranks stop together; the scaler deals with its own.
         scalars = [value.float() for values in found.values() for value in values.values()]
         on_host = iter(torch.stack(scalars).cpu().unbind())
-        loss, terms = torch.zeros(()), {}
+        loss = torch.zeros(())
+        terms: dict[str, Tensor] = {}
         for player, values in found.items():  # in order of play: later players see what the first has spoilt
             named = {name: next(on_host) for name in values}
             gradient = named.pop("gradient")

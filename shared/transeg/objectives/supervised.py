@@ -6,8 +6,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
+from transeg.losses.precision import at_least_float32
 from transeg.objectives.supervision import segmentation_loss, supervised
 
 
@@ -45,3 +47,37 @@ class SegmentationObjective:
         """Soft Dice loss (eq. 7)."""
         assert t.y is not None  # from forward
         return {"segmentation": segmentation_loss(t.seg, t.y)}
+
+
+@dataclass
+class DeepPrediction(Prediction):
+    """Results of one iteration of `DeepSupervisionObjective`; ``seg`` is the finest of the ``maps``."""
+
+    maps: Tensor | None = None
+
+
+class DeepSupervisionObjective(SegmentationObjective):
+    """Soft Dice loss and cross-entropy of a network that predicts at several resolutions, as of nnU-Net.
+
+    Isensee et al. 2021. Networks: ``generator``, which returns logits (n, maps, K, *S), finest first.
+    """
+
+    def forward(self, nets: Mapping[str, nn.Module], batch: Mapping[str, Tensor]) -> DeepPrediction:
+        """Batch as for `SegmentationObjective`."""
+        t = DeepPrediction(**vars(super().forward(nets, batch)))
+        if t.seg is not None:
+            t.maps, t.seg = t.seg, t.seg[:, 0]
+        return t
+
+    def generators(self, nets: Mapping[str, nn.Module], t: Prediction) -> dict[str, Tensor]:
+        """Mean over the maps, where each counts half as much as the next finer one."""
+        assert t.y is not None  # from forward
+        if not isinstance(t, DeepPrediction) or t.maps is None:
+            return super().generators(nets, t)
+        maps = at_least_float32(t.maps)
+        y, weights = t.y.to(maps.dtype), [0.5**level for level in range(maps.shape[1])]
+        losses = [
+            weight * (segmentation_loss(logits, y) + F.binary_cross_entropy_with_logits(logits, y))
+            for weight, logits in zip(weights, maps.unbind(1), strict=True)
+        ]
+        return {"segmentation": torch.stack(losses).sum() / sum(weights)}

@@ -6,12 +6,19 @@ one item at a time, and Kornia has neither spline deformations on a grid of node
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 
 import numpy as np
 import torch
-from monai.transforms import Randomizable
+from monai.transforms import (
+    Compose,
+    RandAdjustContrast,
+    RandGaussianNoise,
+    RandGaussianSmooth,
+    Randomizable,
+    RandScaleIntensity,
+)
 from monai.utils import ensure_tuple_rep
 from scipy.ndimage import map_coordinates
 from scipy.spatial.transform import Rotation
@@ -133,3 +140,27 @@ class RandomShift(Randomizable):
     def __call__(self, images: Tensor) -> Tensor:
         shift = torch.from_numpy(self.R.uniform(-self.largest, self.largest, len(images))).to(images)
         return images + (images != 0) * shift.view(-1, *[1] * (images.dim() - 1))
+
+
+class EachImage(Randomizable):
+    """Applies a transform of single images (C, *S), such as MONAI's, to each image of a batch (N, C, *S) in turn."""
+
+    def __init__(self, transform: Callable[[Tensor], Tensor]) -> None:
+        self.transform = transform
+
+    def set_random_state(self, seed: int | None = None, state: np.random.RandomState | None = None) -> EachImage:
+        """Seed the transform."""
+        super().set_random_state(seed, state)
+        if isinstance(self.transform, Randomizable):
+            self.transform.set_random_state(int(self.R.randint(2**31)))
+        return self
+
+    def __call__(self, images: Tensor) -> Tensor:
+        return torch.stack([torch.as_tensor(self.transform(image)) for image in images])
+
+
+def varied_intensity() -> EachImage:
+    """Noise, blur, brightness and gamma, as strong and as often as in nnU-Net (Isensee et al. 2021)."""
+    noise, blur = RandGaussianNoise(prob=0.15, std=0.1), RandGaussianSmooth(prob=0.2)
+    brightness, gamma = RandScaleIntensity(prob=0.15, factors=0.25), RandAdjustContrast(prob=0.3, gamma=(0.7, 1.5))
+    return EachImage(Compose([noise, blur, brightness, gamma]))

@@ -1,0 +1,191 @@
+"""Image-level labels of real patients: TCGA-LGG, where only which slices show the tumour is known, and no mask.
+
+PathoGAN, a classifier with a map of evidence, and the threshold on FLAIR that tells slices with the tumour best from
+those without, with the same labels. All slices of the head are used for training, segmented and scored; the networks
+train side by side and for the same time. No mask chooses anything: the last weights count. The table scores the written
+masks of whole test patients, the same as for all seeds.
+
+    python -m benchmarks.gpu.pack pack KAGGLE_3M SLICES.zip
+    python -m benchmarks.gpu.pack unpack SLICES.zip SLICES
+    python -m benchmarks.lgg_weak SLICES WORK --minutes 60
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+import typer
+from transeg.data.datalist import read_datalist
+from transeg.demo.steps import bundle_arguments, run_dir_arguments
+from transeg.metrics.overlap import dice
+
+from benchmarks.lgg_few_masks import Scans, read_flair, read_reference, start, wait
+from benchmarks.results import ROOT, paired_difference, read_mask, write_result
+
+BUNDLE = ROOT / "bundles" / "brain_mri_pathogan_segmentation"
+METHODS = {"classifier": ["baselines/classifier.json"], "PathoGAN": []}
+THRESHOLD = "threshold"
+
+
+def prepare(slices: Path, work: Path, validation: int, test: int) -> Path:
+    """Prepared data, with the masks of the test patients alone."""
+    out = work / "data"
+    if not (out / "datalist.json").is_file():
+        split = ["--validation", validation, "--test", test, "--image-level", "--workers", os.cpu_count() or 1]
+        command = ["-m", "data_prep.lgg", "--data", slices, "--out", out, "--bundle", BUNDLE.name, *split]
+        subprocess.run([sys.executable, *map(str, command)], check=True)
+    return out
+
+
+def start_training(
+    data: Path, run: Path, name: str, seed: int, seconds: float, options: Mapping[str, object]
+) -> subprocess.Popen:
+    """Start a training run that ends after a time, or go on with it."""
+    run.parent.mkdir(parents=True, exist_ok=True)
+    budget = run.with_suffix(".json")
+    limit = {"_target_": "benchmarks.lgg_few_masks.EndAfter", "limit_sec": round(seconds)}
+    budget.write_text(json.dumps({"+train#handlers": [limit]}))
+    files = [BUNDLE / "configs" / file for file in ("train.json", *METHODS[name])]
+    own = [part for key, value in options.items() for part in (f"--{key}", value)]
+    resume = ["--resume", True] if (run / "train_state.pt").is_file() else []
+    own = ["--dataset_dir", data, "--seed", seed, *own, *resume]
+    command = bundle_arguments("training", [*files, budget], *run_dir_arguments(run), *own)
+    return start(command, run.with_suffix(".log"))
+
+
+def start_segmenting(data: Path, run: Path, out: Path) -> subprocess.Popen:
+    """Start writing the masks of the test patients."""
+    options = ["--dataset_dir", data, "--output_dir", out, "--save_reports", False]
+    return start(bundle_arguments("inferring", [run / "configs" / "inference.json"], *options), out.with_suffix(".log"))
+
+
+def agreeing_threshold(flairs: Sequence[np.ndarray], shown: Sequence[np.ndarray]) -> tuple[float, int]:
+    """Threshold and number of voxels above it from which on a slice counts as one with the tumour.
+
+    The pair whose mean of sensitivity and specificity over the slices is largest.
+
+    Args:
+        flairs: scans (X, Y, Z).
+        shown: whether each slice shows the tumour, (Z,) each.
+    """
+    known = np.concatenate(shown)
+    best = (-1.0, 0.0, 0)
+    for limit in np.linspace(0.3, 1.0, 71):
+        counts = np.concatenate([(flair > limit).sum((0, 1)) for flair in flairs])
+        for least in np.unique(np.percentile(counts, range(0, 100, 2)).astype(int)):
+            found = np.asarray(counts > least)
+            score = (found[known].mean() + 1 - found[~known].mean()) / 2
+            best = max(best, (float(score), float(limit), int(least)))
+    return best[1], best[2]
+
+
+def apply_threshold(flair: np.ndarray, limit: float, least: int) -> np.ndarray:
+    """Voxels above the limit, in slices with more than `least` of them."""
+    found = flair > limit
+    return found & (found.sum((0, 1)) > least)
+
+
+def score(masks: Sequence[np.ndarray], references: Sequence[np.ndarray]) -> dict[str, list[float]]:
+    """Dice of each patient, the share of its slices without the tumour that are marked, and of those with it."""
+    pairs = list(zip(masks, references, strict=True))
+    return {
+        "dice": [dice(mask, reference) for mask, reference in pairs],
+        "false_alarms": [float(_marked(mask)[~_marked(reference)].mean()) for mask, reference in pairs],
+        "sensitivity": [float(_marked(mask)[_marked(reference)].mean()) for mask, reference in pairs],
+    }
+
+
+def _marked(mask: np.ndarray) -> np.ndarray:
+    return np.asarray(mask.any((0, 1)))
+
+
+def main(
+    slices: Annotated[Path, typer.Argument(help="Folder of the patients.")],
+    work: Annotated[Path, typer.Argument(help="Folder for prepared data, runs and masks.")],
+    minutes: Annotated[float, typer.Option(help="Time of each training run.")] = 60,
+    seeds: int = 3,
+    validation: Annotated[int, typer.Option(help="Validation patients.")] = 8,
+    test: Annotated[int, typer.Option(help="Test patients.")] = 16,
+    at_once: Annotated[int, typer.Option(help="Training runs at a time; 0: all.")] = 0,
+    name: Annotated[str, typer.Option(help="Name of the result.")] = "lgg_weak",
+    option: Annotated[list[str] | None, typer.Option(help="Setting of the training configs: KEY=VALUE.")] = None,
+) -> None:
+    """Train with each seed and score the masks that are written."""
+    data = prepare(slices, work, validation, test)
+    settings = {"epochs": 10_000, "val_interval": 0, **dict(text.split("=", 1) for text in option or ())}
+    runs = {(method, k): work / f"seed_{k}" / method for k in range(seeds) for method in METHODS}
+    started = time.monotonic()
+    waiting = [key for key, run in runs.items() if not (run.parent / f"{run.name}.done").is_file()]
+    for group in _groups(waiting, at_once or len(runs)):
+        wait(
+            {
+                runs[method, k]: start_training(data, runs[method, k], method, k, 60 * minutes, settings)
+                for method, k in group
+            }
+        )
+        for key in group:
+            (runs[key].parent / f"{runs[key].name}.done").touch()
+    print(f"trained after {time.monotonic() - started:.0f} s", flush=True)
+    outs = {key: run.with_name(f"{run.name}_masks") for key, run in runs.items()}
+    for group in _groups(list(runs), at_once or len(runs)):
+        wait({outs[key]: start_segmenting(data, runs[key], outs[key]) for key in group})
+
+    items = read_datalist(data / "datalist.json", "test_volumes")
+    references = [read_reference(item) for item in items]
+    limit, least = _threshold(slices, data)
+    found = {THRESHOLD: [score([apply_threshold(read_flair(item), limit, least) for item in items], references)]}
+    for method in METHODS:
+        written = [[read_mask(outs[method, k] / f"{item['case']}_seg.nii.gz") for item in items] for k in range(seeds)]
+        found[method] = [score(masks, references) for masks in written]
+    write(name, data, found, {"minutes": minutes, **settings, "threshold": round(limit, 3), "voxels": least}, seeds)
+
+
+def _groups(keys: Sequence[Any], size: int) -> Iterator[Sequence[Any]]:
+    yield from (keys[first : first + size] for first in range(0, len(keys), size))
+
+
+def _threshold(slices: Path, data: Path) -> tuple[float, int]:
+    items: Scans = read_datalist(data / "datalist.json", "training_volumes")
+    masks = [read_reference({**item, "label": _mask(slices, item["case"])}) for item in items]  # reduced to yes and no
+    return agreeing_threshold([read_flair(item) for item in items], [_marked(mask) for mask in masks])
+
+
+def _mask(slices: Path, case: str) -> str:
+    return str(slices / case / f"{case}_*_mask.tif")
+
+
+def write(name: str, data: Path, found: Mapping[str, list[dict]], settings: Mapping[str, Any], seeds: int) -> None:
+    """Write the result: scores of each method, and paired differences of the patients' Dice, means over the seeds."""
+    dices = {method: np.mean([values["dice"] for values in scores], axis=0) for method, scores in found.items()}
+    figures: dict[str, Any] = {
+        method: {
+            "mean": round(float(dices[method].mean()), 3),
+            "median": round(float(np.median(dices[method])), 3),
+            "seeds": [round(float(np.mean(values["dice"])), 3) for values in scores],
+            **{key: round(float(np.nanmean([v[key] for v in scores])), 3) for key in ("false_alarms", "sensitivity")},
+        }
+        for method, scores in found.items()
+    }
+    others = [method for method in found if method != "PathoGAN"]
+    figures |= {
+        "difference": {other: paired_difference(dices["PathoGAN"], dices[other]) for other in others},
+        "dice": {
+            method: [np.round(values["dice"], 3).tolist() for values in scores] for method, scores in found.items()
+        },
+        "kept": json.loads((data / "datalist.json").read_text())["preparation"]["kept"],
+        "settings": dict(settings),
+    }
+    print(json.dumps({key: figures[key] for key in (*found, "difference")}, indent=1))
+    print(write_result(name, "TCGA-LGG, patients with three sequences, 128 x 128", [*range(seeds)], figures))
+
+
+if __name__ == "__main__":
+    typer.run(main)
