@@ -2,10 +2,10 @@
 
 GenSeg, the same network trained on the masks alone, and a U-Net as nnU-Net would set it up on the same masks, side by
 side and for the same time, with several draws of the patients whose masks are known. Half-slices without a tumour count
-as labelled-empty for all. The masks of validation
-patients choose the weights "best", and nothing of the weights "last"; the curve over the training is scored on them.
-The table scores the written masks of whole test patients, which are the same in all draws, as is the threshold on FLAIR
-that is best on the masks known.
+as labelled-empty for all. Without a network: the threshold on FLAIR and the classifier of voxels that are best on the
+masks known. The masks of validation patients choose the weights "best", and nothing of the weights "last"; the curve
+over the training is scored on them. The table scores the written masks of whole test patients, which are the same in
+all draws.
 
     python -m benchmarks.gpu.pack pack KAGGLE_3M SLICES.zip
     python -m benchmarks.gpu.pack unpack SLICES.zip SLICES
@@ -19,7 +19,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Hashable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -35,7 +35,8 @@ from transeg.metrics.threshold import best_threshold
 from transeg.transforms.load import LoadVolumed
 from transeg.transforms.preprocessing import label_loading
 
-from benchmarks.results import ROOT, paired_difference, read_mask, write_result
+from benchmarks.results import ROOT, paired_difference, read_mask, read_result, write_result
+from benchmarks.voxels import VoxelClassifier
 
 BUNDLE = ROOT / "bundles" / "brain_mri_genseg_segmentation"
 ALONE = ["baselines/segmentation_only.json"]
@@ -158,21 +159,47 @@ def read_reference(item: Mapping[str, Any]) -> np.ndarray:
     return np.asarray(loaded["label"][0]) > 0
 
 
+def read_scan(item: Mapping[str, Any]) -> np.ndarray:
+    """The sequences of a patient (C, X, Y, Z)."""
+    keys = [f"image_{k}" for k in range(len(item["image"]))]
+    files: dict[Hashable, Any] = {**dict(zip(keys, item["image"], strict=True)), "spacing": item.get("spacing")}
+    loaded = LoadVolumed(keys)(files)
+    return np.concatenate([np.asarray(loaded[key]) for key in keys])
+
+
 def read_flair(item: Mapping[str, Any]) -> np.ndarray:
     """FLAIR of a patient, divided by its 99.5 percentile."""
-    flair: dict[Hashable, Any] = {"image": item["image"][FLAIR], "spacing": item.get("spacing")}
-    image = np.asarray(LoadVolumed("image")(flair)["image"][0])
+    image = read_scan({**item, "image": item["image"][FLAIR : FLAIR + 1]})[0]
     return image / np.percentile(image, 99.5)
 
 
-def thresholds(folders: Sequence[Path]) -> list[float]:
-    """The threshold on FLAIR that is best on the masks of each draw."""
-    found = []
-    for folder in folders:
-        known = json.loads((folder / "datalist.json").read_text())["known"]
-        items = [item for item in read_datalist(folder / "datalist.json", "training_volumes") if item["case"] in known]
-        found.append(best_threshold([read_flair(item) for item in items], [read_reference(item) for item in items]))
-    return found
+def known_patients(folder: Path) -> tuple[list[str], Scans, Scans]:
+    """Names of the patients whose masks a draw knows, their items, and those of the other training patients."""
+    known = json.loads((folder / "datalist.json").read_text())["known"]
+    items = read_datalist(folder / "datalist.json", "training_volumes")
+    return known, *([item for item in items if (item["case"] in known) == with_mask] for with_mask in (True, False))
+
+
+def threshold_masks(folder: Path, tests: Scans) -> list[np.ndarray]:
+    """Masks by the threshold on FLAIR that is best on the masks of a draw."""
+    _, items, _ = known_patients(folder)
+    limit = best_threshold([read_flair(item) for item in items], [read_reference(item) for item in items])
+    return [read_flair(item) > limit for item in tests]
+
+
+def voxel_masks(folder: Path, tests: Scans) -> list[np.ndarray]:
+    """Masks by a classifier of voxels, from the masks of a draw and the empty slices of the other patients."""
+    _, items, others = known_patients(folder)
+    classifier = VoxelClassifier(
+        [read_scan(item) for item in items],
+        [read_reference(item) for item in items],
+        [read_scan(item) for item in others],
+        [np.asarray(~read_reference(item).any((0, 1))) for item in others],
+    )
+    return [classifier(read_scan(item)) for item in tests]
+
+
+WITHOUT_NETWORK = {"threshold": threshold_masks, "voxel classifier": voxel_masks}
 
 
 def main(
@@ -186,10 +213,16 @@ def main(
     test: Annotated[int, typer.Option(help="Test patients.")] = 16,
     precision: Annotated[str, typer.Option(help="bf16, or nothing.")] = "",
     name: Annotated[str, typer.Option(help="Name of the result.")] = "lgg_few_masks",
+    beside: Annotated[
+        str, typer.Option(help="Score what needs no network, beside the result of this name with the same draws.")
+    ] = "",
     option: Annotated[list[str] | None, typer.Option(help="Setting of the training configs: KEY=VALUE.")] = None,
 ) -> None:
     """Train both methods with each draw at once, and score the masks that they write."""
     folders = prepare(slices, work, masks, draws, validation, test)
+    if beside:
+        score_without_networks(name, beside, folders, work)
+        return
     settings = {"width": width, "batches_per_epoch": 50, **dict(text.split("=", 1) for text in option or ())}
     if precision:
         settings["precision"] = precision
@@ -202,14 +235,8 @@ def main(
     wait({out: start_segmenting(folders[k], runs[m, k], choices[choice], out) for (m, k, choice), out in outs.items()})
     print(f"segmented after {time.monotonic() - started:.0f} s", flush=True)
 
-    items = read_datalist(work / "data" / "datalist.json", "test_volumes")
-    references = [read_reference(item) for item in items]
-
-    def score(masks: Sequence[np.ndarray]) -> list[float]:
-        return [dice(mask, reference) for mask, reference in zip(masks, references, strict=True)]
-
-    limits = thresholds(folders)
-    found = {"threshold": [score([read_flair(item) > limit for item in items]) for limit in limits]}
+    items, score = test_patients(work)
+    found = {"threshold": [score(threshold_masks(folder, items)) for folder in folders]}
     for method in METHODS:
         for choice in choices:
             written = [outs[method, k, choice] for k in range(draws)]
@@ -217,6 +244,42 @@ def main(
                 score([read_mask(out / f"{item['case']}_seg.nii.gz") for item in items]) for out in written
             ]
     write(name, work, found, {"minutes": minutes, "masks": masks, **settings}, runs)
+
+
+def test_patients(work: Path) -> tuple[Scans, Callable[[Sequence[np.ndarray]], list[float]]]:
+    """Items of the test patients, and what scores their masks: Dice of each."""
+    items = read_datalist(work / "data" / "datalist.json", "test_volumes")
+    references = [read_reference(item) for item in items]
+    return items, lambda masks: [dice(mask, own) for mask, own in zip(masks, references, strict=True)]
+
+
+def score_without_networks(name: str, beside: str, folders: Sequence[Path], work: Path) -> None:
+    """Write the scores of what needs no network, and how far an earlier result with the same draws is ahead.
+
+    Raises:
+        ValueError: the earlier result has other draws.
+    """
+    earlier = read_result(beside)["figures"]
+    if earlier["known"] != [known_patients(folder)[0] for folder in folders]:
+        raise ValueError(f"{beside} has other draws")
+    items, score = test_patients(work)
+    found = {method: [score(segment(f, items)) for f in folders] for method, segment in WITHOUT_NETWORK.items()}
+    mean = {method: np.mean(dices, axis=0) for method, dices in (earlier["dice"] | found).items()}
+    figures = {
+        "beside": beside,
+        "mean": {method: round(float(mean[method].mean()), 3) for method in found},
+        "median": {method: round(float(np.median(mean[method])), 3) for method in found},
+        "draws": {method: np.mean(dices, axis=1).round(3).tolist() for method, dices in found.items()},
+        "difference": {
+            f"{method} - {other}": paired_difference(mean[method], mean[other])
+            for method in mean
+            if method.startswith("GenSeg")
+            for other in found
+        },
+        "dice": {method: np.round(dices, 3).tolist() for method, dices in found.items()},
+    }
+    print(json.dumps({key: figures[key] for key in ("mean", "median", "draws", "difference")}, indent=1))
+    print(write_result(name, "TCGA-LGG, patients with three sequences, 128 x 128", [*range(len(folders))], figures))
 
 
 def write(

@@ -110,20 +110,27 @@ def lgg_few_masks(name: str) -> str:
     settings, kept = figures["settings"], figures["kept"]
     methods = {"masks alone": "segmentation only", "U-Net, masks alone": "U-Net", "GenSeg": "GenSeg"}
     choices = {"last epoch": "last", "epoch chosen on validation patients": "best"}
-    named = {"threshold on FLAIR": "threshold"} | {
+    voxels = read_result("lgg_voxels")["figures"]
+    assert figures["known"] == read_result(voxels["beside"])["figures"]["known"]
+    scores = {kind: voxels[kind] | figures[kind] for kind in ("mean", "median", "draws")}
+    named = {"threshold on FLAIR": "threshold", "gradient boosting of voxels": "voxel classifier"} | {
         f"{method}, {choice}": f"{methods[method]}, {choices[choice]}"
         for method in methods
         for choice in choices
         if f"{methods[method]}, {choices[choice]}" in figures["mean"]
     }
     body = [
-        (name, f"{figures['mean'][key]:.3f}", f"{figures['median'][key]:.3f}", _listed(figures["draws"][key]))
+        (
+            name,
+            *(f"{scores[kind][key]:.3f}" for kind in ("mean", "median")),
+            _listed(scores["draws"][key]),
+        )
         for name, key in named.items()
     ]
     updates = {
         method: max(curve[-1]["epoch"] for name, curve in figures["curves"].items() if name.startswith(method))
         * int(settings["batches_per_epoch"])
-        for method in {key.split(",")[0] for key in named.values() if key != "threshold"}
+        for method in {key.split(",")[0] for key in named.values() if "," in key}
     }
     pairs = [
         f"{own} - {other}, {choice}"
