@@ -19,18 +19,33 @@ steps() {
   python3 -m benchmarks.gpu.steps "$SCRATCH/steps" ${SMALL:+--small --variants fp32}
 }
 
-few_masks() { # NAME [OPTION...]
-  local slices="$SCRATCH/lgg" size=(--minutes "${MINUTES:-5}" --width 16 --option batch_size=20 --option labelled_per_batch=4)
-  [ -z "${SMALL:-}" ] || size=(--minutes 0.1 --width 2 --draws 1 --validation 1 --test 1 --masks 1 --option batches_per_epoch=1)
-  [ -d "$slices" ] || python3 -m benchmarks.gpu.pack unpack "$CARRIED/lgg.zip" "$slices" --workers "$(nproc)"
-  python3 -m benchmarks.lgg_few_masks "$slices" "$SCRATCH/$1" "${size[@]}" --name "gpu_$1" "${@:2}"
+slices() {
+  [ -d "$SCRATCH/lgg" ] || python3 -m benchmarks.gpu.pack unpack "$CARRIED/lgg.zip" "$SCRATCH/lgg" --workers "$(nproc)"
 }
 
-lgg_few_masks_prior() { few_masks lgg_few_masks_prior --option network_def#prior=0.02; }
+lgg_few_masks_bf16() {
+  local size=(--minutes "${MINUTES:-5}" --width 16 --option batch_size=20 --option labelled_per_batch=4)
+  [ -z "${SMALL:-}" ] || size=(--minutes 0.1 --width 2 --draws 1 --validation 1 --test 1 --masks 1 --option batches_per_epoch=1)
+  slices
+  python3 -m benchmarks.lgg_few_masks "$SCRATCH/lgg" "$SCRATCH/lgg_few_masks" "${size[@]}" --precision bf16 \
+    --option network_def#prior=0.02 --name gpu_lgg_few_masks_bf16
+}
 
-lgg_few_masks_bf16() { few_masks lgg_few_masks_bf16 --option network_def#prior=0.02 --precision bf16; }
+lgg_weak() {
+  local size=(--minutes "${MINUTES:-6}" --option batches_per_epoch=100)
+  [ -z "${SMALL:-}" ] || size=(--minutes 0.1 --seeds 1 --validation 1 --test 1 --option width=2 --option batches_per_epoch=1)
+  slices
+  python3 -m benchmarks.lgg_weak "$SCRATCH/lgg" "$SCRATCH/lgg_weak" "${size[@]}" --name gpu_lgg_weak
+}
 
-for item in ${1:-steps lgg_few_masks_prior lgg_few_masks_bf16}; do
+lgg_weights() {
+  local size=(--minutes "${MINUTES:-7}")
+  [ -z "${SMALL:-}" ] || size=(--minutes 0.1 --validation 1 --test 1 --small)
+  slices
+  python3 -m benchmarks.lgg_weights "$SCRATCH/lgg" "$SCRATCH/lgg_weights" "${size[@]}" --name gpu_lgg_weights
+}
+
+for item in ${1:-steps lgg_weights lgg_weak lgg_few_masks_bf16}; do
   [ -n "${1:-}" ] || [ ! -f "benchmarks/results/gpu_$item.json" ] || continue
   echo "== $item"
   "$item"
