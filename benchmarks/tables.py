@@ -201,6 +201,19 @@ def thigh_phantoms() -> str:
     return rows(("", *runs[0]), *body) + "\n\n" + note
 
 
+def thigh_hull() -> str:
+    """The hull that the translation must beat."""
+    figures = read_result("thigh_hull")["figures"]
+    measures = ("dice", "sensitivity", "specificity")
+    body = [(name, *(f"{figures[name][key]:.3f}" for key in measures)) for name in figures["dice"]]
+    note = (
+        f"Means over {len(next(iter(figures['dice'].values())))} severe phantom patients; sensitivity and specificity "
+        "inside the fascia. "
+        + " ".join(_difference(name[0].upper() + name[1:], found) for name, found in figures["difference"].items())
+    )
+    return rows(("", "Dice", "sensitivity", "specificity"), *body) + "\n\n" + note
+
+
 def slice_cells(runs: Sequence[dict]) -> tuple[str, ...]:
     """Cells of `SLICE_SCORES` from the summaries of `SliceScoreSaver`, averaged over runs."""
     cells = []
@@ -435,6 +448,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "knees": knees,
     "genseg_step": genseg_step,
     "thigh_phantoms": thigh_phantoms,
+    "thigh_hull": thigh_hull,
     "pathogan_phantoms": pathogan_phantoms,
     "pathogan_real": pathogan_real,
     "pathogan_step": pathogan_step,
