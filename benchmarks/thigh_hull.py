@@ -20,6 +20,7 @@ from transeg.data.datalist import read_datalist
 from transeg.methods.thigh.classical.mixture import segment_mixture
 from transeg.methods.thigh.compartment import muscle_compartment
 from transeg.metrics.overlap import dice
+from transeg.metrics.silhouette import silhouette
 
 from benchmarks.results import paired_difference, write_result
 from benchmarks.thigh_phantoms import BUNDLE, load, translate
@@ -42,7 +43,7 @@ def main(data: Annotated[Path, typer.Option(help="Prepared phantoms, as for `ben
     translated = translate(images, BUNDLE / WEIGHTS)
     scores: dict[str, list[dict[str, float]]] = {}
     for case, image in images.items():
-        body = image > image.min()
+        body = silhouette(image)
         original, healthy = (segment_mixture(volume)[0].astype(bool) for volume in (image, translated[case]))
         hull = muscle_compartment(original, body, spacing)
         fascia = muscle_compartment(masks[case], body, spacing)
