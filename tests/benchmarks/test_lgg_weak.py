@@ -1,0 +1,27 @@
+"""Comparison with image-level labels: what needs no network, and the scores."""
+
+import numpy as np
+import pytest
+
+from benchmarks.lgg_weak import agreeing_threshold, apply_threshold, score
+
+
+def test_the_threshold_that_agrees_best_with_yes_and_no():
+    flair = np.full((10, 10, 6), 0.4)
+    flair[:2, :2, :] = 0.9  # bright in every slice
+    flair[4:8, 4:8, 2:5] = 0.8  # the tumour
+    shown = np.array([False, False, True, True, True, False])
+    limit, least = agreeing_threshold([flair], [shown])
+    found = apply_threshold(flair, limit, least)
+    assert np.array_equal(found.any((0, 1)), shown)
+    assert np.array_equal(found[4:8, 4:8], np.broadcast_to(shown, (4, 4, 6)))
+
+
+def test_scores_by_hand():
+    reference, mask = np.zeros((2, 2, 4), bool), np.zeros((2, 2, 4), bool)
+    reference[0, :, :2] = True  # in two slices
+    mask[0, 0, 1:3] = True  # one hit, and one false alarm among two slices
+    scores = score([mask], [reference])
+    assert scores["dice"][0] == pytest.approx(2 * 1 / (2 + 4))
+    assert scores["false_alarms"] == [0.5]
+    assert scores["sensitivity"] == [0.5]
