@@ -15,69 +15,32 @@ all draws.
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
-import time
-from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
 import numpy as np
 import typer
-from ignite.engine import Engine, Events
-from ignite.handlers import TimeLimit
 from transeg.bundle.runs import WEIGHTS
 from transeg.data.datalist import read_datalist
-from transeg.demo.steps import bundle_arguments, run_dir_arguments
 from transeg.metrics.overlap import dice
 from transeg.metrics.threshold import best_threshold
-from transeg.transforms.load import LoadVolumed
-from transeg.transforms.preprocessing import label_loading
 
-from benchmarks.results import ROOT, paired_difference, read_mask, read_result, write_result
+from benchmarks import lgg
+from benchmarks.lgg import DATA, GENSEG, Scans, read_flair, read_reference, read_scan
+from benchmarks.results import paired_difference, read_mask, read_result, write_result
+from benchmarks.side_by_side import WRITE_CURVE, Training, read_curve, segment, train
 from benchmarks.voxels import VoxelClassifier
 
-BUNDLE = ROOT / "bundles" / "brain_mri_genseg_segmentation"
 ALONE = ["baselines/segmentation_only.json"]
 UNET = "U-Net"
 METHODS = {"segmentation only": ALONE, UNET: [*ALONE, "baselines/segmentation_only_unet.json"], "GenSeg": []}
 LAST = WEIGHTS.with_name("last.pt")
-FLAIR = 1
-Scans = list[dict[str, Any]]
-
-
-class EndAfter(TimeLimit):
-    """Ends a training run at the end of the epoch in which the time has passed."""
-
-    def attach(self, engine: Engine) -> None:
-        """Register with a trainer."""
-        engine.add_event_handler(Events.EPOCH_COMPLETED, self)
-
-
-class Curve:
-    """Writes the metrics of each validation, a line each."""
-
-    def __init__(self, path: str) -> None:
-        self.path = Path(path)
-
-    def attach(self, engine: Engine) -> None:
-        """Register with an evaluator."""
-        engine.add_event_handler(Events.EPOCH_COMPLETED, self)
-
-    def __call__(self, engine: Engine) -> None:
-        """Write a line."""
-        with self.path.open("a") as file:
-            file.write(json.dumps({"epoch": engine.state.epoch, **engine.state.metrics}, default=float) + "\n")
 
 
 def prepare(slices: Path, work: Path, masks: int, draws: int, validation: int, test: int) -> list[Path]:
     """Prepared data of each draw: the split is that of all; only the masks of some training patients are known."""
-    everything = work / "data"
-    if not (everything / "datalist.json").is_file():
-        split = ["--validation", validation, "--test", test, "--halves", "--workers", os.cpu_count() or 1]
-        command = ["-m", "data_prep.lgg", "--data", slices, "--out", everything, *split]
-        subprocess.run([sys.executable, *map(str, command)], check=True)
+    everything = lgg.prepare(slices, work / "data", GENSEG, validation, test, "--halves")
     datalist = json.loads((everything / "datalist.json").read_text())
     patients = sorted({item["case"] for item in datalist["training"]})
     folders = []
@@ -98,79 +61,19 @@ def _without_label(item: Mapping[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in item.items() if key != "label"}
 
 
-def start_training(
-    data: Path, run: Path, name: str, seed: int, seconds: float, options: Mapping[str, object]
-) -> subprocess.Popen:
-    """Start a training run that ends after a time."""
-    run.parent.mkdir(parents=True, exist_ok=True)
-    budget = run.with_suffix(".json")
+def training(data: Path, run: Path, method: str, seed: int, options: Mapping[str, object]) -> Training:
+    """A training run, which also keeps its last weights and the curve of its validation."""
+    own = {key: value for key, value in options.items() if method != UNET or not key.startswith("network_def#")}
     last = {"_target_": "transeg.engines.weights.BestModelSaver", "network": "@export_network"}
-    limit = {"_target_": "benchmarks.lgg_few_masks.EndAfter", "limit_sec": round(seconds)}
-    curve = {"_target_": "benchmarks.lgg_few_masks.Curve", "path": f"$@run_dir + '/{run.name}_curve.jsonl'"}
-    handlers = {
-        "+train#handlers": [{**last, "path": f"$@run_dir + '/{LAST}'"}, limit],
-        "+validate#handlers": [curve],
-    }
-    budget.write_text(json.dumps(handlers))
-    files = [BUNDLE / "configs" / file for file in ("train.json", *METHODS[name], "averaged.json")]
-    own = ["--dataset_dir", data, "--seed", seed, "--epochs", 10_000]
-    for key, value in options.items():
-        if name != UNET or not key.startswith("network_def#"):
-            own += [f"--{key}", value]
-    command = bundle_arguments("training", [*files, budget], *run_dir_arguments(run), *own)
-    return start(command, run.with_suffix(".log"))
-
-
-def start_segmenting(data: Path, run: Path, weights: Path, out: Path) -> subprocess.Popen:
-    """Start writing the masks of the test patients."""
-    options = ["--dataset_dir", data, "--output_dir", out, "--handlers#0#path", run / weights]
-    return start(bundle_arguments("inferring", [run / "configs" / "inference.json"], *options), out.with_suffix(".log"))
-
-
-def start(arguments: Iterable[object], log: Path) -> subprocess.Popen:
-    """Start a Python command of one thread, with a log."""
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    with log.open("a") as file:
-        return subprocess.Popen([sys.executable, *map(str, arguments)], stdout=file, stderr=file, env=environment)
-
-
-def wait(processes: Mapping[Path, subprocess.Popen]) -> None:
-    """Wait for all, or end them when one fails.
-
-    Raises:
-        RuntimeError: one failed.
-    """
-    running = dict(processes)
-    while running:
-        time.sleep(0.2)
-        for path, process in list(running.items()):
-            code = process.poll()
-            if code is not None:
-                del running[path]
-            if code:
-                for other in running.values():
-                    other.kill()
-                raise RuntimeError(f"{path} failed: {path.with_suffix('.log').read_text()[-1500:]}")
-
-
-def read_reference(item: Mapping[str, Any]) -> np.ndarray:
-    """Mask of a patient as published, on the grid of the scan."""
-    loaded = label_loading({"labels": ["background", "tumour"]}, "label", like="image")(dict(item))
-    return np.asarray(loaded["label"][0]) > 0
-
-
-def read_scan(item: Mapping[str, Any]) -> np.ndarray:
-    """The sequences of a patient (C, X, Y, Z)."""
-    keys = [f"image_{k}" for k in range(len(item["image"]))]
-    files: dict[Hashable, Any] = {**dict(zip(keys, item["image"], strict=True)), "spacing": item.get("spacing")}
-    loaded = LoadVolumed(keys)(files)
-    return np.concatenate([np.asarray(loaded[key]) for key in keys])
-
-
-def read_flair(item: Mapping[str, Any]) -> np.ndarray:
-    """FLAIR of a patient, divided by its 99.5 percentile."""
-    image = read_scan({**item, "image": item["image"][FLAIR : FLAIR + 1]})[0]
-    return image / np.percentile(image, 99.5)
+    return Training(
+        run,
+        GENSEG,
+        data,
+        [*METHODS[method], "averaged.json"],
+        {"seed": seed, "epochs": 10_000, **own},
+        [{**last, "path": f"$@run_dir + '/{LAST}'"}],
+        [WRITE_CURVE],
+    )
 
 
 def known_patients(folder: Path) -> tuple[list[str], Scans, Scans]:
@@ -227,13 +130,15 @@ def main(
     if precision:
         settings["precision"] = precision
     runs = {(method, k): work / f"draw_{k}" / method.replace(" ", "_") for method in METHODS for k in range(draws)}
-    started = time.monotonic()
-    wait({run: start_training(folders[k], run, method, k, 60 * minutes, settings) for (method, k), run in runs.items()})
-    print(f"trained after {time.monotonic() - started:.0f} s", flush=True)
+    train([training(folders[k], run, method, k, settings) for (method, k), run in runs.items()], minutes)
     choices = {"last": LAST, "best": WEIGHTS}
     outs = {(*key, choice): runs[key].with_name(f"{runs[key].name}_{choice}") for key in runs for choice in choices}
-    wait({out: start_segmenting(folders[k], runs[m, k], choices[choice], out) for (m, k, choice), out in outs.items()})
-    print(f"segmented after {time.monotonic() - started:.0f} s", flush=True)
+    segment(
+        {out: (runs[method, k], folders[k]) for (method, k, _), out in outs.items()},
+        options={
+            out: ["--handlers#0#path", runs[method, k] / choices[choice]] for (method, k, choice), out in outs.items()
+        },
+    )
 
     items, score = test_patients(work)
     found = {"threshold": [score(threshold_masks(folder, items)) for folder in folders]}
@@ -279,7 +184,7 @@ def score_without_networks(name: str, beside: str, folders: Sequence[Path], work
         "dice": {method: np.round(dices, 3).tolist() for method, dices in found.items()},
     }
     print(json.dumps({key: figures[key] for key in ("mean", "median", "draws", "difference")}, indent=1))
-    print(write_result(name, "TCGA-LGG, patients with three sequences, 128 x 128", [*range(len(folders))], figures))
+    print(write_result(name, DATA, [*range(len(folders))], figures))
 
 
 def write(
@@ -306,19 +211,10 @@ def write(
             for other in others
         },
         "dice": {method: np.round(dices, 3).tolist() for method, dices in found.items()},
-        "curves": {f"{method}, draw {k}": _curve(run) for (method, k), run in runs.items()},
+        "curves": {f"{method}, draw {k}": read_curve(run) for (method, k), run in runs.items()},
     }
     print(json.dumps({key: figures[key] for key in ("mean", "median", "draws", "difference")}, indent=1))
-    print(
-        write_result(
-            name, "TCGA-LGG, patients with three sequences, 128 x 128", [*range(len(found["threshold"]))], figures
-        )
-    )
-
-
-def _curve(run: Path) -> list[dict[str, float]]:
-    lines = (run / f"{run.name}_curve.jsonl").read_text().splitlines()
-    return [{key: round(value, 3) for key, value in json.loads(line).items()} for line in lines]
+    print(write_result(name, DATA, [*range(len(found["threshold"]))], figures))
 
 
 if __name__ == "__main__":

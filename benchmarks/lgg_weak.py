@@ -14,58 +14,21 @@ are not repeated, and those that were interrupted go on.
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
-import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
 import numpy as np
 import typer
 from transeg.data.datalist import read_datalist
-from transeg.demo.steps import bundle_arguments, run_dir_arguments
 from transeg.metrics.overlap import dice
 
-from benchmarks.lgg_few_masks import read_flair, read_reference, start, wait
-from benchmarks.results import ROOT, paired_difference, read_mask, write_result
+from benchmarks.lgg import DATA, PATHOGAN, prepare, read_flair, read_reference
+from benchmarks.results import paired_difference, read_mask, write_result
+from benchmarks.side_by_side import Training, segment, train
 
-BUNDLE = ROOT / "bundles" / "brain_mri_pathogan_segmentation"
 METHODS = {"PathoGAN": [], "classifier": ["baselines/classifier.json"]}
 THRESHOLD = "threshold"
-
-
-def prepare(slices: Path, work: Path, validation: int, test: int) -> Path:
-    """Prepared data, with the masks of the test patients alone."""
-    out = work / "data"
-    if not (out / "datalist.json").is_file():
-        split = ["--validation", validation, "--test", test, "--image-level", "--workers", os.cpu_count() or 1]
-        command = ["-m", "data_prep.lgg", "--data", slices, "--out", out, "--bundle", BUNDLE.name, *split]
-        subprocess.run([sys.executable, *map(str, command)], check=True)
-    return out
-
-
-def start_training(
-    data: Path, run: Path, name: str, seed: int, seconds: float, options: Mapping[str, object]
-) -> subprocess.Popen:
-    """Start a training run that ends after a time, or go on with it."""
-    run.parent.mkdir(parents=True, exist_ok=True)
-    budget = run.with_suffix(".json")
-    limit = {"_target_": "benchmarks.lgg_few_masks.EndAfter", "limit_sec": round(seconds)}
-    budget.write_text(json.dumps({"+train#handlers": [limit]}))
-    files = [BUNDLE / "configs" / file for file in ("train.json", *METHODS[name])]
-    own = [part for key, value in options.items() for part in (f"--{key}", value)]
-    resume = ["--resume", True] if (run / "train_state.pt").is_file() else []
-    own = ["--dataset_dir", data, "--seed", seed, *own, *resume]
-    command = bundle_arguments("training", [*files, budget], *run_dir_arguments(run), *own)
-    return start(command, run.with_suffix(".log"))
-
-
-def start_segmenting(data: Path, run: Path, out: Path) -> subprocess.Popen:
-    """Start writing the masks of the test patients."""
-    options = ["--dataset_dir", data, "--output_dir", out, "--save_reports", False]
-    return start(bundle_arguments("inferring", [run / "configs" / "inference.json"], *options), out.with_suffix(".log"))
 
 
 def agreeing_threshold(flairs: Sequence[np.ndarray], shown: Sequence[np.ndarray]) -> tuple[float, int]:
@@ -120,24 +83,19 @@ def main(
     option: Annotated[list[str] | None, typer.Option(help="Setting of the training configs: KEY=VALUE.")] = None,
 ) -> None:
     """Train with each seed and score the masks that are written."""
-    data = prepare(slices, work, validation, test)
+    data = prepare(slices, work / "data", PATHOGAN, validation, test, "--image-level")
     settings = {"epochs": 10_000, "val_interval": 0, **dict(text.split("=", 1) for text in option or ())}
     runs = {(method, k): work / f"seed_{k}" / method for k in range(seeds) for method in METHODS}
-    started = time.monotonic()
-    waiting = [key for key, run in runs.items() if not (run.parent / f"{run.name}.done").is_file()]
-    for group in _groups(waiting, at_once or len(runs)):
-        wait(
-            {
-                runs[method, k]: start_training(data, runs[method, k], method, k, 60 * minutes, settings)
-                for method, k in group
-            }
-        )
-        for key in group:
-            (runs[key].parent / f"{runs[key].name}.done").touch()
-    print(f"trained after {time.monotonic() - started:.0f} s", flush=True)
+    trainings = [
+        Training(run, PATHOGAN, data, METHODS[method], {"seed": k, **settings}) for (method, k), run in runs.items()
+    ]
+    train(trainings, minutes, at_once)
     outs = {key: run.with_name(f"{run.name}_masks") for key, run in runs.items()}
-    for group in _groups(list(runs), at_once or len(runs)):
-        wait({outs[key]: start_segmenting(data, runs[key], outs[key]) for key in group})
+    segment(
+        {outs[key]: (run, data) for key, run in runs.items()},
+        at_once,
+        {out: ["--save_reports", False] for out in outs.values()},
+    )
 
     items = read_datalist(data / "datalist.json", "test_volumes")
     references = [read_reference(item) for item in items]
@@ -150,10 +108,6 @@ def main(
         written = [[read_mask(outs[method, k] / f"{item['case']}_seg.nii.gz") for item in items] for k in range(seeds)]
         found[method] = [score(masks, references) for masks in written]
     write(name, data, found, {"minutes": minutes, **settings, "threshold": round(limit, 3), "voxels": least}, seeds)
-
-
-def _groups(keys: Sequence[Any], size: int) -> Iterator[Sequence[Any]]:
-    yield from (keys[first : first + size] for first in range(0, len(keys), size))
 
 
 def _shown(item: Mapping[str, Any], slices: int) -> np.ndarray:
@@ -184,7 +138,7 @@ def write(name: str, data: Path, found: Mapping[str, list[dict]], settings: Mapp
         "settings": dict(settings),
     }
     print(json.dumps({key: figures[key] for key in (*found, "difference")}, indent=1))
-    print(write_result(name, "TCGA-LGG, patients with three sequences, 128 x 128", [*range(seeds)], figures))
+    print(write_result(name, DATA, [*range(seeds)], figures))
 
 
 if __name__ == "__main__":

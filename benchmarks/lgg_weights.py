@@ -9,10 +9,6 @@ with weights in half precision, are packed into the folder of the results.
 
 from __future__ import annotations
 
-import json
-import os
-import subprocess
-import sys
 import zipfile
 from pathlib import Path
 from typing import Annotated, Any
@@ -22,39 +18,26 @@ import torch
 import typer
 from transeg.bundle.runs import WEIGHTS
 from transeg.data.datalist import read_datalist
-from transeg.demo.steps import bundle_arguments, run_dir_arguments
 from transeg.metrics.overlap import dice
 
-from benchmarks.lgg_few_masks import read_reference, start, wait
-from benchmarks.results import ROOT, read_mask, write_result
+from benchmarks.lgg import DATA, GENSEG, PATHOGAN, prepare, read_reference
+from benchmarks.results import read_mask, write_result
+from benchmarks.side_by_side import Training, segment, train
 
-GENSEG, PATHOGAN = "brain_mri_genseg_segmentation", "brain_mri_pathogan_segmentation"
-FILES = {GENSEG: ["averaged.json"], PATHOGAN: []}
-PREPARATION = {GENSEG: ["--halves"], PATHOGAN: ["--image-level"]}
+OVERLAYS = {GENSEG.name: ["averaged.json"], PATHOGAN.name: []}
+PREPARATION = {GENSEG.name: ["--halves"], PATHOGAN.name: ["--image-level"]}
 SETTINGS: dict[str, dict[str, Any]] = {
-    GENSEG: {"width": 12, "batch_size": 20, "labelled_per_batch": 10, "network_def#prior": 0.02},
-    PATHOGAN: {"width": 24, "trust_scans": 0},
+    GENSEG.name: {"width": 12, "batch_size": 20, "labelled_per_batch": 10, "network_def#prior": 0.02},
+    PATHOGAN.name: {"width": 24, "trust_scans": 0},
 }
 
 
-def start_training(bundle: str, data: Path, run: Path, seconds: float, small: bool) -> subprocess.Popen:
-    """Start a training run that ends after a time."""
-    run.parent.mkdir(parents=True, exist_ok=True)
-    limit = run.with_suffix(".json")
-    limit.write_text(
-        json.dumps(
-            {"+train#handlers": [{"_target_": "benchmarks.lgg_few_masks.EndAfter", "limit_sec": round(seconds)}]}
-        )
-    )
-    settings: dict[str, Any] = {**SETTINGS[bundle], "epochs": 10_000, "val_interval": 0, "save_last": True}
+def training(bundle: Path, data: Path, run: Path, small: bool) -> Training:
+    """A training run that keeps its last weights."""
+    settings = {**SETTINGS[bundle.name], "seed": 0, "epochs": 10_000, "val_interval": 0, "save_last": True}
     if small:
         settings |= {"width": 2, "batch_size": 2, "labelled_per_batch": 0, "batches_per_epoch": 1}
-    options = [part for key, value in settings.items() for part in (f"--{key}", value)]
-    files = [ROOT / "bundles" / bundle / "configs" / name for name in ("train.json", *FILES[bundle])]
-    command = bundle_arguments(
-        "training", [*files, limit], *run_dir_arguments(run), "--dataset_dir", data, "--seed", 0, *options
-    )
-    return start(command, run.with_suffix(".log"))
+    return Training(run, bundle, data, OVERLAYS[bundle.name], settings)
 
 
 def pack(run: Path, path: Path) -> Path:
@@ -77,39 +60,32 @@ def main(
     minutes: Annotated[float, typer.Option(help="Time of the training runs.")] = 60,
     validation: Annotated[int, typer.Option(help="Validation patients, which are not used.")] = 8,
     test: Annotated[int, typer.Option(help="Test patients.")] = 16,
+    at_once: Annotated[int, typer.Option(help="Training runs at a time; 0: all.")] = 0,
     small: Annotated[bool, typer.Option(help="Small networks and batches, for a test.")] = False,
     name: Annotated[str, typer.Option(help="Name of the result.")] = "lgg_weights",
 ) -> None:
     """Train, segment, score and pack."""
-    datas, runs, outs = ({bundle: work / part / bundle for bundle in FILES} for part in ("data", "run", "masks"))
-    for bundle, data in datas.items():
-        if not (data / "datalist.json").is_file():
-            split = ["--validation", validation, "--test", test, "--workers", os.cpu_count() or 1]
-            command = ["-m", "data_prep.lgg", "--data", slices, "--out", data, "--bundle", bundle, *split]
-            subprocess.run([sys.executable, *map(str, command), *PREPARATION[bundle]], check=True)
-    wait({runs[b]: start_training(b, datas[b], runs[b], 60 * minutes, small) for b in FILES})
-    segmenting = {}
-    for bundle, out in outs.items():
-        out.parent.mkdir(parents=True, exist_ok=True)
-        options = ["--dataset_dir", datas[bundle], "--output_dir", out]
-        config = runs[bundle] / "configs" / "inference.json"
-        segmenting[out] = start(bundle_arguments("inferring", [config], *options), out.with_suffix(".log"))
-    wait(segmenting)
+    bundles = (GENSEG, PATHOGAN)
+    datas, runs, outs = ({b.name: work / part / b.name for b in bundles} for part in ("data", "run", "masks"))
+    for bundle in bundles:
+        prepare(slices, datas[bundle.name], bundle, validation, test, *PREPARATION[bundle.name])
+    train([training(b, datas[b.name], runs[b.name], small) for b in bundles], minutes, at_once)
+    segment({outs[b.name]: (runs[b.name], datas[b.name]) for b in bundles}, at_once)
 
     figures: dict[str, Any] = {"minutes": minutes, "settings": SETTINGS}
-    for bundle, data in datas.items():
+    for label, data in datas.items():
         items = read_datalist(data / "datalist.json", "test_volumes")
-        masks = [read_mask(outs[bundle] / f"{item['case']}_seg.nii.gz") for item in items]
+        masks = [read_mask(outs[label] / f"{item['case']}_seg.nii.gz") for item in items]
         found = [dice(mask, read_reference(item)) for mask, item in zip(masks, items, strict=True)]
-        updates = torch.load(runs[bundle] / "train_state.pt", map_location="cpu", weights_only=True)["epoch"]
-        figures[bundle] = {
+        updates = torch.load(runs[label] / "train_state.pt", map_location="cpu", weights_only=True)["epoch"]
+        figures[label] = {
             "mean": round(float(np.mean(found)), 3),
             "epochs": updates,
             "dice": np.round(found, 3).tolist(),
         }
-        print(bundle, figures[bundle], flush=True)
-    path = write_result(name, "TCGA-LGG, patients with three sequences, 128 x 128", [0], figures)
-    print(path, *(pack(run, path.parent / f"{bundle}_lgg.zip") for bundle, run in runs.items()))
+        print(label, figures[label], flush=True)
+    path = write_result(name, DATA, [0], figures)
+    print(path, *(pack(run, path.parent / f"{label}_lgg.zip") for label, run in runs.items()))
 
 
 if __name__ == "__main__":

@@ -1,0 +1,51 @@
+"""TCGA-LGG for the benchmarks: its preparation, and its scans and masks as published."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Hashable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from transeg.transforms.load import LoadVolumed
+from transeg.transforms.preprocessing import label_loading
+
+from benchmarks.results import ROOT
+
+GENSEG = ROOT / "bundles" / "brain_mri_genseg_segmentation"
+PATHOGAN = ROOT / "bundles" / "brain_mri_pathogan_segmentation"
+DATA = "TCGA-LGG, patients with three sequences, 128 x 128"
+FLAIR = 1
+Scans = list[dict[str, Any]]
+
+
+def prepare(slices: Path, out: Path, bundle: Path, validation: int, test: int, *options: str) -> Path:
+    """Prepare the patients for a bundle unless that is done; the same split for every bundle."""
+    if not (out / "datalist.json").is_file():
+        split = ["--validation", validation, "--test", test, "--workers", os.cpu_count() or 1]
+        command = ["-m", "data_prep.lgg", "--data", slices, "--out", out, "--bundle", bundle.name, *split, *options]
+        subprocess.run([sys.executable, *map(str, command)], check=True)
+    return out
+
+
+def read_reference(item: Mapping[str, Any]) -> np.ndarray:
+    """Mask of a patient as published, on the grid of the scan."""
+    loaded = label_loading({"labels": ["background", "tumour"]}, "label", like="image")(dict(item))
+    return np.asarray(loaded["label"][0]) > 0
+
+
+def read_scan(item: Mapping[str, Any]) -> np.ndarray:
+    """The sequences of a patient (C, X, Y, Z)."""
+    keys = [f"image_{k}" for k in range(len(item["image"]))]
+    files: dict[Hashable, Any] = {**dict(zip(keys, item["image"], strict=True)), "spacing": item.get("spacing")}
+    loaded = LoadVolumed(keys)(files)
+    return np.concatenate([np.asarray(loaded[key]) for key in keys])
+
+
+def read_flair(item: Mapping[str, Any]) -> np.ndarray:
+    """FLAIR of a patient, divided by its 99.5 percentile."""
+    image = read_scan({**item, "image": item["image"][FLAIR : FLAIR + 1]})[0]
+    return image / np.percentile(image, 99.5)
