@@ -7,9 +7,10 @@ import subprocess
 import sys
 from collections.abc import Hashable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
+import typer
 from transeg.transforms.load import LoadVolumed
 from transeg.transforms.preprocessing import label_loading
 
@@ -20,6 +21,19 @@ PATHOGAN = ROOT / "bundles" / "brain_mri_pathogan_segmentation"
 DATA = "TCGA-LGG, patients with three sequences, 128 x 128"
 FLAIR = 1
 Scans = list[dict[str, Any]]
+
+# options of the benchmarks
+Slices = Annotated[Path, typer.Argument(help="Folder of the patients.")]
+Work = Annotated[Path, typer.Argument(help="Folder for prepared data, runs and masks.")]
+Validation = Annotated[int, typer.Option(help="Validation patients.")]
+Test = Annotated[int, typer.Option(help="Test patients.")]
+Name = Annotated[str, typer.Option(help="Name of the result.")]
+Settings = Annotated[list[str] | None, typer.Option(help="Setting of the training configs: KEY=VALUE.")]
+
+
+def settings_of(option: Settings) -> dict[str, str]:
+    """Settings by key."""
+    return dict(text.split("=", 1) for text in option or ())
 
 
 def prepare(slices: Path, out: Path, bundle: Path, validation: int, test: int, *options: str) -> Path:

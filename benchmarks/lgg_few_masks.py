@@ -27,7 +27,21 @@ from transeg.metrics.overlap import dice
 from transeg.metrics.threshold import best_threshold
 
 from benchmarks import lgg
-from benchmarks.lgg import DATA, GENSEG, Scans, read_flair, read_reference, read_scan
+from benchmarks.lgg import (
+    DATA,
+    GENSEG,
+    Name,
+    Scans,
+    Settings,
+    Slices,
+    Test,
+    Validation,
+    Work,
+    read_flair,
+    read_reference,
+    read_scan,
+    settings_of,
+)  # fmt: skip
 from benchmarks.results import paired_difference, read_mask, read_result, write_result
 from benchmarks.side_by_side import WRITE_CURVE, Training, read_curve, segment, train
 from benchmarks.voxels import VoxelClassifier
@@ -35,6 +49,7 @@ from benchmarks.voxels import VoxelClassifier
 ALONE = ["baselines/segmentation_only.json"]
 UNET = "U-Net"
 METHODS = {"segmentation only": ALONE, UNET: [*ALONE, "baselines/segmentation_only_unet.json"], "GenSeg": []}
+SHOWN = ("mean", "median", "draws", "difference")
 LAST = WEIGHTS.with_name("last.pt")
 
 
@@ -106,27 +121,27 @@ WITHOUT_NETWORK = {"threshold": threshold_masks, "voxel classifier": voxel_masks
 
 
 def main(
-    slices: Annotated[Path, typer.Argument(help="Folder of the patients.")],
-    work: Annotated[Path, typer.Argument(help="Folder for prepared data, runs and masks.")],
+    slices: Slices,
+    work: Work,
     minutes: Annotated[float, typer.Option(help="Time of each training run.")] = 60,
     width: int = 16,
     masks: Annotated[int, typer.Option(help="Training patients whose masks are known.")] = 4,
     draws: Annotated[int, typer.Option(help="Draws of these patients, each with a seed of its own.")] = 3,
-    validation: Annotated[int, typer.Option(help="Validation patients.")] = 8,
-    test: Annotated[int, typer.Option(help="Test patients.")] = 16,
+    validation: Validation = 8,
+    test: Test = 16,
     precision: Annotated[str, typer.Option(help="bf16, or nothing.")] = "",
-    name: Annotated[str, typer.Option(help="Name of the result.")] = "lgg_few_masks",
+    name: Name = "lgg_few_masks",
     beside: Annotated[
         str, typer.Option(help="Score what needs no network, beside the result of this name with the same draws.")
     ] = "",
-    option: Annotated[list[str] | None, typer.Option(help="Setting of the training configs: KEY=VALUE.")] = None,
+    option: Settings = None,
 ) -> None:
     """Train both methods with each draw at once, and score the masks that they write."""
     folders = prepare(slices, work, masks, draws, validation, test)
     if beside:
         score_without_networks(name, beside, folders, work)
         return
-    settings = {"width": width, "batches_per_epoch": 50, **dict(text.split("=", 1) for text in option or ())}
+    settings = {"width": width, "batches_per_epoch": 50, **settings_of(option)}
     if precision:
         settings["precision"] = precision
     runs = {(method, k): work / f"draw_{k}" / method.replace(" ", "_") for method in METHODS for k in range(draws)}
@@ -169,22 +184,32 @@ def score_without_networks(name: str, beside: str, folders: Sequence[Path], work
         raise ValueError(f"{beside} has other draws")
     items, score = test_patients(work)
     found = {method: [score(segment(f, items)) for f in folders] for method, segment in WITHOUT_NETWORK.items()}
-    mean = {method: np.mean(dices, axis=0) for method, dices in (earlier["dice"] | found).items()}
-    figures = {
-        "beside": beside,
+    figures = summary(found, earlier["dice"] | found)
+    print(json.dumps({key: figures[key] for key in SHOWN}, indent=1))
+    print(write_result(name, DATA, [*range(len(folders))], {"beside": beside, **figures}))
+
+
+def summary(found: Mapping[str, list[list[float]]], every: Mapping[str, list[list[float]]]) -> dict[str, Any]:
+    """Figures of methods from the Dice of each patient in each draw, and how far GenSeg is ahead of the others.
+
+    Args:
+        found: Dice by method.
+        every: the same, perhaps with those of an earlier result.
+    """
+    mean = {method: np.mean(dices, axis=0) for method, dices in every.items()}
+    return {
         "mean": {method: round(float(mean[method].mean()), 3) for method in found},
         "median": {method: round(float(np.median(mean[method])), 3) for method in found},
         "draws": {method: np.mean(dices, axis=1).round(3).tolist() for method, dices in found.items()},
         "difference": {
             f"{method} - {other}": paired_difference(mean[method], mean[other])
-            for method in mean
+            for method in every
             if method.startswith("GenSeg")
             for other in found
+            if not other.startswith("GenSeg")
         },
         "dice": {method: np.round(dices, 3).tolist() for method, dices in found.items()},
     }
-    print(json.dumps({key: figures[key] for key in ("mean", "median", "draws", "difference")}, indent=1))
-    print(write_result(name, DATA, [*range(len(folders))], figures))
 
 
 def write(
@@ -192,8 +217,6 @@ def write(
 ) -> None:
     """Write the result: Dice of each patient and draw, paired differences of their means, and the curves."""
     datalist = json.loads((work / "data" / "datalist.json").read_text())
-    mean = {method: np.mean(dices, axis=0) for method, dices in found.items()}
-    others = [method for method in found if not method.startswith("GenSeg")]
     figures: dict[str, Any] = {
         "settings": dict(settings),
         "kept": datalist["preparation"]["kept"],
@@ -201,19 +224,10 @@ def write(
             json.loads((work / f"data_{k}" / "datalist.json").read_text())["known"]
             for k in range(len(found["threshold"]))
         ],
-        "mean": {method: round(float(values.mean()), 3) for method, values in mean.items()},
-        "median": {method: round(float(np.median(values)), 3) for method, values in mean.items()},
-        "draws": {method: np.mean(dices, axis=1).round(3).tolist() for method, dices in found.items()},
-        "difference": {
-            f"{method} - {other}": paired_difference(mean[method], mean[other])
-            for method in found
-            if method.startswith("GenSeg")
-            for other in others
-        },
-        "dice": {method: np.round(dices, 3).tolist() for method, dices in found.items()},
+        **summary(found, found),
         "curves": {f"{method}, draw {k}": read_curve(run) for (method, k), run in runs.items()},
     }
-    print(json.dumps({key: figures[key] for key in ("mean", "median", "draws", "difference")}, indent=1))
+    print(json.dumps({key: figures[key] for key in SHOWN}, indent=1))
     print(write_result(name, DATA, [*range(len(found["threshold"]))], figures))
 
 

@@ -23,7 +23,20 @@ import typer
 from transeg.data.datalist import read_datalist
 from transeg.metrics.overlap import dice
 
-from benchmarks.lgg import DATA, PATHOGAN, prepare, read_flair, read_reference
+from benchmarks.lgg import (
+    DATA,
+    PATHOGAN,
+    Name,
+    Settings,
+    Slices,
+    Test,
+    Validation,
+    Work,
+    prepare,
+    read_flair,
+    read_reference,
+    settings_of,
+)  # fmt: skip
 from benchmarks.results import paired_difference, read_mask, write_result
 from benchmarks.side_by_side import Training, segment, train
 
@@ -72,19 +85,19 @@ def _marked(mask: np.ndarray) -> np.ndarray:
 
 
 def main(
-    slices: Annotated[Path, typer.Argument(help="Folder of the patients.")],
-    work: Annotated[Path, typer.Argument(help="Folder for prepared data, runs and masks.")],
+    slices: Slices,
+    work: Work,
     minutes: Annotated[float, typer.Option(help="Most time of each training run.")] = 10_000,
     seeds: int = 3,
-    validation: Annotated[int, typer.Option(help="Validation patients.")] = 8,
-    test: Annotated[int, typer.Option(help="Test patients.")] = 16,
+    validation: Validation = 8,
+    test: Test = 16,
     at_once: Annotated[int, typer.Option(help="Training runs at a time; 0: all.")] = 0,
-    name: Annotated[str, typer.Option(help="Name of the result.")] = "lgg_weak",
-    option: Annotated[list[str] | None, typer.Option(help="Setting of the training configs: KEY=VALUE.")] = None,
+    name: Name = "lgg_weak",
+    option: Settings = None,
 ) -> None:
     """Train with each seed and score the masks that are written."""
     data = prepare(slices, work / "data", PATHOGAN, validation, test, "--image-level")
-    settings = {"epochs": 10_000, "val_interval": 0, **dict(text.split("=", 1) for text in option or ())}
+    settings = {"epochs": 10_000, "val_interval": 0, **settings_of(option)}
     runs = {(method, k): work / f"seed_{k}" / method for k in range(seeds) for method in METHODS}
     trainings = [
         Training(run, PATHOGAN, data, METHODS[method], {"seed": k, **settings}) for (method, k), run in runs.items()

@@ -9,19 +9,19 @@ with weights in half precision, are packed into the folder of the results.
 
 from __future__ import annotations
 
-import zipfile
+import shutil
 from pathlib import Path
 from typing import Annotated, Any
 
 import numpy as np
 import torch
 import typer
-from transeg.bundle.runs import WEIGHTS
 from transeg.data.datalist import read_datalist
 from transeg.metrics.overlap import dice
 
-from benchmarks.lgg import DATA, GENSEG, PATHOGAN, prepare, read_reference
+from benchmarks.lgg import DATA, GENSEG, PATHOGAN, Name, Slices, Test, Validation, Work, prepare, read_reference
 from benchmarks.results import read_mask, write_result
+from benchmarks.run import install_weights
 from benchmarks.side_by_side import Training, segment, train
 
 OVERLAYS = {GENSEG.name: ["averaged.json"], PATHOGAN.name: []}
@@ -42,27 +42,22 @@ def training(bundle: Path, data: Path, run: Path, small: bool) -> Training:
 
 def pack(run: Path, path: Path) -> Path:
     """Archive of a run folder as a bundle: configs, card, and weights in half precision."""
-    state = torch.load(run / WEIGHTS, map_location="cpu", weights_only=True)
-    half = run.with_suffix(".pt")
-    torch.save({key: value.half() if value.is_floating_point() else value for key, value in state.items()}, half)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
-        archive.write(half, WEIGHTS)
-        for folder in ("configs", "docs"):
-            for file in sorted((run / folder).rglob("*")):
-                archive.write(file, file.relative_to(run))
-    return path
+    folder = run.parent / f"{run.name}_packed"
+    for part in ("configs", "docs"):
+        shutil.copytree(run / part, folder / part, dirs_exist_ok=True)
+    install_weights(run, folder)
+    return Path(shutil.make_archive(str(path.with_suffix("")), "zip", folder))
 
 
 def main(
-    slices: Annotated[Path, typer.Argument(help="Folder of the patients.")],
-    work: Annotated[Path, typer.Argument(help="Folder for prepared data, runs and masks.")],
+    slices: Slices,
+    work: Work,
     minutes: Annotated[float, typer.Option(help="Time of the training runs.")] = 60,
-    validation: Annotated[int, typer.Option(help="Validation patients, which are not used.")] = 8,
-    test: Annotated[int, typer.Option(help="Test patients.")] = 16,
+    validation: Validation = 8,
+    test: Test = 16,
     at_once: Annotated[int, typer.Option(help="Training runs at a time; 0: all.")] = 0,
     small: Annotated[bool, typer.Option(help="Small networks and batches, for a test.")] = False,
-    name: Annotated[str, typer.Option(help="Name of the result.")] = "lgg_weights",
+    name: Name = "lgg_weights",
 ) -> None:
     """Train, segment, score and pack."""
     bundles = (GENSEG, PATHOGAN)

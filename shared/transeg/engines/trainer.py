@@ -273,7 +273,7 @@ class AlternatingTrainer(SupervisedTrainer):
             gradient = named.pop("gradient")
             checked = named if self.grad_scaler.is_enabled() else {**named, "gradient": gradient}
             if bad := [name for name, value in checked.items() if not value.isfinite()]:
-                culprits = [name for name in bad if name != "total" and name != "gradient"] or bad
+                culprits = [name for name in bad if name not in ("total", "gradient")] or bad
                 raise NonFiniteError(player, culprits, self.state.epoch, self.state.iteration)
             loss = loss + named.pop("total")
             terms |= {f"{player}/{term}": value for term, value in named.items()}
