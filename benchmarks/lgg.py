@@ -19,6 +19,7 @@ from benchmarks.results import ROOT
 GENSEG = ROOT / "bundles" / "brain_mri_genseg_segmentation"
 PATHOGAN = ROOT / "bundles" / "brain_mri_pathogan_segmentation"
 DATA = "TCGA-LGG, patients with three sequences, 128 x 128"
+GRID = ("--size", "128,128", "--spacing", 1.88, 1.88, 6)  # slices of 256 pixels of about 0.94 mm, halved
 FLAIR = 1
 Scans = list[dict[str, Any]]
 
@@ -40,7 +41,19 @@ def prepare(slices: Path, out: Path, bundle: Path, validation: int, test: int, *
     """Prepare the patients for a bundle unless that is done; the same split for every bundle."""
     if not (out / "datalist.json").is_file():
         split = ["--validation", validation, "--test", test, "--workers", os.cpu_count() or 1]
-        command = ["-m", "data_prep.lgg", "--data", slices, "--out", out, "--bundle", bundle.name, *split, *options]
+        command = [
+            "-m",
+            "data_prep.lgg",
+            "--data",
+            slices,
+            "--out",
+            out,
+            "--bundle",
+            bundle.name,
+            *GRID,
+            *split,
+            *options,
+        ]
         subprocess.run([sys.executable, *map(str, command)], check=True)
     return out
 

@@ -2,7 +2,8 @@
 
 Buda et al. 2019: FLAIR slices of lower-grade glioma with masks, and the sequences before and after contrast where a
 patient has them. Layout: kaggle_3m/<patient>_<date>/<...>_7.tif (RGB: before contrast, FLAIR, after), <...>_7_mask.tif.
-The skull is on, and the voxel size is not in the files: pixels are kept, and --spacing only scales volumes.
+The skull is on, and the voxel size is not in the files: pixels are kept, and --spacing scales volumes and tells which
+voxel size later scans are brought to.
 
 --image-level hides the masks of training and validation patients and only tells which of their slices show the tumour.
 
@@ -34,7 +35,7 @@ from data_prep.options import (
     names_of,
     record_options,
 )
-from data_prep.prepare import Bundle, prepare_scans
+from data_prep.prepare import Bundle, Size, parse_size, prepare_scans
 
 CHANNELS = ("pre", "flair", "post")
 VALUES = {"tumour": [1, 255]}
@@ -52,6 +53,7 @@ def prepare(
         0.94,
         6.0,
     ),
+    size: Size = "",
     halves: Annotated[bool, typer.Option(help="Cut slices at mid-width, for GenSeg as for BraTS.")] = False,
     validation: Validation = 0.1,
     test: Test = 0.2,
@@ -76,6 +78,7 @@ def prepare(
         settings={
             "axis": "axial",
             "pixdim": [*spacing[:2], -1.0],
+            "image_size": parse_size(size),
             "foreground": "threshold",
             "halves": halves,
             "label_values": VALUES,
