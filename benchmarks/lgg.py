@@ -37,23 +37,12 @@ def settings_of(option: Settings) -> dict[str, str]:
     return dict(text.split("=", 1) for text in option or ())
 
 
-def prepare(slices: Path, out: Path, bundle: Path, validation: int, test: int, *options: str) -> Path:
+def prepare(slices: Path, out: Path, bundle: Path, validation: int, test: int, *options: object) -> Path:
     """Prepare the patients for a bundle unless that is done; the same split for every bundle."""
     if not (out / "datalist.json").is_file():
-        split = ["--validation", validation, "--test", test, "--workers", os.cpu_count() or 1]
-        command = [
-            "-m",
-            "data_prep.lgg",
-            "--data",
-            slices,
-            "--out",
-            out,
-            "--bundle",
-            bundle.name,
-            *GRID,
-            *split,
-            *options,
-        ]
+        split = ("--validation", validation, "--test", test, "--workers", os.cpu_count() or 1)
+        options = ("--bundle", bundle.name, *GRID, *split, *options)
+        command = ["-m", "data_prep.lgg", "--data", slices, "--out", out, *options]
         subprocess.run([sys.executable, *map(str, command)], check=True)
     return out
 
