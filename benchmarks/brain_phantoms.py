@@ -14,10 +14,10 @@ import typer
 from transeg.bundle.package import bundle_folder
 from transeg.demo.steps import read_scores
 from transeg.method import Scale
-from transeg.methods.genseg.demo import NAME, brain_demo
+from transeg.methods.genseg.demo import NAME, WIDTH, brain_demo
 
 from benchmarks.results import ROOT, write_result
-from benchmarks.run import install_weights, run_bundle, train
+from benchmarks.run import run_bundle, train
 
 CONFIGS = ROOT / "bundles" / NAME / "configs"
 
@@ -25,7 +25,7 @@ CONFIGS = ROOT / "bundles" / NAME / "configs"
 def segmentation_only(out: Path, epochs: int, seed: int) -> list[float]:
     """Dice of each test patient for the baseline, trained on the labelled slices for as many updates."""
     run_dir, data = out / "segmentation_only", ["--dataset_dir", out / "data"]
-    length = ["--epochs", epochs, "--batches_per_epoch", 50, "--seed", seed]
+    length = ["--width", WIDTH, "--epochs", epochs, "--batches_per_epoch", 50, "--seed", seed]
     train(CONFIGS, ["train.json", "baselines/segmentation_only.json", "averaged.json"], run_dir, *data, *length)
     test = run_dir / "test"
     run_bundle("evaluating", run_dir / "configs", ["inference.json", "evaluate.json"], *data, "--output_dir", test)
@@ -38,7 +38,7 @@ def main(
     labelled: Annotated[float, typer.Option(help="Fraction of labelled training patients.")] = 0.17,
     epochs: Annotated[int, typer.Option(help="Epochs of 50 updates.")] = 30,
     seed: Annotated[int, typer.Option(help="Random seed.")] = 0,
-    install: Annotated[bool, typer.Option(help="Copy weights and image into the bundle.")] = False,
+    install: Annotated[bool, typer.Option(help="Copy the image into the bundle.")] = False,
 ) -> None:
     """Train, score, and write the result."""
     brain_demo(out, Scale(cases, epochs, seed), labelled)
@@ -57,7 +57,6 @@ def main(
     figures = {"dice": scores, "note": note, "minutes": summary["minutes"], "preparation": prepared["preparation"]}
     print(write_result("brain_phantoms", f"{cases} brain phantoms", [seed], figures))
     if install:
-        install_weights(out / "run", bundle_folder(NAME))
         shutil.copy(out / "demo.png", bundle_folder(NAME) / "docs" / "demo.png")
 
 

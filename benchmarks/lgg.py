@@ -2,19 +2,30 @@
 
 from __future__ import annotations
 
+import json
 import os
+import re
+import shutil
 import subprocess
 import sys
-from collections.abc import Hashable, Mapping
+from collections.abc import Hashable, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
+import nibabel as nib
 import numpy as np
 import typer
+from PIL import Image
+from transeg import methods
+from transeg.bundle.make import format_config
+from transeg.metrics.overlap import dice
 from transeg.transforms.load import LoadVolumed
 from transeg.transforms.preprocessing import label_loading
+from transeg.visual.panel import panel
+from transeg.visual.volumes import VOLUME_TITLES, volume_row
 
 from benchmarks.results import ROOT
+from benchmarks.run import install_weights
 
 GENSEG = ROOT / "bundles" / "brain_mri_genseg_segmentation"
 PATHOGAN = ROOT / "bundles" / "brain_mri_pathogan_segmentation"
@@ -23,13 +34,63 @@ GRID = ("--size", "128,128", "--spacing", 1.88, 1.88, 6)  # slices of 256 pixels
 FLAIR = 1
 Scans = list[dict[str, Any]]
 
+WITH_TRANSLATION = ("--save_probability", True, "--save_translation", True)  # what `draw` needs of inference
 # options of the benchmarks
 Slices = Annotated[Path, typer.Argument(help="Folder of the patients.")]
 Work = Annotated[Path, typer.Argument(help="Folder for prepared data, runs and masks.")]
 Validation = Annotated[int, typer.Option(help="Validation patients.")]
 Test = Annotated[int, typer.Option(help="Test patients.")]
 Name = Annotated[str, typer.Option(help="Name of the result.")]
+Install = Annotated[bool, typer.Option("--install", help="Make the weights those of the bundle.")]
 Settings = Annotated[list[str] | None, typer.Option(help="Setting of the training configs: KEY=VALUE.")]
+
+
+def pack(run: Path, result: Path) -> Path:
+    """Archive of a run folder as a bundle, beside a result: configs, card, and weights in half precision."""
+    folder = run.parent / f"{run.name}_packed"
+    for part in ("configs", "docs"):
+        shutil.copytree(run / part, folder / part, dirs_exist_ok=True)
+    install_weights(run, folder)
+    return Path(shutil.make_archive(str(result.with_suffix("")), "zip", folder))
+
+
+def install(run: Path, bundle: Path) -> None:
+    """Make the weights of a run those of a bundle, with what they know of their training scans."""
+    install_weights(run, bundle)
+    inference = json.loads((run / "configs" / "inference.json").read_text())
+    source = Path(methods.__path__[0]) / inference["recipe"]["method"] / "bundle.json"
+    source.with_name("familiarity.json").write_text(format_config(inference["recipe"]["familiarity"]) + "\n")
+    limits = json.dumps(inference.get("trust"))
+    source.write_text(re.sub(r'"trust": (null|\{[^}]*\})', lambda _: f'"trust": {limits}', source.read_text()))
+    subprocess.run(["transeg", "make"], check=True)
+
+
+def draw(items: Scans, masks: Path, dices: Sequence[float], path: Path) -> None:
+    """Picture of the test patients at the 80th, 60th, 40th and 20th percentile of Dice.
+
+    Args:
+        items: of the test patients.
+        masks: folder of the masks, probabilities and translations that inference wrote.
+        dices: of the masks, in the order of the items.
+        path: of the picture.
+    """
+    order = np.argsort(dices)
+    rows = []
+    for k in (order[round(part * (len(items) - 1))] for part in (0.8, 0.6, 0.4, 0.2)):
+        translation, probability, mask = (
+            nib.Nifti1Image.from_filename(masks / f"{items[k]['case']}_{kind}.nii.gz")
+            for kind in ("translation", "prob", "seg")
+        )
+        volumes = [read_flair(items[k], scaled=False), np.asarray(translation.dataobj)[..., FLAIR]]
+        volumes += [np.asarray(probability.dataobj), np.asarray(mask.dataobj), read_reference(items[k])]
+        scan, healthy, likely, found, reference = (to_ras(volume, mask.affine) for volume in volumes)
+        rows.append(volume_row(scan, healthy, likely, found, reference))
+    Image.fromarray(panel(rows, VOLUME_TITLES)).save(path)
+
+
+def to_ras(volume: np.ndarray, affine: np.ndarray) -> np.ndarray:
+    """A volume (X, Y, Z) turned to RAS."""
+    return np.asarray(nib.as_closest_canonical(nib.Nifti1Image(volume.astype(np.float32), affine)).dataobj)
 
 
 def settings_of(option: Settings) -> dict[str, str]:
@@ -61,7 +122,32 @@ def read_scan(item: Mapping[str, Any]) -> np.ndarray:
     return np.concatenate([np.asarray(loaded[key]) for key in keys])
 
 
-def read_flair(item: Mapping[str, Any]) -> np.ndarray:
-    """FLAIR of a patient, divided by its 99.5 percentile."""
+def read_flair(item: Mapping[str, Any], scaled: bool = True) -> np.ndarray:
+    """FLAIR of a patient, divided by its 99.5 percentile or as it is."""
     image = read_scan({**item, "image": item["image"][FLAIR : FLAIR + 1]})[0]
-    return image / np.percentile(image, 99.5)
+    return image / np.percentile(image, 99.5) if scaled else image
+
+
+def score(masks: Sequence[np.ndarray], references: Sequence[np.ndarray]) -> dict[str, list[float]]:
+    """Dice of each patient, the share of its slices without the tumour that are marked, and of those with it."""
+    pairs = list(zip(masks, references, strict=True))
+    return {
+        "dice": [dice(mask, reference) for mask, reference in pairs],
+        "false_alarms": [float(_marked(mask)[~_marked(reference)].mean()) for mask, reference in pairs],
+        "sensitivity": [float(_marked(mask)[_marked(reference)].mean()) for mask, reference in pairs],
+    }
+
+
+def _marked(mask: np.ndarray) -> np.ndarray:
+    return np.asarray(mask.any((0, 1)))
+
+
+def summary(scores: Sequence[Mapping[str, Sequence[float]]]) -> dict[str, Any]:
+    """Means over seeds and patients of what `score` gives for each seed."""
+    dices = np.mean([values["dice"] for values in scores], axis=0)
+    return {
+        "mean": round(float(dices.mean()), 3),
+        "median": round(float(np.median(dices)), 3),
+        "seeds": [round(float(np.mean(values["dice"])), 3) for values in scores],
+        **{key: round(float(np.nanmean([v[key] for v in scores])), 3) for key in ("false_alarms", "sensitivity")},
+    }

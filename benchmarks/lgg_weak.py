@@ -21,21 +21,27 @@ from typing import Annotated, Any
 import numpy as np
 import typer
 from transeg.data.datalist import read_datalist
-from transeg.metrics.overlap import dice
 
 from benchmarks.lgg import (
     DATA,
     PATHOGAN,
+    WITH_TRANSLATION,
+    Install,
     Name,
     Settings,
     Slices,
     Test,
     Validation,
     Work,
+    draw,
+    install,
+    pack,
     prepare,
     read_flair,
     read_reference,
+    score,
     settings_of,
+    summary,
 )  # fmt: skip
 from benchmarks.results import paired_difference, read_mask, write_result
 from benchmarks.side_by_side import Training, segment, train
@@ -70,20 +76,6 @@ def apply_threshold(flair: np.ndarray, limit: float, least: int) -> np.ndarray:
     return found & (found.sum((0, 1)) > least)
 
 
-def score(masks: Sequence[np.ndarray], references: Sequence[np.ndarray]) -> dict[str, list[float]]:
-    """Dice of each patient, the share of its slices without the tumour that are marked, and of those with it."""
-    pairs = list(zip(masks, references, strict=True))
-    return {
-        "dice": [dice(mask, reference) for mask, reference in pairs],
-        "false_alarms": [float(_marked(mask)[~_marked(reference)].mean()) for mask, reference in pairs],
-        "sensitivity": [float(_marked(mask)[_marked(reference)].mean()) for mask, reference in pairs],
-    }
-
-
-def _marked(mask: np.ndarray) -> np.ndarray:
-    return np.asarray(mask.any((0, 1)))
-
-
 def main(
     slices: Slices,
     work: Work,
@@ -93,12 +85,15 @@ def main(
     test: Test = 16,
     at_once: Annotated[int, typer.Option(help="Training runs at a time; 0: all.")] = 0,
     name: Name = "lgg_weak",
+    only: Annotated[str, typer.Option(help="One of the methods, beside the threshold.")] = "",
     option: Settings = None,
+    install_weights: Install = False,
 ) -> None:
-    """Train with each seed and score the masks that are written."""
+    """Train with each seed and score the masks that are written; pack the weights of the first."""
+    methods = {only: METHODS[only]} if only else METHODS
     data = prepare(slices, work / "data", PATHOGAN, validation, test, "--image-level")
     settings = {"epochs": 10_000, "val_interval": 0, **settings_of(option)}
-    runs = {(method, k): work / f"seed_{k}" / method for k in range(seeds) for method in METHODS}
+    runs = {(method, k): work / f"seed_{k}" / method for k in range(seeds) for method in methods}
     trainings = [
         Training(run, PATHOGAN, data, METHODS[method], {"seed": k, **settings}) for (method, k), run in runs.items()
     ]
@@ -107,7 +102,10 @@ def main(
     segment(
         {outs[key]: (run, data) for key, run in runs.items()},
         at_once,
-        {out: ["--save_reports", False] for out in outs.values()},
+        {
+            out: ["--save_reports", False, *(WITH_TRANSLATION if method == "PathoGAN" else ())]
+            for (method, _), out in outs.items()
+        },
     )
 
     items = read_datalist(data / "datalist.json", "test_volumes")
@@ -117,10 +115,15 @@ def main(
     shown = [_shown(item, flair.shape[2]) for item, flair in zip(training, flairs, strict=True)]
     limit, least = agreeing_threshold(flairs, shown)
     found = {THRESHOLD: [score([apply_threshold(read_flair(item), limit, least) for item in items], references)]}
-    for method in METHODS:
+    for method in methods:
         written = [[read_mask(outs[method, k] / f"{item['case']}_seg.nii.gz") for item in items] for k in range(seeds)]
         found[method] = [score(masks, references) for masks in written]
-    write(name, data, found, {"minutes": minutes, **settings, "threshold": round(limit, 3), "voxels": least}, seeds)
+    notes = {"minutes": minutes, **settings, "threshold": round(limit, 3), "voxels": least}
+    path = write(name, data, found, notes, seeds)
+    print(path, pack(runs["PathoGAN", 0], path))
+    if install_weights:
+        install(runs["PathoGAN", 0], PATHOGAN)
+        draw(items, outs["PathoGAN", 0], found["PathoGAN"][0]["dice"], PATHOGAN / "docs" / "lgg.png")
 
 
 def _shown(item: Mapping[str, Any], slices: int) -> np.ndarray:
@@ -129,18 +132,10 @@ def _shown(item: Mapping[str, Any], slices: int) -> np.ndarray:
     return np.any([(first <= z) & (z <= last) for first, last in item["presence"]], axis=0)
 
 
-def write(name: str, data: Path, found: Mapping[str, list[dict]], settings: Mapping[str, Any], seeds: int) -> None:
+def write(name: str, data: Path, found: Mapping[str, list[dict]], settings: Mapping[str, Any], seeds: int) -> Path:
     """Write the result: scores of each method, and paired differences of the patients' Dice, means over the seeds."""
     dices = {method: np.mean([values["dice"] for values in scores], axis=0) for method, scores in found.items()}
-    figures: dict[str, Any] = {
-        method: {
-            "mean": round(float(dices[method].mean()), 3),
-            "median": round(float(np.median(dices[method])), 3),
-            "seeds": [round(float(np.mean(values["dice"])), 3) for values in scores],
-            **{key: round(float(np.nanmean([v[key] for v in scores])), 3) for key in ("false_alarms", "sensitivity")},
-        }
-        for method, scores in found.items()
-    }
+    figures: dict[str, Any] = {method: summary(scores) for method, scores in found.items()}
     others = [method for method in found if method != "PathoGAN"]
     figures |= {
         "difference": {other: paired_difference(dices["PathoGAN"], dices[other]) for other in others},
@@ -151,7 +146,7 @@ def write(name: str, data: Path, found: Mapping[str, list[dict]], settings: Mapp
         "settings": dict(settings),
     }
     print(json.dumps({key: figures[key] for key in (*found, "difference")}, indent=1))
-    print(write_result(name, DATA, [*range(seeds)], figures))
+    return write_result(name, DATA, [*range(seeds)], figures)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,8 @@
-"""The opening image of the README: a held-out phantom processed with the released weights of each bundle.
+"""The opening image of the README: a scan that the released weights of each bundle have not seen.
 
-python -m benchmarks.methods_picture --work WORK
+Brains are of a test patient of TCGA-LGG, thigh and heart are phantoms.
+
+    python -m benchmarks.methods_picture SLICES --work WORK
 """
 
 from __future__ import annotations
@@ -11,6 +13,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated
 
+import nibabel as nib
 import numpy as np
 import typer
 from PIL import Image
@@ -19,6 +22,7 @@ from transeg.visual.panel import Tile, panel
 from transeg.visual.tiles import PREDICTION, grey, label_overlay, upright, window
 from transeg.visual.volumes import widest_slice
 
+from benchmarks.lgg import FLAIR, read_flair, read_reference, to_ras
 from benchmarks.results import ROOT
 from benchmarks.run import run_bundle
 
@@ -29,18 +33,17 @@ BUNDLES = {
     "CT and MR": "cardiac_ct_mr_segmentation",
 }
 SIDE = 200
+PATIENT = "TCGA_DU_6400_19830518"
 # folder of the scan; file name endings of the displayed channel, of the reference and of the saved translation
 PHANTOMS = {
-    "GenSeg": ("brain/HGG/Phantom_000", "_flair", "_seg", "_translation"),
-    "PathoGAN": ("brain/HGG/Phantom_001", "_flair", "_seg", "_translation"),
     "hard to easy": ("thigh/severe", "", "_mask", "_translation"),
     "CT and MR": ("heart/ct_train", "_image", "_label", "_mr"),
 }
 
 
 def make_phantoms(folder: Path, seed: int) -> None:
-    """Two brains, a thigh of each grade and a heart in CT and MR, in folders named after the kind."""
-    for kind, cases in (("brain", 2), ("thigh", 4), ("heart", 1)):
+    """A thigh of each grade and a heart in CT and MR, in folders named after the kind."""
+    for kind, cases in (("thigh", 4), ("heart", 1)):
         command = [sys.executable, "-m", "data_prep.phantoms", kind, "--out", folder / kind]
         subprocess.run([*map(str, command), "--cases", str(cases), "--seed", str(seed), "--overwrite"], check=True)
 
@@ -48,16 +51,31 @@ def make_phantoms(folder: Path, seed: int) -> None:
 def segment(method: str, folder: Path, out: Path) -> tuple[np.ndarray, np.ndarray, np.ndarray, int]:
     """Scan, translation and mask (X, Y, Z) of a method's phantom, and the slice with the largest reference."""
     place, channel, reference, translation = PHANTOMS[method]
-    configs = ROOT / "bundles" / BUNDLES[method] / "configs"
-    options = ["--dataset_dir", folder / place, "--output_dir", out / method, "--save_translation", True]
-    options += ["--modality", "ct"] if translation == "_mr" else []
-    run_bundle("inferring", configs, ["inference.json"], *options)
+    options = ["--modality", "ct"] if translation == "_mr" else []
+    written = infer(method, folder / place, out, translation, *options)
     [label] = (folder / place).glob(f"*{reference}.nii.gz")
     scan = label.with_name(label.name.replace(reference, channel))
-    written = [next((out / method).rglob(f"*{end}.nii.gz")) for end in (translation, "_seg")]
-    volumes = (read_ras(path) for path in (scan, *written))
-    image, translated, mask = (x[..., 0] if x.ndim == 4 else x for x in volumes)
+    image, translated, mask = (x[..., 0] if x.ndim == 4 else x for x in map(read_ras, (scan, *written)))
     return image, translated, mask, widest_slice(read_ras(label))
+
+
+def segment_patient(method: str, folder: Path, out: Path) -> tuple[np.ndarray, np.ndarray, np.ndarray, int]:
+    """The same of a patient of TCGA-LGG: FLAIR."""
+    translation, mask = (nib.Nifti1Image.from_filename(path) for path in infer(method, folder, out, "_translation"))
+    slices = f"{folder / folder.name}_*.tif"
+    flair = read_flair({"image": [f"{slices}#{k}" for k in range(3)]}, scaled=False)
+    reference = read_reference({"image": [slices], "label": slices.replace(".tif", "_mask.tif")})
+    volumes = flair, np.asarray(translation.dataobj)[..., FLAIR], np.asarray(mask.dataobj)
+    scan, healthy, found = (to_ras(volume, mask.affine) for volume in volumes)
+    return scan, healthy, found, widest_slice(reference)
+
+
+def infer(method: str, scans: Path, out: Path, translation: str, *options: object) -> list[Path]:
+    """Files of translation and mask of the one scan in a folder."""
+    configs = ROOT / "bundles" / BUNDLES[method] / "configs"
+    places = ["--dataset_dir", scans, "--output_dir", out / method, "--save_translation", True]
+    run_bundle("inferring", configs, ["inference.json"], *places, *options)
+    return [next((out / method).rglob(f"*{end}.nii.gz")) for end in (translation, "_seg")]
 
 
 def column(scan: np.ndarray, translation: np.ndarray, mask: np.ndarray, z: int) -> list[Tile]:
@@ -90,13 +108,20 @@ def draw(volumes: Mapping[str, tuple[np.ndarray, np.ndarray, np.ndarray, int]]) 
 
 
 def main(
+    slices: Annotated[Path, typer.Argument(help="Folder of the patients of TCGA-LGG.")],
     work: Annotated[Path, typer.Option(help="Folder for phantoms and the output of inference.")],
     out: Annotated[Path, typer.Option(help="Image file to write.")] = ROOT / "docs" / "methods.png",
+    patient: Annotated[str, typer.Option(help="A test patient.")] = PATIENT,
     seed: Annotated[int, typer.Option(help="Random seed of the phantoms; not one used for training.")] = 1000,
 ) -> None:
     """Run inference with every bundle and save the image."""
     make_phantoms(work / "raw", seed)
-    volumes = {method: segment(method, work / "raw", work / "out") for method in BUNDLES}
+    volumes = {
+        method: segment(method, work / "raw", work / "out")
+        if method in PHANTOMS
+        else segment_patient(method, slices / patient, work / "out")
+        for method in BUNDLES
+    }
     out.parent.mkdir(parents=True, exist_ok=True)
     Image.fromarray(draw(volumes)).save(out)
 

@@ -4,8 +4,9 @@ masks of the validation patients, and a U-Net trained on the masks of the same s
 All use the bundle's evaluation; weights are those of the last update. Finished parts are not repeated.
 
     python -m data_prep.phantoms brain --out RAW --cases 200
-    python -m data_prep.brats_slices --data RAW --out DATA --test 40 --validation 10
-    python -m data_prep.brats_slices --data RAW --out LABELLED --test 40 --validation 10 --labelled
+    SLICES="python -m data_prep.brats_slices --data RAW --first 60 --last 100 --test 40 --validation 10"
+    $SLICES --out DATA
+    $SLICES --out LABELLED --labelled
     python -m benchmarks.pathogan_phantoms --data DATA --labelled LABELLED --work WORK --install
 """
 
@@ -32,7 +33,7 @@ from transeg.methods.pathogan.demo import tumour_slices, widest_tumour_slice
 from transeg.metrics.threshold import best_threshold
 
 from benchmarks.results import ROOT, write_result
-from benchmarks.run import install_weights, log_of, run_bundle, train
+from benchmarks.run import log_of, run_bundle, train
 
 BUNDLE = ROOT / "bundles" / "brain_mri_pathogan_segmentation"
 CONFIGS = BUNDLE / "configs"
@@ -132,7 +133,7 @@ def main(
     epochs: Annotated[int, typer.Option(help="Number of epochs.")] = 15,
     batches: Annotated[int, typer.Option(help="Updates per epoch.")] = 100,
     jobs: Annotated[int, typer.Option(help="Runs in parallel, one thread each.")] = 1,
-    install: Annotated[bool, typer.Option(help="Copy weights and an image of seed 0 into the bundle.")] = False,
+    install: Annotated[bool, typer.Option(help="Copy an image of seed 0 into the bundle.")] = False,
 ) -> None:
     """Train both networks with every seed, score them and the threshold, and write the result."""
     if _cases(data, "test_volumes") != _cases(labelled, "test_volumes"):
@@ -169,9 +170,7 @@ def main(
     print(json.dumps(figures["over_seeds"], indent=1))
     print(write_result("pathogan_phantoms", "brain phantoms", list(range(seeds)), figures))
     if install:
-        first = work / f"PathoGAN_0_{epochs}x{batches}"
-        install_weights(first, BUNDLE)
-        picture(data, first, BUNDLE / "docs" / "phantoms.png")
+        picture(data, work / f"PathoGAN_0_{epochs}x{batches}", BUNDLE / "docs" / "phantoms.png")
 
 
 if __name__ == "__main__":

@@ -96,7 +96,7 @@ def train(trainings: Sequence[Training], minutes: float, at_once: int = 0) -> No
 
 
 def segment(
-    jobs: Mapping[Path, tuple[Path, Path]], at_once: int = 0, options: Mapping[Path, list] | None = None
+    jobs: Mapping[Path, tuple[Path, Path]], at_once: int = 0, options: Mapping[Path, Sequence] | None = None
 ) -> None:
     """Write the masks of test patients.
 

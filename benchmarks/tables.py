@@ -93,8 +93,8 @@ def knees() -> str:
     ]
     note = (
         f"Dice of the lesion on {figures['n']} other knees, from the masks on disk; {count} draws of 60 patients with "
-        f"{figures['masks']} masks, one of which chooses the epoch; {figures['epochs']} epochs of 50 updates. All know "
-        "the slices without a lesion. "
+        f"{figures['masks']} masks, one of which chooses the epoch; {figures['epochs']} epochs of 50 updates, networks "
+        "of width 4. All know the slices without a lesion. "
         + " ".join(
             _difference(f"GenSeg, prior - {other}", found)
             for other, found in figures["difference"]["GenSeg, prior"].items()
@@ -147,6 +147,62 @@ def lgg_few_masks(name: str) -> str:
         + " ".join(_difference(f"GenSeg, {pair}", figures["difference"][f"GenSeg, {pair}"]) for pair in pairs)
     )
     return rows(("", "mean Dice", "median", "mean of each draw"), *body) + "\n\n" + note
+
+
+def lgg_weights() -> str:
+    """GenSeg's released weights on whole patients."""
+    result = read_result("lgg_weights")
+    figures = result["figures"]
+    settings, kept = figures["settings"], figures["kept"]
+    named = {"threshold on FLAIR": "threshold", "gradient boosting of voxels": "voxel classifier", "GenSeg": "GenSeg"}
+    note = (
+        f"Dice of {kept['test_volumes']} test patients, from the masks on disk. All learn from the masks of "
+        f"{kept['training_volumes']} training patients; no other patient chooses anything. False alarms: share of a "
+        f"patient's slices without tumour that are marked; sensitivity: of those with tumour. GenSeg: "
+        f"{settings['updates']:,} updates in {settings['minutes']:g} minutes on one thread of "
+        f"{result['hardware'].split(',')[0]}, {_seeds(result)}. "
+        + " ".join(_difference(f"GenSeg - {other}", found) for other, found in figures["difference"].items())
+    )
+    return _patients(figures, named) + "\n\n" + note
+
+
+def lgg_weak() -> str:
+    """PathoGAN and others from image-level labels on whole patients."""
+    result = read_result("lgg_weak")
+    figures = result["figures"]
+    settings, kept = figures["settings"], figures["kept"]
+    named = {
+        "threshold on FLAIR": "threshold",
+        "classifier with a map of evidence": "classifier",
+        "PathoGAN": "PathoGAN",
+    }
+    note = (
+        f"Dice of {kept['test_volumes']} test patients, from the masks on disk, whole heads. All know of "
+        f"{kept['training']:,} slices of {kept['training_volumes']} patients that they show the tumour, of "
+        f"{kept['training_absence']:,} that they do not, and no mask. False alarms: share of a patient's slices "
+        f"without tumour that are marked; sensitivity: of those with tumour. Networks: "
+        f"{int(settings['epochs']) * int(settings['batches_per_epoch']):,} updates, {_seeds(result)}. "
+        + " ".join(_difference(f"PathoGAN - {other}", found) for other, found in figures["difference"].items())
+    )
+    return _patients(figures, named) + "\n\n" + note
+
+
+def _patients(figures: dict, named: dict[str, str]) -> str:
+    """Table of methods on whole patients."""
+    body = [
+        (
+            name,
+            *(f"{figures[key][kind]:.3f}" for kind in ("mean", "median")),
+            *(f"{figures[key][kind]:.0%}" for kind in ("false_alarms", "sensitivity")),
+        )
+        for name, key in named.items()
+    ]
+    return rows(("", "mean Dice", "median", "false alarms", "sensitivity"), *body)
+
+
+def _seeds(result: dict) -> str:
+    count = len(result["seeds"])
+    return "one seed" if count == 1 else f"mean of {count} seeds"
 
 
 def _listed(values: Sequence[float]) -> str:
@@ -445,6 +501,8 @@ TABLES: dict[str, Callable[[], str]] = {
     "levers": levers,
     "gpu_lgg_few_masks": partial(lgg_few_masks, "gpu_lgg_few_masks"),
     "gpu_lgg_few_masks_prior": partial(lgg_few_masks, "gpu_lgg_few_masks_prior"),
+    "lgg_weights": lgg_weights,
+    "lgg_weak": lgg_weak,
     "knees": knees,
     "genseg_step": genseg_step,
     "thigh_phantoms": thigh_phantoms,

@@ -10,6 +10,7 @@ from sklearn.ensemble import HistGradientBoostingClassifier
 from transeg.metrics.threshold import best_threshold
 
 SIGMAS = (0, 1, 2, 4, 8)  # in pixels of a slice
+FOLDS = 8
 SAMPLES = 20_000  # voxels with and as many without a lesion from a scan
 
 
@@ -24,7 +25,7 @@ class VoxelClassifier:
     """Learns from scans with masks, and from scans of which some slices are known to be empty.
 
     The threshold on its probability is the one that is best for the scans with masks, each predicted by a classifier
-    that has not seen it.
+    that has not seen it (eightfold, or one scan at a time).
 
     Args:
         scans: with masks (C, X, Y, Z).
@@ -45,7 +46,9 @@ class VoxelClassifier:
             if slices.any():
                 found = describe(scan)[:, :, slices]
                 rest.append(_sample(found, np.zeros(found.shape[:3], bool), rng))
-        held_out = [_probability(_fit([*known[:k], *known[k + 1 :], *rest]), found) for k, found in enumerate(features)]
+        fold = np.arange(len(scans)) % FOLDS
+        models = [_fit([*(known[k] for k in np.flatnonzero(fold != held)), *rest]) for held in np.unique(fold)]
+        held_out = [_probability(models[fold[k]], found) for k, found in enumerate(features)]
         self.threshold = best_threshold(held_out, masks)
         self.model = _fit([*known, *rest])
 

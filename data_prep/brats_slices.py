@@ -2,8 +2,10 @@
 
 Source: Andermatt et al. 2018, section 2.5; `ImageLevelSlices` (transeg.methods.pathogan.slices) implements the rules.
 Layouts as for `data_prep.brats`. The training lists contain no masks: the list that a slice is in is its only label.
---labelled adds the masks, for a supervised reference only. With few patients, large tumours may fill the paper's range
-of 60 to 100 mm: widen --first and --last to get healthy slices.
+--labelled adds the masks, for a supervised reference only.
+
+The whole head is prepared, since masks are written for the whole head: what a network has never seen, it marks. The
+paper's 60 to 100 mm, with which large tumours may leave few healthy slices: --first 60 --last 100.
 
 Patients are split 80/10/10 %, stratified by grade. The paper appears to split slices: --split slices draws 1,500 of
 1,755 healthy slices and 6,000 of 9,413 with tumour for training and tests on the rest, from the same patients.
@@ -83,8 +85,10 @@ def prepare(
     labels: Labels = None,
     pixdim: Pixdim = 3.0,
     size: SliceSize = (80, 80),
-    first: Annotated[float, typer.Option(help="Lowest slice, in mm above the bottom of the volume.")] = 60.0,
-    last: Annotated[float, typer.Option(help="Highest slice, in mm above the bottom of the volume.")] = 100.0,
+    first: Annotated[float, typer.Option(help="Lowest slice, in mm above the bottom of the volume.")] = 0.0,
+    last: Annotated[
+        float | None, typer.Option(help="Highest slice, in mm above the bottom of the volume (default: all).")
+    ] = None,
     min_tumour: Annotated[float, typer.Option(help="Minimum tumour area in mm^2.")] = 20.0,
     zero_background: ZeroBackground = False,
     split: Annotated[

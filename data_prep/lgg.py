@@ -37,7 +37,7 @@ from data_prep.options import (
 )
 from data_prep.prepare import Bundle, Size, parse_size, prepare_scans
 
-CHANNELS = ("pre", "flair", "post")
+CHANNELS = ("t1", "flair", "t1c")
 VALUES = {"tumour": [1, 255]}
 
 
@@ -46,7 +46,7 @@ def prepare(
     out: Out,
     bundle: Bundle = "brain_mri_genseg_segmentation",
     channels: Annotated[
-        str, typer.Option(help="Comma-separated: pre, flair, post (the sequences of the RGB image).")
+        str, typer.Option(help="Comma-separated: t1, flair, t1c (the sequences of the RGB image).")
     ] = ",".join(CHANNELS),
     spacing: Annotated[tuple[float, float, float], typer.Option(help="Voxel size in mm: X Y Z (not in the files).")] = (
         0.94,

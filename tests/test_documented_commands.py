@@ -25,9 +25,9 @@ from transeg.bundle.preflight import read_overrides
 from transeg.bundle.runs import method_of
 from transeg.method import find_method
 
-from tests.bundle.conftest import LEFT, ROOT
+from tests.bundle.conftest import LEFT, ROOT, recipe_of
 from tests.commands import python_m
-from tests.label.dialogue import DRAW
+from tests.label.dialogue import DRAW, SEQUENCES
 
 BUNDLES = find_bundles(ROOT / "bundles")
 DOCUMENTS = [
@@ -104,24 +104,35 @@ def raw(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def write_scans(folder: Path, kind: str) -> None:
-    """Two scans of patients, the first of them with a lesion."""
+    """Two scans of patients, the first of them with a lesion; a file for each sequence, named after it."""
     folder.mkdir()
     for k in range(2):
         study = DRAW[kind](k)
-        nib.save(nib.Nifti1Image(study.image, study.affine), folder / f"patient{k}.nii.gz")
+        channels = study.image[..., None] if study.image.ndim == 3 else study.image
+        for number in range(channels.shape[3]):
+            name = f"patient{k}_{SEQUENCES[number]}" if channels.shape[3] > 1 else f"patient{k}"
+            nib.save(nib.Nifti1Image(channels[..., number], study.affine), folder / f"{name}.nii.gz")
 
 
-def lay_out(here: Path, bundle: Path, raw: Path, words: set[str]) -> None:
-    """What the words of a document stand for, of those that no command of it makes."""
+def lay_out(here: Path, bundle: Path, raw: Path, words: set[str], *options: str) -> None:
+    """What the words of a document stand for, of those that no command of it makes.
+
+    Args:
+        here: working directory.
+        bundle: that the document is about.
+        raw: phantoms by kind.
+        words: of the document.
+        options: of the preparation.
+    """
     method = find_method(method_of(bundle))
-    prepare, *options = method.prepare
+    prepare, *own = method.prepare
     kind = str(method.phantoms)
 
     def prepared(name: str, *more: str) -> None:
-        made = ("--data", raw / kind, "--out", here / name, *options, *few(prepare), *more)
+        made = ("--data", raw / kind, "--out", here / name, *own, *few(prepare), *options, *more)
         python_m(prepare, *made, cwd=here, log=here / "log")
 
-    for name in words & {"BRATS", "MMWHS", "THIGH_SCANS"}:
+    for name in words & {"BRATS", "MMWHS", "THIGH_SCANS", "my_patients"}:
         (here / name).symlink_to(raw / kind)
     for name in words & {"SCANS", "MR_SCANS", "my_scans"}:
         write_scans(here / name, kind)
@@ -132,6 +143,12 @@ def lay_out(here: Path, bundle: Path, raw: Path, words: set[str]) -> None:
         prepared(name, "--pixdim", pixdim, "--size", *size)
     for name in words & {"BUNDLE_OR_RUN"}:
         (here / name).symlink_to(bundle)
+
+
+def channels_of(bundle: Path) -> tuple[str, ...]:
+    """Option of a preparation of phantoms that makes them fit the released weights, where there is a choice."""
+    channels = recipe_of(bundle)["channels"]
+    return ("--channels", ",".join(channels)) if {*channels} <= {*SEQUENCES} else ()
 
 
 # How a command is run
@@ -212,7 +229,10 @@ def test_every_command_runs_and_leaves_the_checkout(document, tools, raw, tmp_pa
     here = bundle or checkout
     typed = commands(document, tools)
     assert typed
-    lay_out(here, bundle or checkout / BUNDLES[0].relative_to(ROOT), raw, {part for line in typed for part in line})
+    words = {part for line in typed for part in line}
+    lay_out(
+        here, bundle or checkout / BUNDLES[0].relative_to(ROOT), raw, words, *(channels_of(bundle) if bundle else ())
+    )
     for number, command in enumerate(typed):
         started = time.monotonic()
         if is_not_run(command):

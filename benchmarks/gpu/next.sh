@@ -39,8 +39,8 @@ lgg_weak() {
 }
 
 lgg_weights() {
-  local size=(--minutes "${MINUTES:-7}")
-  [ -z "${SMALL:-}" ] || size=(--minutes 0.1 --validation 1 --test 1 --small)
+  local size=(--minutes "${MINUTES:-7}" --option width=16 --option batch_size=20)
+  [ -z "${SMALL:-}" ] || size=(--minutes 0.1 --validation 1 --test 1 --option width=2 --option batch_size=2 --option labelled_per_batch=0 --option batches_per_epoch=1)
   slices
   python3 -m benchmarks.lgg_weights "$SCRATCH/lgg" "$SCRATCH/lgg_weights" "${size[@]}" --name gpu_lgg_weights
 }

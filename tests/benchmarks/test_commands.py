@@ -104,8 +104,9 @@ def mnist(folder: Path) -> None:
 
 def pictures(folder: Path) -> None:
     for method in methods_picture.BUNDLES:
-        with suppress(ValueError):
-            methods_picture.segment(method, folder, folder)
+        draw = methods_picture.segment if method in methods_picture.PHANTOMS else methods_picture.segment_patient
+        with suppress(StopIteration):
+            draw(method, folder, folder)
 
 
 def real_heart(folder: Path) -> None:

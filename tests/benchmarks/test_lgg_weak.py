@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from benchmarks.lgg_weak import agreeing_threshold, apply_threshold, score
+from benchmarks.lgg import score
+from benchmarks.lgg_weak import agreeing_threshold, apply_threshold
 
 
 def test_the_threshold_that_agrees_best_with_yes_and_no():

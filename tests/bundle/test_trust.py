@@ -19,14 +19,14 @@ BUNDLE = BUNDLES / "thigh_mri_muscle_segmentation"
 
 @pytest.fixture(scope="module")
 def scans(tmp_path_factory):
-    """Coarse thighs."""
+    """Coarse thighs, each a channel of a file."""
     folder = tmp_path_factory.mktemp("scans")
     items = []
     for k in range(FEWEST):
         phantom = thigh_phantom((k, 0), (60, 32, 8), (6.4, 6.0, 7.0), "severe")
         path = folder / f"{k:02d}.nii.gz"
-        nib.save(nib.Nifti1Image(phantom.image, phantom.affine), path)
-        items.append({"image": str(path), "case": path.name})
+        nib.save(nib.Nifti1Image(phantom.image[..., None], phantom.affine), path)
+        items.append({"image": f"{path}#0", "case": path.name})
     return items
 
 
@@ -44,11 +44,13 @@ def test_the_scans_of_a_calibration_are_not_flagged_and_a_worse_one_is(run, scan
     found = json.loads((run / "configs" / "inference.json").read_text())
     assert found["trust"]["scans"] == limits.scans == FEWEST
     assert limits.rate < 0.05
-    parser = parser_of(run, "inference.json", datalist=scans[:3], output_dir=str(tmp_path / "out"), save_mask=False)
+    parser = parser_of(
+        run, "inference.json", datalist=tuple(scans[:3]), output_dir=str(tmp_path / "out"), save_mask=False
+    )
     parser.get_parsed_content("evaluator").run()
     assert (tmp_path / "out" / "trust.csv").read_text().count("False,No implausible change found.") == 3
     strict = found["trust"] | {"outside": -1.0}
-    parser = parser_of(run, "inference.json", datalist=scans[:1], output_dir=str(tmp_path / "bad"), trust=strict)
+    parser = parser_of(run, "inference.json", datalist=tuple(scans[:1]), output_dir=str(tmp_path / "bad"), trust=strict)
     parser.get_parsed_content("evaluator").run()
     assert "Expected in 4.8% of scans" in (tmp_path / "bad" / "trust.csv").read_text()
 
@@ -56,6 +58,8 @@ def test_the_scans_of_a_calibration_are_not_flagged_and_a_worse_one_is(run, scan
 def test_too_few_scans_and_a_bundle_without_reports(run, scans):
     with pytest.raises(UserError, match="19 scans to calibrate on"):
         calibrate_trust(run, scans[:-1])
+    with pytest.raises(UserError, match="none of the 20 scans can be segmented"):
+        calibrate_trust(run, [{"image": "missing.nii.gz", "case": "missing"}] * FEWEST)
     with pytest.raises(UserError, match="writes no trust report"):
         calibrate_trust(BUNDLES / "cardiac_ct_mr_segmentation", scans)
 

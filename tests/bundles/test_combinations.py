@@ -52,7 +52,7 @@ def shares(**weights: float) -> dict[str, float]:
 GENSEG_PLAIN = {
     "discriminators": {"adversarial": 1},
     "generators": shares(segmentation=1, reconstruction=50, latent=1, cycle=50, adversarial=3),
-    "width": 4, "image": ([120, 120], 2.0), "discriminator_widths": (16, 32, 64), "scales": 3,
+    "width": 6, "image": ([128, 128], [1.88, 1.88, -1.0]), "discriminator_widths": (24, 48, 96), "scales": 3,
     "export": "network", "saves": "best",
     "batch_size": 10, "epochs": 30, "batches": 100, "labelled": 2, "learning_rate": 0.001, "segment_absence": True,
     "reads": {"presence", "presence with a label", "absence"}, "scores": {"validation", "validation_absence"},
@@ -116,6 +116,7 @@ GENSEG_ABLATIONS = [
 ]
 GENSEG_OTHERS = [
     Row(("averaged.json",), {"export": "average", "averages": {"average": 0.99}}),
+    Row(("strong_augmentation.json",)),
     Row(("no_validation.json",), {"scores": set(), "saves": "last"}),
     Row(("evaluate_slices.json",), {"scores": {"test", "test_absence"}}),
 ]
@@ -145,7 +146,7 @@ PATHOGAN_PLAIN = {
         **{"adversarial": 3, "cycle": 2, "outside": 1, "inside": 1, "label": 1},
         **{"identity": 0.3, "relevancy": 0.5, "divergence": 0.1},
     },
-    "width": 12, "image": ([80, 80], 3.0), "discriminator_widths": (24, 48, 96), "scales": 1,
+    "width": 12, "image": ([128, 128], [1.88, 1.88, -1.0]), "discriminator_widths": (24, 48, 96), "scales": 1,
     "export": "average", "averages": {"average": 0.99}, "saves": "last",
     "batch_size": 4, "epochs": 15, "batches": 100, "labelled": 0, "learning_rate": 0.0002,
     "detach_masks": True, "reduction": "mean",

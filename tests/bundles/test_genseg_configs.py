@@ -68,7 +68,7 @@ def test_evaluation_of_slices_scores_the_weights_of_a_run(prepared, tmp_path):
 
 
 def test_paper_config_has_the_papers_size(tmp_path):
-    parser = workflow(["train.json", "paper.json"], tmp_path, tmp_path)
+    parser = workflow(["train.json", "paper.json"], tmp_path, tmp_path, channels=["flair", "t1c", "t1", "t2"])
     generator, discriminator = (parser.get_parsed_content(k) for k in ("network_def", "discriminator_def"))
     assert sum(p.numel() for p in generator.parameters()) == 7_466_847
     assert sum(p.numel() for p in discriminator.parameters()) == 8_279_619

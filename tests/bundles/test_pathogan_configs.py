@@ -14,12 +14,14 @@ from data_prep.brats_slices import prepare
 from data_prep.phantoms.brain import brain_phantom, write_brain
 from data_prep.prepare import prepare as prepare_table
 
-from .conftest import BUNDLES, load_nifti, parser_of
-from .test_workflows import GRIDS, SHAPE, volumes, workflow  # noqa: F401 (fixture)
+from .conftest import BUNDLES, load_nifti, parser_of, read_config
+from .test_workflows import GRIDS, SHAPE, volumes, workflow, write_volumes  # noqa: F401 (fixture)
 
 BUNDLE = BUNDLES / "brain_mri_pathogan_segmentation"
 CONFIGS = BUNDLE / "configs"
 SIZE = (80, 80)
+CHANNELS = len(read_config(BUNDLE, "inference.json")["recipe"]["channels"])
+PAPER = ["flair", "t1c", "t1", "t2"]  # sequences of BraTS
 SUPERVISED = "baselines/supervised.json"
 RECORDS = {"runs.json", "familiarity.csv"}  # of every inference
 
@@ -64,13 +66,13 @@ def test_directions_share_one_discriminator(prepared, tmp_path):
     shared = [[id(p) for p in view.parameters()] for view in views]
     player = next(player for player in trainer.players if player.name == "discriminators")
     assert shared[0] == shared[1] == [id(p) for p in player.parameters]
-    image = torch.rand(1, 4, *SIZE)
+    image = torch.rand(1, CHANNELS, *SIZE)
     assert not torch.equal(*(view(image)[0] for view in views))
 
 
 def test_discriminators_at_three_scales(prepared, tmp_path):
     _, trainer = trained(prepared(BUNDLE), tmp_path, "multi_scale.json")
-    maps = [trainer.networks[name](torch.rand(1, 4, *SIZE)) for name in ("d_a", "d_b")]
+    maps = [trainer.networks[name](torch.rand(1, CHANNELS, *SIZE)) for name in ("d_a", "d_b")]
     assert [[logits.shape[-1] for logits in scales] for scales in maps] == [[10, 5, 2]] * 2
 
 
@@ -88,7 +90,7 @@ def test_the_run_folder_of_the_supervised_reference_segments_and_scores(prepared
 
 
 def test_paper_has_the_published_sizes_weights_and_schedule():
-    parser = parser_of(BUNDLE, "train.json", "paper.json")
+    parser = parser_of(BUNDLE, "train.json", "paper.json", channels=PAPER)
     network, *judges = (parser.get_parsed_content(key) for key in ("network_def", "d_a_def", "d_b_def"))
     count = lambda *parts: sum(p.numel() for part in parts for p in part.parameters())  # noqa: E731
     assert count(network.gamma, network.delta, network.decoder) == 62_747_430
@@ -148,7 +150,7 @@ def test_no_label_reaches_the_training_process(tmp_path):
 TINY = {"width": 2, "blocks": 1, "code": 8}
 
 
-def test_volumes_train_without_labels_and_segment_scans(volumes, tmp_path):  # noqa: F811
+def test_volumes_train_without_labels_and_segment_scans(tmp_path):
     """The variant in three dimensions, from phantoms to masks on the grids of other scans."""
     for k in range(4):
         phantom = brain_phantom((0, k), shape=(48, 48, 31), spacing=5.0, grade=("HGG", "healthy")[k % 2])
@@ -167,13 +169,14 @@ def test_volumes_train_without_labels_and_segment_scans(volumes, tmp_path):  # n
     assert trainer.state.output["translation"].y_a.shape == (1, 4, 32, 32, 32)
     assert all(torch.isfinite(torch.as_tensor(v)) for v in trainer.state.output["terms"].values())
 
+    scans = write_volumes(tmp_path / "scans", channels=4)
     out, run = tmp_path / "out", tmp_path / "run"
     options = {"output_dir": str(out)}
     configs = ["inference.json", "evaluate.json"]
-    evaluation = workflow(run, "infer", configs, volumes, run_id="evaluating", **options)
+    evaluation = workflow(run, "infer", configs, scans, run_id="evaluating", **options)
     evaluation.run()
     assert 0 <= evaluation.evaluator.state.metrics["val_mean_dice"] <= 1
-    workflow(run, "infer", configs[:1], volumes, run_id="inferring", **options).run()
+    workflow(run, "infer", configs[:1], scans, run_id="inferring", **options).run()
     for name, affine in GRIDS.items():
         mask = load_nifti(out / f"{name}_seg.nii.gz")
         assert mask.shape == SHAPE
@@ -192,7 +195,7 @@ def test_all_that_inference_writes(volumes, tmp_path):  # noqa: F811
     prob, healthy, inpainting = (
         load_nifti(out / f"{name}_{part}.nii.gz").get_fdata() for part in ("prob", "translation", "inpainting")
     )
-    assert healthy.shape == inpainting.shape == (*prob.shape, 4)
+    assert healthy.shape == inpainting.shape == (*prob.shape, CHANNELS)
     assert np.abs(healthy - inpainting).max() > 0
 
 

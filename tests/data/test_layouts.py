@@ -225,7 +225,7 @@ def test_gliomas_of_kaggle(tmp_path):
     case = "TCGA_DU_7014_19860618"
     touch(tmp_path, *(f"kaggle_3m/{case}/{case}_{z}{mask}.tif" for z in (1, 2, 10) for mask in ("", "_mask")))
     stack = f"kaggle_3m/{case}/{case}_*.tif"
-    images = {"pre": f"{stack}#0", "flair": f"{stack}#1", "post": f"{stack}#2"}
+    images = {"t1": f"{stack}#0", "flair": f"{stack}#1", "t1c": f"{stack}#2"}
     label = f"kaggle_3m/{case}/{case}_*_mask.tif"
     assert found(tmp_path) == {case: (images, label, "TCGA_DU_7014", "", "")}
 

@@ -1,7 +1,7 @@
 """Roles and stems by the words of a name."""
 
 import pytest
-from transeg.data.names import canonical, folder_role, read_name
+from transeg.data.names import canonical, folder_role, read_name, shown_channel
 
 
 @pytest.mark.parametrize(
@@ -63,3 +63,11 @@ def test_spellings_of_a_channel():
     assert [canonical(name) for name in ("T1w", "T1Gd", "FLAIR", "T2w", "CT", "image", "my channel")] == [
         "t1", "t1c", "flair", "t2", "ct", "image", "my channel",
     ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("channels", "shown"),
+    [(["t1", "flair", "t1c"], 1), (["FLAIR", "T1c"], 0), (["T1w", "T2-FLAIR"], 1), (["image"], 0)],
+)
+def test_pictures_show_flair_where_there_is_one(channels, shown):
+    assert shown_channel(channels) == shown

@@ -424,7 +424,7 @@ def test_lgg_as_published(tmp_path):
     lists, recipe = lists_of(
         lgg.prepare(tmp_path / "kaggle_3m", tmp_path / "out", labelled_count=1, test=1, validation=1)
     )
-    assert recipe["channels"] == ["pre", "flair", "post"]
+    assert recipe["channels"] == ["t1", "flair", "t1c"]
     assert recipe["pixdim"] == [0.94, 0.94, -1.0]
     assert recipe["spacing"] == [0.94, 0.94, 6.0]
     assert [len(lists[name]) for name in ("training", "training_absence", "test")] == [6, 12, 2]

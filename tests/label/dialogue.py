@@ -33,20 +33,24 @@ def small_heart(k):
     return Study(phantom.image, phantom.label, phantom.affine)
 
 
+SEQUENCES = ("flair", "t1c", "t1", "t2")  # of a brain phantom
 DRAW = {"brain": small_brain, "thigh": small_thigh, "heart": small_heart}
+
+
+def draw_for(bundle, k):
+    """Phantom study k with the channels of a bundle, in their order where the bundle names sequences."""
+    kind = find_method(method_of(bundle)).phantoms
+    assert kind is not None
+    names, study = recipe_of(bundle)["channels"], DRAW[kind](k)
+    if len(names) == 1:
+        return study
+    places = [SEQUENCES.index(name) if name in SEQUENCES else place for place, name in enumerate(names)]
+    return study._replace(image=study.image[..., places])
 
 
 def write_phantoms(folder, bundle, affines=(None,)):
     """Studies for the method of a bundle: p0 to p3, of which p0 and p1 have a label."""
-    kind = find_method(method_of(bundle)).phantoms
-    assert kind is not None
-    channels = len(recipe_of(bundle)["channels"])
-
-    def draw(k):
-        study = DRAW[kind](k)
-        return study._replace(image=study.image[..., :channels]) if channels > 1 else study
-
-    write_studies(folder, ALL, LABELLED, affines, draw=draw)
+    write_studies(folder, ALL, LABELLED, affines, draw=lambda k: draw_for(bundle, k))
     return folder
 
 

@@ -26,6 +26,19 @@ def test_an_outline_surrounds_the_mask():
     assert len(line) < 0.2 * span.prod()
 
 
+def test_letters_tell_the_sides():
+    def written(sides):
+        image = panel([[Tile(np.zeros((20, 20, 3), np.uint8), sides=sides)]], [""])
+        return image != panel([[Tile(np.zeros((20, 20, 3), np.uint8))]], [""])
+
+    both, one = written("RL"), written("R")
+    middle = both.shape[1] // 2
+    assert both[:, middle:].any()
+    assert one[:, :middle].any()
+    assert (both[:, :middle] == one[:, :middle]).all()
+    assert not one[:, middle:].any()
+
+
 def test_errors():
     tile, other = Tile(np.zeros((4, 4, 3), np.uint8)), Tile(np.zeros((4, 5, 3), np.uint8))
     with pytest.raises(ValueError, match="one size"):

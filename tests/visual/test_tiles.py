@@ -21,8 +21,9 @@ def test_residual_colours_tell_the_sign():
     assert heat(np.array([[0.0, 0.5, 1.0]])).sum(axis=-1)[0].tolist() == sorted(heat(np.array([0.0, 0.5, 1.0])).sum(-1))
 
 
-def test_anterior_is_up():
+def test_pictures_are_in_radiological_display():
+    """The patient's right is on the left, anterior is up."""
     slice_ = np.zeros((3, 5))
     slice_[2, 4] = 1  # right, anterior
     assert upright(slice_).shape == (5, 3)
-    assert upright(slice_)[0, 2] == 1
+    assert upright(slice_)[0, 0] == 1

@@ -50,7 +50,7 @@ def calibrate_trust(root: PathLike, items: Sequence[Mapping[str, Any]], scans: i
         scans: number of them to use, evenly spread.
 
     Raises:
-        UserError: its inference makes no trust report, or too few scans.
+        UserError: its inference makes no trust report, too few scans, or none that it can segment.
     """
     path = _config(Path(root))
     config = json.loads(path.read_text())
@@ -69,11 +69,15 @@ def _values(path: Path, config: Mapping[str, Any], items: list[dict[str, Any]]) 
     quiet = {key: False for key, value in config.items() if key.startswith("save_") and isinstance(value, bool)}
     handlers = [handler for handler in config["handlers"] if not handler["_target_"].endswith(".ReportFailures")]
     with tempfile.TemporaryDirectory() as folder:
-        settings = {"save_reports": True, "trust": None, "handlers": handlers, "datalist": items}
+        settings = {"save_reports": True, "trust": None, "handlers": handlers}
+        settings["datalist"] = tuple(items)  # in a list, MONAI would read the # of a reference as a separator
         places = {"bundle_root": str(path.parents[1]), "output_dir": folder}
         parser.update({**quiet, **settings, **places})
         parser.get_parsed_content("evaluator").run()
-        with (Path(folder) / "trust.csv").open(newline="") as file:
+        report = Path(folder) / "trust.csv"
+        if not report.is_file():
+            raise UserError(f"none of the {len(items)} scans can be segmented; the log says why")
+        with report.open(newline="") as file:
             rows = list(csv.DictReader(file))
     texts = ("case", "flagged", "sentence", RUN)
     return [{name: float(value) for name, value in row.items() if name not in texts} for row in rows]

@@ -211,7 +211,7 @@ def _kaggle(volume: Volume) -> list[Part] | None:
     place, reference = volume.path.parent, str(volume.path)
     if name[2]:
         return [Part(place, name[1], LABEL, reference)]
-    return [Part(place, name[1], channel, f"{reference}#{k}") for k, channel in enumerate(("pre", "flair", "post"))]
+    return [Part(place, name[1], channel, f"{reference}#{k}") for k, channel in enumerate(("t1", "flair", "t1c"))]
 
 
 def _brats_2013(volume: Volume) -> list[Part] | None:

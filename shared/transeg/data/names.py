@@ -116,3 +116,9 @@ def canonical(channel: str) -> str:
     """Common name of a channel, in lower case: T1w and t1 are t1, T1ce is t1c; other names stay."""
     name = read_name(channel)
     return name.role if name.role in SEQUENCES and not name.stem else channel.lower()
+
+
+def shown_channel(channels: Sequence[str]) -> int:
+    """Which of a scan's channels pictures show: FLAIR, where most lesions of the brain are seen best, or the first."""
+    names = [canonical(name) for name in channels]
+    return names.index("flair") if "flair" in names else 0

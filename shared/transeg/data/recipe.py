@@ -21,7 +21,8 @@ from transeg.errors import DataError
 logger = logging.getLogger(__name__)
 
 Recipe = dict[str, Any]
-OF_THE_DATA = ("familiarity", "spacing")  # keys that do not hold for other data
+# keys that do not hold for other data, which have the default where they do not say
+OF_THE_DATA = ("familiarity", "spacing", "axis", "crop", "foreground", "normalise", "window", "halves")
 
 
 def load_recipe(datalist: PathLike, bundle_root: PathLike) -> Recipe:

@@ -29,10 +29,11 @@ def make_phantoms(raw: Path, scale: Scale) -> None:
     run("-m", "data_prep.phantoms", "brain", "--out", raw, *scale.raw(), "--overwrite")
 
 
-def save_untrained(configs: Path, path: Path, seed: int) -> None:
-    """Save the weights of a bundle's network as they are before any training."""
+def save_untrained(configs: Path, data: Path, path: Path, seed: int, **settings: object) -> None:
+    """Save the weights of a bundle's network for prepared data as they are before any training with some settings."""
     parser = ConfigParser()
     parser.read_config(configs / "train.json")
+    parser.update({"dataset_dir": str(data), "bundle_root": str(configs.parent), **settings})
     torch.manual_seed(seed)
     path.parent.mkdir(parents=True, exist_ok=True)
     torch.save(plain_state_dict(parser.get_parsed_content("network_def")), path)

@@ -206,7 +206,7 @@ class CheckFamiliard(MapTransform):
 
 
 def _advice(image: MetaTensor) -> str:
-    """The usual cause if the foreground is all that differs from a constant background."""
+    """The usual cause in heads, which have a constant background."""
     if "intensity_background" not in image.meta:
         return ""
-    return " If this is a head whose skull is still on, strip it, e.g. with HD-BET or SynthStrip."
+    return " If this is a head: the skull must be on or off as in the training scans (HD-BET and SynthStrip strip it)."

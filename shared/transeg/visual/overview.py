@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from transeg.visual.panel import Tile, panel
-from transeg.visual.tiles import RGB, grey, label_overlay, upright, window
+from transeg.visual.tiles import RGB, SIDES, grey, label_overlay, upright, window
 
 SLICES = 5
 
@@ -32,5 +32,5 @@ def overview(image: np.ndarray, mask: np.ndarray, spacing: Sequence[float], capt
     low, high = window(image)
     grounds = [grey(upright(image[..., z]), low, high) for z in chosen]
     overlaid = [label_overlay(ground, upright(mask[..., z])) for ground, z in zip(grounds, chosen, strict=True)]
-    rows = [[Tile(pixels) for pixels in row] for row in (grounds, overlaid)]
+    rows = [[Tile(pixels, sides=SIDES[axis]) for pixels in row] for row in (grounds, overlaid)]
     return panel(rows, [f"slice {z}" for z in chosen], ["", caption])

@@ -17,10 +17,13 @@ GAP, MARGIN, SHORTEST = 6, 14, 190
 
 @dataclass
 class Tile:
-    """One image of the grid: uint8 (H, W, 3) and masks (H, W) with the colours of their outlines."""
+    """One image of the grid: uint8 (H, W, 3), masks (H, W) with the colours of their outlines, and letters for what is
+    on the left and on the right ("RL"), if any.
+    """
 
     pixels: RGB
     outlines: list[tuple[np.ndarray, tuple[int, int, int]]] = field(default_factory=list)
+    sides: str = ""
 
     def render(self, factor: int) -> Image.Image:
         """Enlarge by an integer factor; outlines are drawn afterwards and so stay thin."""
@@ -79,6 +82,10 @@ def panel(rows: Sequence[Sequence[Tile | None]], titles: Sequence[str], captions
                 draw.rectangle((left, top, left + width * factor - 1, top + height * factor - 1), EMPTY)
             else:
                 image.paste(tile.render(factor), (left, top))
+                edges = ((left + 3, "lm"), (left + width * factor - 4, "rm"))
+                for side, (x, anchor) in zip(tile.sides, edges, strict=False):
+                    place = (x, top + height * factor // 2)
+                    draw.text(place, side, TITLE, small, anchor=anchor, stroke_width=1, stroke_fill=GROUND)
         if captions:
             draw.text((MARGIN, top + height * factor + 3), captions[line], CAPTION, small)
     return np.asarray(image)

@@ -15,9 +15,15 @@ STRENGTH = 0.55  # of an overlay
 _HEAT = np.array([[0, 0, 0], [70, 16, 110], [182, 54, 121], [251, 136, 97], [252, 253, 191]], dtype=float)
 
 
+SIDES = ("AP", "RL", "RL")  # of an upright slice across an axis of RAS: what lies at its left and right edge
+
+
 def upright(slice_: np.ndarray) -> np.ndarray:
-    """Axial slice (X right, Y anterior) -> image (rows, columns): anterior up, the patient's right on the right."""
-    return np.rot90(slice_)
+    """Slice of a volume in RAS -> image (rows, columns) in radiological display.
+
+    Axial and coronal: the patient's right on the left; anterior or superior up. Sagittal: anterior on the left.
+    """
+    return np.rot90(slice_)[:, ::-1]
 
 
 def window(image: Slice, inside: NDArray[np.bool_] | None = None) -> tuple[float, float]:

@@ -7,7 +7,7 @@ import numpy as np
 from transeg.metrics.silhouette import silhouette
 from transeg.metrics.trust import relative_change
 from transeg.visual.panel import Tile, panel
-from transeg.visual.tiles import RGB, diverging, grey, upright, window
+from transeg.visual.tiles import RGB, SIDES, diverging, grey, upright, window
 
 REPAIRED, TAKEN, UNCHANGED = (60, 200, 80), (230, 50, 50), (225, 205, 60)  # green, red, yellow
 TRUST_TITLES = ("source", "translation", "change", "repaired, removed, unchanged")
@@ -75,7 +75,7 @@ def trust_panel(
         ground = grey(upright(source[..., z]), low, high)
         drawn.append(
             [
-                Tile(ground),
+                Tile(ground, sides=SIDES[2]),
                 Tile(grey(upright(translation[..., z]), low, high)),
                 Tile(diverging(upright(-change[..., z]), (high - low) / 2)),
                 Tile(change_overlay(ground, *(upright(part[..., z]) for part in parts))),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from transeg.visual.panel import Tile
-from transeg.visual.tiles import PREDICTION, REFERENCE, diverging, grey, heat, upright, window
+from transeg.visual.tiles import PREDICTION, REFERENCE, SIDES, diverging, grey, heat, upright, window
 
 VOLUME_TITLES = ("source", "healthy translation", "residual", "probability", "mask", "reference")
 
@@ -49,7 +49,7 @@ def volume_row(
     inside = image != 0
     low, high = window(image, inside)
     ground = grey(image, low, high, inside)
-    tiles: list[Tile | None] = [Tile(ground), None, None, None, None, None]
+    tiles: list[Tile | None] = [Tile(ground, sides=SIDES[2]), None, None, None, None, None]
     if translation is not None:
         healthy = plane(translation)
         tiles[1] = Tile(grey(healthy, low, high, inside))

@@ -44,19 +44,19 @@ def test_each_region_has_its_colour():
 def test_three_slices_through_the_middle():
     volume = np.zeros((8, 12, 6))
     volume[:, :, 3] = 1  # the axial slice
-    volume[6:] = 2  # right, which the axial and the coronal one show on the right
+    volume[6:] = 2  # right, which the axial and the coronal one show on the left
     label = np.zeros(volume.shape, int)
     label[4, 6, 5] = 1  # up, in the coronal and the sagittal one
     axial, coronal, sagittal = (tile.pixels for tile in orthogonal_slices(volume, label, limits=(0.0, 2.0)))
     assert axial.shape == coronal.shape == sagittal.shape == (12, 12, 3)
-    assert (axial[:, 2:8] == 128).all()
-    assert (axial[:, 8:10] == 255).all()
+    assert (axial[:, 4:10] == 128).all()
+    assert (axial[:, 2:4] == 255).all()
     assert not axial[:, :2].any()
-    assert (coronal[3:9, 8:10] == 255).all()
+    assert (coronal[3:9, 2:4] == 255).all()
     assert [list(map(tuple, np.argwhere(coloured(plane)))) for plane in (axial, coronal, sagittal)] == [
         [],
-        [(3, 6)],
-        [(3, 6)],
+        [(3, 5)],
+        [(3, 5)],
     ]
     row = orthogonal_slices(volume)
     assert panel([row], PLANES).dtype == np.uint8

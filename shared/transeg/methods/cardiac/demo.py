@@ -42,7 +42,7 @@ def cardiac_demo(out: Path, scale: Scale) -> None:
         few = ["--real-fraction", f"{2 / (scale.cases - 4):.3f}", "--fraction-of", "mr"]
         split = ["--validation", 2, "--test", 2]
         run("-m", "data_prep.mmwhs", "--data", raw, "--out", data, *grid, *few, *split)
-    save_untrained(configs, out / "untrained.pt", scale.seed)
+    save_untrained(configs, data, out / "untrained.pt", scale.seed)
 
     alone = out / "run_real_only"
     length = ["--dataset_dir", data, *scale.training()]

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from transeg.visual.panel import Tile, panel
-from transeg.visual.tiles import RGB, grey, label_overlay, upright, window
+from transeg.visual.tiles import RGB, SIDES, grey, label_overlay, upright, window
 
 # Myo, LA, LV, RA, RV: myocardium green, left heart warm, right heart cold colours; others in the same order
 PLANES = ("axial", "coronal", "sagittal")
@@ -69,7 +69,7 @@ def orthogonal_slices(
         if label is not None:
             plane = label_overlay(plane, upright(_central(label, axis)))
         spare = [side - n for n in plane.shape[:2]]
-        tiles.append(Tile(np.pad(plane, [*((n // 2, n - n // 2) for n in spare), (0, 0)])))
+        tiles.append(Tile(np.pad(plane, [*((n // 2, n - n // 2) for n in spare), (0, 0)]), sides=SIDES[axis]))
     return tiles
 
 

@@ -16,6 +16,7 @@ from transeg.method import Scale
 from transeg.transforms.preprocessing import load_scan
 
 NAME = "brain_mri_genseg_segmentation"
+WIDTH = 4
 MIN_BRAIN = 0.02  # the paper's 0.25 leaves out the slices near the vertex and the base, which whole volumes contain
 
 
@@ -30,10 +31,11 @@ def brain_demo(out: Path, scale: Scale, labelled: float = 0.25) -> None:
         say("Cutting half-slices with (P) and without (A) tumour")
         options = ["--labelled-fraction", labelled, "--seed", scale.seed, "--min-brain", MIN_BRAIN]
         run("-m", "data_prep.brats", "--data", raw, "--out", data, *options)
-    save_untrained(configs, out / "untrained.pt", scale.seed)
+    save_untrained(configs, data, out / "untrained.pt", scale.seed, width=WIDTH)
 
     say("Training: translation between P and A, segmentation where there are labels")
-    train(configs, ["train.json", "averaged.json"], run_dir, "--dataset_dir", data, *scale.training(50))
+    options = ["--dataset_dir", data, "--width", WIDTH, *scale.training(50)]
+    train(configs, ["train.json", "averaged.json"], run_dir, *options)
 
     say("Evaluating on held-out patients")
     dices = {}

@@ -21,7 +21,7 @@ class GenSegPanel:
     Args:
         rows: number of rows.
         channel: image channel to show.
-        turn: rotate slices (X, Y) to X right, Y up (medical images); False for images (rows, columns).
+        turn: slices (X, Y) in radiological display (medical images); False for images (rows, columns).
     """
 
     def __init__(self, rows: int = 4, channel: int = 0, turn: bool = True) -> None:
