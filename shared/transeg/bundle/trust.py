@@ -69,8 +69,8 @@ def _values(path: Path, config: Mapping[str, Any], items: list[dict[str, Any]]) 
     quiet = {key: False for key, value in config.items() if key.startswith("save_") and isinstance(value, bool)}
     handlers = [handler for handler in config["handlers"] if not handler["_target_"].endswith(".ReportFailures")]
     with tempfile.TemporaryDirectory() as folder:
-        settings = {"save_reports": True, "trust": None, "handlers": handlers}
-        settings["datalist"] = tuple(items)  # in a list, MONAI would read the # of a reference as a separator
+        listed = tuple(items)  # in a list, MONAI would read the # of a reference as a separator
+        settings = {"save_reports": True, "trust": None, "handlers": handlers, "datalist": listed}
         places = {"bundle_root": str(path.parents[1]), "output_dir": folder}
         parser.update({**quiet, **settings, **places})
         parser.get_parsed_content("evaluator").run()
