@@ -196,6 +196,7 @@ def _patients(figures: dict, named: dict[str, str]) -> str:
             *(f"{figures[key][kind]:.0%}" for kind in ("false_alarms", "sensitivity")),
         )
         for name, key in named.items()
+        if key in figures
     ]
     return rows(("", "mean Dice", "median", "false alarms", "sensitivity"), *body)
 
