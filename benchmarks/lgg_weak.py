@@ -120,10 +120,12 @@ def main(
         found[method] = [score(masks, references) for masks in written]
     notes = {"minutes": minutes, **settings, "threshold": round(limit, 3), "voxels": least}
     path = write(name, data, found, notes, seeds)
-    print(path, pack(runs["PathoGAN", 0], path))
-    if install_weights:
-        install(runs["PathoGAN", 0], PATHOGAN)
-        draw(items, outs["PathoGAN", 0], found["PathoGAN"][0]["dice"], PATHOGAN / "docs" / "lgg.png")
+    print(path)
+    if "PathoGAN" in methods:
+        print(pack(runs["PathoGAN", 0], path))
+        if install_weights:
+            install(runs["PathoGAN", 0], PATHOGAN)
+            draw(items, outs["PathoGAN", 0], found["PathoGAN"][0]["dice"], PATHOGAN / "docs" / "lgg.png")
 
 
 def _shown(item: Mapping[str, Any], slices: int) -> np.ndarray:

@@ -48,6 +48,7 @@ from benchmarks.voxels import VoxelClassifier
 
 OVERLAYS = ["averaged.json", "strong_augmentation.json"]
 SETTINGS: dict[str, Any] = {
+    "width": 6,
     "batches_per_epoch": 50,
     "batch_size": 10,
     "labelled_per_batch": 10,

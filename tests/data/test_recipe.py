@@ -37,6 +37,14 @@ def test_the_training_scans_of_the_bundle_are_not_those_of_other_data(bundle, tm
     assert load_recipe(datalist(tmp_path, recipe=own), bundle) == OWN | own
 
 
+def test_what_data_do_not_say_of_their_preparation_has_its_default(bundle, tmp_path):
+    """And not the value of the bundle, whose weights were trained on other data."""
+    known = OWN | {"foreground": "threshold", "halves": True, "spacing": [1.9, 1.9, 6.0]}
+    (bundle / "configs" / "inference.json").write_text(json.dumps({"recipe": known}))
+    assert load_recipe(datalist(tmp_path, recipe={"method": "genseg", "pixdim": 1.0}), bundle) == OWN | {"pixdim": 1.0}
+    assert load_recipe(datalist(tmp_path), bundle) == OWN | {"foreground": "threshold", "halves": True}
+
+
 def test_without_data_it_is_that_of_the_bundle(bundle, tmp_path, caplog):
     assert load_recipe(tmp_path / "nothing.json", bundle) == OWN
     assert load_recipe(datalist(tmp_path), bundle) == OWN

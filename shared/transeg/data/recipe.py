@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,8 +21,9 @@ from transeg.errors import DataError
 logger = logging.getLogger(__name__)
 
 Recipe = dict[str, Any]
-# keys that do not hold for other data, which have the default where they do not say
-OF_THE_DATA = ("familiarity", "spacing", "axis", "crop", "foreground", "normalise", "window", "halves")
+OF_THE_SCANS = ("familiarity", "spacing")  # what only holds for the scans themselves
+# what other data leave at its default if they do not say it
+OF_THE_DATA = (*OF_THE_SCANS, "axis", "crop", "foreground", "normalise", "window", "halves")
 
 
 def load_recipe(datalist: PathLike, bundle_root: PathLike) -> Recipe:
@@ -43,9 +44,8 @@ def load_recipe(datalist: PathLike, bundle_root: PathLike) -> Recipe:
         found = json.loads(path.read_text(encoding="utf-8-sig")).get("recipe")
     except (ValueError, AttributeError):
         return own  # reading its lists tells what is wrong with it
-    for key in OF_THE_DATA:
-        own.pop(key, None)
     if found is None:
+        own = _without(own, OF_THE_SCANS)
         logger.warning("%s: no recipe in it; assuming that of %s: %s", path, bundle_root, own)
         return own
     if found["method"] != own["method"]:
@@ -53,7 +53,7 @@ def load_recipe(datalist: PathLike, bundle_root: PathLike) -> Recipe:
             f"{path}: prepared for the method {found['method']}, but {bundle_root} is one of {own['method']}; prepare "
             "the data with the command that its model card names"
         )
-    return own | found
+    return _without(own, OF_THE_DATA) | found
 
 
 def label_recipe(recipe: Mapping[str, Any], datalist: PathLike) -> Recipe:
@@ -122,6 +122,10 @@ def check_recipe(recipe: Mapping[str, Any], where: str, **values: Any) -> None:
                 f"{name} is {value} in the config, but {expected} in {where}; leave {name} out, or prepare the data "
                 f"(or choose weights) with {name} {value}"
             )
+
+
+def _without(recipe: Recipe, keys: Sequence[str]) -> Recipe:
+    return {key: value for key, value in recipe.items() if key not in keys}
 
 
 def _plain(value: Any) -> Any:
