@@ -139,7 +139,7 @@ def test_metadata_describe_the_channels_and_labels_of_the_data():
     assert (made["task"], made["label_classes"]) == ("Segmentation of cyst, bone in PD", "0 background, 1 cyst, 2 bone")
     texts = {key: value for key, value in made.items() if isinstance(value, str) and key != "intended_use"}
     assert not [key for key, value in texts.items() if "brain" in value or "tumour" in value or "phantom" in value]
-    assert metadata["network_data_format"]["inputs"]["image"]["num_channels"] == 4
+    assert metadata["network_data_format"]["inputs"]["image"]["num_channels"] == 3
 
 
 def test_a_run_folder_knows_its_bundle(tmp_path):

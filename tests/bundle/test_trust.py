@@ -59,7 +59,7 @@ def test_too_few_scans_and_a_bundle_without_reports(run, scans):
     with pytest.raises(UserError, match="19 scans to calibrate on"):
         calibrate_trust(run, scans[:-1])
     with pytest.raises(UserError, match="none of the 20 scans can be segmented"):
-        calibrate_trust(run, [{"image": "missing.nii.gz", "case": "missing"}] * FEWEST)
+        calibrate_trust(run, [{"image": "missing.nii.gz", "case": str(k)} for k in range(FEWEST)])
     with pytest.raises(UserError, match="writes no trust report"):
         calibrate_trust(BUNDLES / "cardiac_ct_mr_segmentation", scans)
 
