@@ -72,9 +72,9 @@ def test_a_bad_study_is_an_answer_and_the_server_lives_on(server, place, tmp_pat
     bare = nib.Nifti1Image(np.asarray(image.dataobj), None)
     bare.header["qform_code"] = bare.header["sform_code"] = 0
     nib.save(bare, tmp_path / "bare.nii.gz")
-    nib.save(image.slicer[..., :3], tmp_path / "three.nii.gz")
+    nib.save(image.slicer[..., :2], tmp_path / "two.nii.gz")
     (tmp_path / "half.nii.gz").write_bytes(good.read_bytes()[: good.stat().st_size // 2])
-    for name, fault in {"bare": "set the affine", "three": "4 are needed", "half": "truncated"}.items():
+    for name, fault in {"bare": "set the affine", "two": "3 are needed", "half": "truncated"}.items():
         answer = server.infer_file(NAME, tmp_path / f"{name}.nii.gz")
         assert answer.status == 422
         assert fault in json.loads(answer.content)["detail"]
