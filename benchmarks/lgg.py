@@ -24,7 +24,7 @@ from transeg.transforms.preprocessing import label_loading
 from transeg.visual.panel import panel
 from transeg.visual.volumes import VOLUME_TITLES, volume_row
 
-from benchmarks.results import ROOT
+from benchmarks.results import ROOT, paired_difference, write_result
 from benchmarks.run import install_weights
 
 GENSEG = ROOT / "bundles" / "brain_mri_genseg_segmentation"
@@ -62,7 +62,17 @@ def install(run: Path, bundle: Path) -> None:
     source.with_name("familiarity.json").write_text(format_config(inference["recipe"]["familiarity"]) + "\n")
     limits = json.dumps(inference.get("trust"))
     source.write_text(re.sub(r'"trust": (null|\{[^}]*\})', lambda _: f'"trust": {limits}', source.read_text()))
-    subprocess.run(["transeg", "make"], check=True)
+    subprocess.run([sys.executable, "-m", "transeg.cli", "make"], check=True)
+
+
+def release(
+    run: Path, result: Path, bundle: Path, items: Scans, masks: Path, dices: Sequence[float], into_bundle: bool
+) -> None:
+    """Pack the weights of a run; if wanted, make them those of the bundle, whose card then shows test patients."""
+    print(result, pack(run, result))
+    if into_bundle:
+        install(run, bundle)
+        draw(items, masks, dices, bundle / "docs" / "lgg.png")
 
 
 def draw(items: Scans, masks: Path, dices: Sequence[float], path: Path) -> None:
@@ -151,3 +161,23 @@ def summary(scores: Sequence[Mapping[str, Sequence[float]]]) -> dict[str, Any]:
         "seeds": [round(float(np.mean(values["dice"])), 3) for values in scores],
         **{key: round(float(np.nanmean([v[key] for v in scores])), 3) for key in ("false_alarms", "sensitivity")},
     }
+
+
+def write(
+    name: str,
+    method: str,
+    data: Path,
+    found: Mapping[str, Sequence[Mapping[str, Sequence[float]]]],
+    settings: Mapping[str, Any],
+) -> Path:
+    """Write the result: scores of each method for each seed, and how far one is ahead of the others on each patient."""
+    dices = {other: np.mean([values["dice"] for values in scores], axis=0) for other, scores in found.items()}
+    figures: dict[str, Any] = {other: summary(scores) for other, scores in found.items()}
+    figures |= {
+        "difference": {other: paired_difference(dices[method], dices[other]) for other in dices if other != method},
+        "dice": {other: [np.round(values["dice"], 3).tolist() for values in scores] for other, scores in found.items()},
+        "kept": json.loads((data / "datalist.json").read_text())["preparation"]["kept"],
+        "settings": dict(settings),
+    }
+    print(json.dumps({key: figures[key] for key in (*found, "difference")}, indent=1))
+    return write_result(name, DATA, [*range(len(found[method]))], figures)

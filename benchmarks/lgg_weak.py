@@ -13,9 +13,7 @@ are not repeated, and those that were interrupted go on.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Annotated, Any
 
 import numpy as np
@@ -23,7 +21,6 @@ import typer
 from transeg.data.datalist import read_datalist
 
 from benchmarks.lgg import (
-    DATA,
     PATHOGAN,
     WITH_TRANSLATION,
     Install,
@@ -33,20 +30,19 @@ from benchmarks.lgg import (
     Test,
     Validation,
     Work,
-    draw,
-    install,
-    pack,
     prepare,
     read_flair,
     read_reference,
+    release,
     score,
     settings_of,
-    summary,
+    write,
 )  # fmt: skip
-from benchmarks.results import paired_difference, read_mask, write_result
+from benchmarks.results import read_mask
 from benchmarks.side_by_side import Training, segment, train
 
-METHODS = {"PathoGAN": [], "classifier": ["baselines/classifier.json"]}
+METHOD = "PathoGAN"
+METHODS = {METHOD: [], "classifier": ["baselines/classifier.json"]}
 THRESHOLD = "threshold"
 
 
@@ -87,7 +83,7 @@ def main(
     name: Name = "lgg_weak",
     only: Annotated[str, typer.Option(help="One of the methods, beside the threshold.")] = "",
     option: Settings = None,
-    install_weights: Install = False,
+    install: Install = False,
 ) -> None:
     """Train with each seed and score the masks that are written; pack the weights of the first."""
     methods = {only: METHODS[only]} if only else METHODS
@@ -103,7 +99,7 @@ def main(
         {outs[key]: (run, data) for key, run in runs.items()},
         at_once,
         {
-            out: ["--save_reports", False, *(WITH_TRANSLATION if method == "PathoGAN" else ())]
+            out: ["--save_reports", False, *(WITH_TRANSLATION if method == METHOD else ())]
             for (method, _), out in outs.items()
         },
     )
@@ -119,36 +115,17 @@ def main(
         written = [[read_mask(outs[method, k] / f"{item['case']}_seg.nii.gz") for item in items] for k in range(seeds)]
         found[method] = [score(masks, references) for masks in written]
     notes = {"minutes": minutes, **settings, "threshold": round(limit, 3), "voxels": least}
-    path = write(name, data, found, notes, seeds)
-    print(path)
-    if "PathoGAN" in methods:
-        print(pack(runs["PathoGAN", 0], path))
-        if install_weights:
-            install(runs["PathoGAN", 0], PATHOGAN)
-            draw(items, outs["PathoGAN", 0], found["PathoGAN"][0]["dice"], PATHOGAN / "docs" / "lgg.png")
+    if METHOD not in methods:
+        print(write(name, only, data, found, notes))
+        return
+    path, scores = write(name, METHOD, data, found, notes), found[METHOD][0]
+    release(runs[METHOD, 0], path, PATHOGAN, items, outs[METHOD, 0], scores["dice"], install)
 
 
 def _shown(item: Mapping[str, Any], slices: int) -> np.ndarray:
     """Which slices of a scan are known to show the tumour, (Z,)."""
     z = np.arange(slices)
     return np.any([(first <= z) & (z <= last) for first, last in item["presence"]], axis=0)
-
-
-def write(name: str, data: Path, found: Mapping[str, list[dict]], settings: Mapping[str, Any], seeds: int) -> Path:
-    """Write the result: scores of each method, and paired differences of the patients' Dice, means over the seeds."""
-    dices = {method: np.mean([values["dice"] for values in scores], axis=0) for method, scores in found.items()}
-    figures: dict[str, Any] = {method: summary(scores) for method, scores in found.items()}
-    others = [method for method in found if method != "PathoGAN"]
-    figures |= {
-        "difference": {other: paired_difference(dices["PathoGAN"], dices[other]) for other in others},
-        "dice": {
-            method: [np.round(values["dice"], 3).tolist() for values in scores] for method, scores in found.items()
-        },
-        "kept": json.loads((data / "datalist.json").read_text())["preparation"]["kept"],
-        "settings": dict(settings),
-    }
-    print(json.dumps({key: figures[key] for key in (*found, "difference")}, indent=1))
-    return write_result(name, DATA, [*range(seeds)], figures)
 
 
 if __name__ == "__main__":

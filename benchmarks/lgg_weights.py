@@ -10,10 +10,8 @@ precision, is packed into the folder of the results in any case.
 
 from __future__ import annotations
 
-import json
 from typing import Annotated, Any
 
-import numpy as np
 import torch
 import typer
 from transeg.bundle.runs import STATE
@@ -21,7 +19,6 @@ from transeg.data.datalist import read_datalist
 from transeg.metrics.threshold import best_threshold
 
 from benchmarks.lgg import (
-    DATA,
     GENSEG,
     WITH_TRANSLATION,
     Install,
@@ -31,18 +28,16 @@ from benchmarks.lgg import (
     Test,
     Validation,
     Work,
-    draw,
-    install,
-    pack,
     prepare,
     read_flair,
     read_reference,
     read_scan,
+    release,
     score,
     settings_of,
-    summary,
+    write,
 )  # fmt: skip
-from benchmarks.results import paired_difference, read_mask, write_result
+from benchmarks.results import read_mask
 from benchmarks.side_by_side import Training, segment, train
 from benchmarks.voxels import VoxelClassifier
 
@@ -66,7 +61,7 @@ def main(
     test: Test = 16,
     name: Name = "lgg_weights",
     option: Settings = None,
-    install_weights: Install = False,
+    install: Install = False,
 ) -> None:
     """Train, segment, score and pack."""
     data, run, out = (work / part / GENSEG.name for part in ("data", "run", "masks"))
@@ -84,22 +79,10 @@ def main(
         "voxel classifier": [classifier(read_scan(item)) for item in items],
         METHOD: [read_mask(out / f"{item['case']}_seg.nii.gz") for item in items],
     }
-    found = {method: score(masks, references) for method, masks in written.items()}
-    dices = {method: values["dice"] for method, values in found.items()}
+    found = {method: [score(masks, references)] for method, masks in written.items()}
     updates = torch.load(run / STATE, map_location="cpu", weights_only=True)["iteration"]
-    figures = {
-        **{method: summary([values]) for method, values in found.items()},
-        "difference": {other: paired_difference(dices[METHOD], dices[other]) for other in dices if other != METHOD},
-        "dice": {method: np.round(values, 3).tolist() for method, values in dices.items()},
-        "kept": json.loads((data / "datalist.json").read_text())["preparation"]["kept"],
-        "settings": settings | {"minutes": minutes, "updates": updates},
-    }
-    print(json.dumps({key: figures[key] for key in (*found, "difference")}, indent=1))
-    path = write_result(name, DATA, [0], figures)
-    print(path, pack(run, path))
-    if install_weights:
-        install(run, GENSEG)
-        draw(items, out, dices[METHOD], GENSEG / "docs" / "lgg.png")
+    path = write(name, METHOD, data, found, settings | {"minutes": minutes, "updates": updates})
+    release(run, path, GENSEG, items, out, found[METHOD][0]["dice"], install)
 
 
 if __name__ == "__main__":

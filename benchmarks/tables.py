@@ -152,43 +152,41 @@ def lgg_few_masks(name: str) -> str:
 def lgg_weights() -> str:
     """GenSeg's released weights on whole patients."""
     result = read_result("lgg_weights")
-    figures = result["figures"]
-    settings, kept = figures["settings"], figures["kept"]
-    named = {"threshold on FLAIR": "threshold", "gradient boosting of voxels": "voxel classifier", "GenSeg": "GenSeg"}
-    note = (
-        f"Dice of {kept['test_volumes']} test patients, from the masks on disk. All learn from the masks of "
-        f"{kept['training_volumes']} training patients; no other patient chooses anything. False alarms: share of a "
-        f"patient's slices without tumour that are marked; sensitivity: of those with tumour. GenSeg: "
-        f"{settings['updates']:,} updates in {settings['minutes']:g} minutes on one thread of "
-        f"{result['hardware'].split(',')[0]}, {_seeds(result)}. "
-        + " ".join(_difference(f"GenSeg - {other}", found) for other, found in figures["difference"].items())
+    settings, kept = result["figures"]["settings"], result["figures"]["kept"]
+    return _patients(
+        result,
+        {"threshold on FLAIR": "threshold", "gradient boosting of voxels": "voxel classifier", "GenSeg": "GenSeg"},
+        f". All learn from the masks of {kept['training_volumes']} training patients; no other patient chooses "
+        "anything.",
+        f"GenSeg: {settings['updates']:,} updates in {settings['minutes']:g} minutes on one thread of "
+        f"{result['hardware'].split(',')[0]}",
     )
-    return _patients(figures, named) + "\n\n" + note
 
 
 def lgg_weak() -> str:
     """PathoGAN and others from image-level labels on whole patients."""
     result = read_result("lgg_weak")
-    figures = result["figures"]
-    settings, kept = figures["settings"], figures["kept"]
-    named = {
-        "threshold on FLAIR": "threshold",
-        "classifier with a map of evidence": "classifier",
-        "PathoGAN": "PathoGAN",
-    }
-    note = (
-        f"Dice of {kept['test_volumes']} test patients, from the masks on disk, whole heads. All know of "
-        f"{kept['training']:,} slices of {kept['training_volumes']} patients that they show the tumour, of "
-        f"{kept['training_absence']:,} that they do not, and no mask. False alarms: share of a patient's slices "
-        f"without tumour that are marked; sensitivity: of those with tumour. Networks: "
-        f"{int(settings['epochs']) * int(settings['batches_per_epoch']):,} updates, {_seeds(result)}. "
-        + " ".join(_difference(f"PathoGAN - {other}", found) for other, found in figures["difference"].items())
+    settings, kept = result["figures"]["settings"], result["figures"]["kept"]
+    named = {"threshold on FLAIR": "threshold", "classifier with a map of evidence": "classifier"}
+    return _patients(
+        result,
+        named | {"PathoGAN": "PathoGAN"},
+        f", whole heads. All know of {kept['training']:,} slices of {kept['training_volumes']} patients that they "
+        f"show the tumour, of {kept['training_absence']:,} that they do not, and no mask.",
+        f"Networks: {int(settings['epochs']) * int(settings['batches_per_epoch']):,} updates",
     )
-    return _patients(figures, named) + "\n\n" + note
 
 
-def _patients(figures: dict, named: dict[str, str]) -> str:
-    """Table of methods on whole patients."""
+def _patients(result: dict, named: dict[str, str], known: str, training: str) -> str:
+    """Table of methods on whole patients; the last one is compared with the others.
+
+    Args:
+        result: as `benchmarks.lgg.write` writes it.
+        named: method by the name of its row.
+        known: what the methods learn from, after a first half-sentence.
+        training: of the networks.
+    """
+    figures, method = result["figures"], list(named.values())[-1]
     body = [
         (
             name,
@@ -198,7 +196,13 @@ def _patients(figures: dict, named: dict[str, str]) -> str:
         for name, key in named.items()
         if key in figures
     ]
-    return rows(("", "mean Dice", "median", "false alarms", "sensitivity"), *body)
+    note = (
+        f"Dice of {figures['kept']['test_volumes']} test patients, from the masks on disk{known} False alarms: share "
+        f"of a patient's slices without tumour that are marked; sensitivity: of those with tumour. {training}, "
+        f"{_seeds(result)}. "
+        + " ".join(_difference(f"{method} - {other}", found) for other, found in figures["difference"].items())
+    )
+    return rows(("", "mean Dice", "median", "false alarms", "sensitivity"), *body) + "\n\n" + note
 
 
 def _seeds(result: dict) -> str:
