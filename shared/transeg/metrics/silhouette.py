@@ -6,6 +6,7 @@ import numpy as np
 from scipy import ndimage
 
 LEVEL = 0.12  # of the intensity range: above the noise of air, below muscle
+EVERYTHING = 0.99  # of the voxels: no body apart from air is found
 SMALLEST = 0.05  # of the largest component: smaller ones are artefacts or pads
 
 
@@ -36,3 +37,15 @@ def silhouette(volume: np.ndarray, level: float | None = None) -> np.ndarray:
         sizes[0] = 0
         body = (sizes >= SMALLEST * sizes.max())[parts]
     return ndimage.binary_fill_holes(body, structure=np.ones((3, 3, 1), bool))
+
+
+def body(channels: np.ndarray) -> np.ndarray:
+    """Segment the body by the first channel in which it is brighter than air: (C, X, Y, Z) -> bool (X, Y, Z).
+
+    In a channel whose air is grey, such as one that was stored as a difference from its mean, `silhouette` finds
+    everything; where that is so in all, as in a scan without air, the first counts.
+    """
+    found = [silhouette(channels[0])]
+    while found[-1].mean() > EVERYTHING and len(found) < len(channels):
+        found.append(silhouette(channels[len(found)]))
+    return found[-1] if found[-1].mean() <= EVERYTHING else found[0]

@@ -20,7 +20,7 @@ from monai.data import MetaTensor
 from monai.transforms import MapTransform
 
 from transeg.files import case_name, write_rows
-from transeg.metrics.silhouette import silhouette
+from transeg.metrics.silhouette import body
 from transeg.transforms.intensity import foreground_mask
 
 logger = logging.getLogger(__name__)
@@ -86,7 +86,7 @@ def _foreground(image: MetaTensor) -> np.ndarray:
     if "intensity_background" in image.meta:
         inside = foreground_mask(image)[0].numpy(force=True)
     else:
-        inside = silhouette(image[0].numpy(force=True))
+        inside = body(image.numpy(force=True))
     return inside if inside.any() else np.ones_like(inside)
 
 

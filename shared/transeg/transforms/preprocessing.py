@@ -7,7 +7,7 @@ pixdim: voxel size in mm, isotropic; or three sizes in the plane and across the 
 image_size: (X, Y) of a slice or (X, Y, Z) of a volume in voxels.
 axis: "axial" (default), "coronal" or "sagittal": the slices, which lie along the last axis.
 foreground: how the region of interest is found. "zero" (default): voxels that differ from a constant background;
-    "threshold": the body, brighter than air, see `silhouette`; "mask": the item's own mask; "none": everything.
+    "threshold": the body, brighter than air, see `body`; "mask": the item's own mask; "none": everything.
 crop: "foreground" (default), centred on it; "centre", on the volume; or a point (x, y, z) in mm.
 normalise: "std" (default), mean 0 and standard deviation 1 / `num_std` over the foreground, outside it background;
     "percentiles", those up to `upper` to [-1, 1]; "window", `window` to [-1, 1].
@@ -41,7 +41,7 @@ from monai.utils import ensure_tuple
 
 from transeg.errors import DataError, VolumeError
 from transeg.files import file_name
-from transeg.metrics.silhouette import silhouette
+from transeg.metrics.silhouette import body
 from transeg.transforms.centre import CentreForegroundd, CropAtCentred
 from transeg.transforms.checks import CheckHounsfieldd
 from transeg.transforms.familiarity import scan_features
@@ -238,11 +238,11 @@ def _filled(image: MetaTensor, found: torch.Tensor, level: float) -> MetaTensor:
 
 
 class _Bodyd(MapTransform):
-    """Restrict the foreground to the body that the first channel of an image (C, X, Y, Z) shows."""
+    """Restrict the foreground to the body that an image (C, X, Y, Z) shows, see `body`."""
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
-        body = torch.from_numpy(silhouette(data[self.keys[0]][0].cpu().numpy()))
-        return {**data, FOREGROUND: data[FOREGROUND] * body}
+        found = torch.from_numpy(body(data[self.keys[0]].numpy(force=True)))
+        return {**data, FOREGROUND: data[FOREGROUND] * found}
 
 
 class _MarkSlicesd(MapTransform):
