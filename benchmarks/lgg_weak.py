@@ -1,10 +1,10 @@
 """Image-level labels of real patients: TCGA-LGG, where only which slices show the tumour is known, and no mask.
 
 PathoGAN, a classifier with a map of evidence, and the threshold on FLAIR that tells slices with the tumour best from
-those without, with the same labels. All slices of the head are used for training, segmented and scored. The networks
-train for the same number of updates, or side by side for the same time. No mask chooses anything: the last weights
-count. The table scores the written masks of whole test patients, the same for all seeds. Training runs that are done
-are not repeated, and those that were interrupted go on.
+those without, with the same labels, by which all choose the least area of a mask as well. All slices of the head are
+used for training, segmented and scored. The networks train for the same number of updates, or side by side for the same
+time. No mask chooses anything: the last weights count. The table scores the written masks of whole test patients, the
+same for all seeds. Training runs that are done are not repeated, and those that were interrupted go on.
 
     python -m benchmarks.gpu.pack pack KAGGLE_3M SLICES.zip
     python -m benchmarks.gpu.pack unpack SLICES.zip SLICES
@@ -13,12 +13,13 @@ are not repeated, and those that were interrupted go on.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Annotated, Any
 
 import numpy as np
 import typer
 from transeg.data.datalist import read_datalist
+from transeg.metrics.operating_point import areas_above, best_operating_point
 
 from benchmarks.lgg import (
     PATHOGAN,
@@ -44,29 +45,10 @@ from benchmarks.side_by_side import Training, segment, train
 METHOD = "PathoGAN"
 METHODS = {METHOD: [], "classifier": ["baselines/classifier.json"]}
 THRESHOLD = "threshold"
+INTENSITIES = [round(0.01 * k, 2) for k in range(30, 101)]  # candidates for it, as parts of the 99.5 percentile
 
 
-def agreeing_threshold(flairs: Sequence[np.ndarray], shown: Sequence[np.ndarray]) -> tuple[float, int]:
-    """Threshold and number of voxels above it from which on a slice counts as one with the tumour.
-
-    The pair whose mean of sensitivity and specificity over the slices is largest.
-
-    Args:
-        flairs: scans (X, Y, Z).
-        shown: whether each slice shows the tumour, (Z,) each.
-    """
-    known = np.concatenate(shown)
-    best = (-1.0, 0.0, 0)
-    for limit in np.linspace(0.3, 1.0, 71):
-        counts = np.concatenate([(flair > limit).sum((0, 1)) for flair in flairs])
-        for least in np.unique(np.percentile(counts, range(0, 100, 2)).astype(int)):
-            found = np.asarray(counts > least)
-            score = (found[known].mean() + 1 - found[~known].mean()) / 2
-            best = max(best, (float(score), float(limit), int(least)))
-    return best[1], best[2]
-
-
-def apply_threshold(flair: np.ndarray, limit: float, least: int) -> np.ndarray:
+def apply_threshold(flair: np.ndarray, limit: float, least: float) -> np.ndarray:
     """Voxels above the limit, in slices with more than `least` of them."""
     found = flair > limit
     return found & (found.sum((0, 1)) > least)
@@ -109,7 +91,8 @@ def main(
     training = read_datalist(data / "datalist.json", "training_volumes")
     flairs = [read_flair(item) for item in training]
     shown = [_shown(item, flair.shape[2]) for item, flair in zip(training, flairs, strict=True)]
-    limit, least = agreeing_threshold(flairs, shown)
+    areas = np.concatenate([areas_above(flair, INTENSITIES) for flair in flairs], axis=1)
+    limit, least, _ = best_operating_point(areas, np.concatenate(shown), INTENSITIES)
     found = {THRESHOLD: [score([apply_threshold(read_flair(item), limit, least) for item in items], references)]}
     for method in methods:
         written = [[read_mask(outs[method, k] / f"{item['case']}_seg.nii.gz") for item in items] for k in range(seeds)]

@@ -2,9 +2,10 @@
 
 import numpy as np
 import pytest
+from transeg.metrics.operating_point import areas_above, best_operating_point
 
 from benchmarks.lgg import score
-from benchmarks.lgg_weak import agreeing_threshold, apply_threshold
+from benchmarks.lgg_weak import INTENSITIES, apply_threshold
 
 
 def test_the_threshold_that_agrees_best_with_yes_and_no():
@@ -12,7 +13,7 @@ def test_the_threshold_that_agrees_best_with_yes_and_no():
     flair[:2, :2, :] = 0.9  # bright in every slice
     flair[4:8, 4:8, 2:5] = 0.8  # the tumour
     shown = np.array([False, False, True, True, True, False])
-    limit, least = agreeing_threshold([flair], [shown])
+    limit, least, _ = best_operating_point(areas_above(flair, INTENSITIES), shown, INTENSITIES)
     found = apply_threshold(flair, limit, least)
     assert np.array_equal(found.any((0, 1)), shown)
     assert np.array_equal(found[4:8, 4:8], np.broadcast_to(shown, (4, 4, 6)))

@@ -10,7 +10,7 @@ from monai.transforms import Invertd
 from torch import nn
 from transeg.methods.cardiac.preprocessing import cardiac_preprocessing
 from transeg.methods.cardiac.recipe import HEART
-from transeg.transforms.outputs import SaveVolumed, Translated, translation_output, write_nifti
+from transeg.transforms.outputs import EmptySmallSlicesd, SaveVolumed, Translated, translation_output, write_nifti
 
 from tests.recipes import brain_preprocessing
 
@@ -35,6 +35,19 @@ def test_channels_are_written_last_and_files_name_cases(tmp_path):
     SaveVolumed("pred", tmp_path, "translation")({"pred": volume(3)})
     image = nib.load(tmp_path / "scan_translation.nii.gz")
     np.testing.assert_array_equal(image.get_fdata(), volume(3).numpy().transpose(1, 2, 3, 0))
+
+
+@pytest.mark.parametrize("order", [(0, 1, 2), (2, 0, 1), (1, 2, 0)])
+def test_slices_with_little_inside_are_emptied(order):
+    """In whatever order the axes are stored; pixels of 2 x 3 mm, of slices of 5 mm."""
+    mask = np.zeros((4, 4, 3), np.float32)
+    mask[:2, :2, 0], mask[:2, :3, 1], mask[0, 0, 2] = 1, 1, 1  # 24, 36 and 6 mm^2
+    stored, affine = mask.transpose(order), np.diag([2.0, 3.0, 5.0, 1])[:, [*order, 3]]
+    item = {"pred": MetaTensor(stored[None].copy(), affine=torch.as_tensor(affine))}
+    for least, kept in ((0, [4, 6, 1]), (6, [4, 6, 0]), (24, [0, 6, 0]), (36, [0, 0, 0])):
+        found = EmptySmallSlicesd("pred", least)(item)["pred"][0].numpy()
+        assert found.sum(axis=tuple({0, 1, 2} - {order.index(2)})).tolist() == kept
+    assert item["pred"].sum() == 11
 
 
 def test_a_file_that_fails_half_way_is_not_left_behind(tmp_path, monkeypatch):

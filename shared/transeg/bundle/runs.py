@@ -39,6 +39,7 @@ WEIGHTS = Path("models", "model.pt")
 STATE = "train_state.pt"
 DATA_HASH = "datalist_sha256"  # in the metadata of a run
 OF_A_COMMAND = {"epochs", "dataset_dir", "device", "num_workers", "resume", "promote", "start"}  # free when resuming
+OF_OTHER_WEIGHTS = {"trust": None, "threshold": 0.5, "least_area": 0.0}  # what a training run may set in inference.json
 NEW_RUN: Mapping[str, Any] = {  # what every new run begins with
     "run_dir": {"_target_": "transeg.bundle.runs.new_run_dir", "bundle_root": "@bundle_root"},
     "start": None, "resume": False, "promote": False,
@@ -311,10 +312,10 @@ class RunFolder:
         if (self.root / "LICENSE").is_file():
             shutil.copyfile(self.root / "LICENSE", self.path / "LICENSE")
         inference, defaults = (json.loads((source / f"{name}.json").read_text()) for name in ("inference", "train"))
+        inference |= {key: value for key, value in OF_OTHER_WEIGHTS.items() if key in inference}
         # an overlay may set what inference alone reads, as a baseline that has no translation to save
         inference |= {key: self.config[key] for key in self.config.keys() & inference.keys() - defaults.keys()}
         inference |= {key: value for key, value in self.facts.items() if self.config[key] != inference.get(key)}
-        inference |= {"trust": None} if "trust" in inference else {}  # limits of other weights
         inference |= {"recipe": self.recipe, "bundle_root": self._root_of("inference")}
         _write(target / "inference.json", inference)
         train = lasting_config(self.config, defaults)

@@ -4,26 +4,22 @@ from __future__ import annotations
 
 import csv
 import json
-import logging
 import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
 
-import ignite.distributed as idist
 import typer
-from ignite.engine import Engine, Events
-from monai.bundle import ConfigParser
+from ignite.engine import Engine
 from monai.config import PathLike
 
+from transeg.bundle.calibration import Calibration, inference_config, inference_of, set_inference
 from transeg.data.datalist import load_list, read_json
 from transeg.data.volumes import find_volumes
-from transeg.errors import UserError, reason, root_cause
-from transeg.files import RUN, write_text
+from transeg.errors import UserError
+from transeg.files import RUN
 from transeg.metrics.trust import FEWEST, TrustLimits, calibrate
-
-logger = logging.getLogger(__name__)
 
 SCANS = 64  # enough for false alarms in 1.5 % of scans
 LISTS = ("training_volumes", "validation_volumes")
@@ -35,10 +31,11 @@ def trust(
     scans: Annotated[int, typer.Option(help="Number of scans to use, evenly spread.", min=FEWEST)] = SCANS,
 ) -> None:
     """Set the limits of the trust report by scans that are known to be fine."""
-    recipe = json.loads(_config(root).read_text())["recipe"]
+    path = inference_config(root)
+    recipe = json.loads(path.read_text())["recipe"]
     items = find_volumes(data, recipe["channels"], LISTS, recipe.get("spacing"))
     limits = calibrate_trust(root, items, scans)
-    typer.echo(f"{_config(root)}: false alarms in {limits.rate:.1%} of such scans; limits {asdict(limits)}")
+    typer.echo(f"{path}: false alarms in {limits.rate:.1%} of such scans; limits {asdict(limits)}")
 
 
 def calibrate_trust(root: PathLike, items: Sequence[Mapping[str, Any]], scans: int = SCANS) -> TrustLimits:
@@ -52,28 +49,19 @@ def calibrate_trust(root: PathLike, items: Sequence[Mapping[str, Any]], scans: i
     Raises:
         UserError: its inference makes no trust report, too few scans, or none that it can segment.
     """
-    path = _config(Path(root))
-    config = json.loads(path.read_text())
+    config = json.loads(inference_config(root).read_text())
     if not config.get("save_reports") or "trust" not in config:
-        raise UserError(f"{path}: its inference writes no trust report")
+        raise UserError(f"{inference_config(root)}: its inference writes no trust report")
     if len(items) < FEWEST:
         raise UserError(f"{len(items)} scans to calibrate on; at least {FEWEST} are needed")
-    limits = calibrate(_values(path, config, [dict(item) for item in items[:: -(-len(items) // scans)]]))
-    write_text(path, json.dumps(config | {"trust": asdict(limits)}, indent=4, ensure_ascii=False) + "\n")
+    limits = calibrate(_values(root, items[:: -(-len(items) // scans)]))
+    set_inference(root, {"trust": asdict(limits)})
     return limits
 
 
-def _values(path: Path, config: Mapping[str, Any], items: list[dict[str, Any]]) -> list[dict[str, float]]:
-    parser = ConfigParser()
-    parser.read_config(str(path))
-    quiet = {key: False for key, value in config.items() if key.startswith("save_") and isinstance(value, bool)}
-    handlers = [handler for handler in config["handlers"] if not handler["_target_"].endswith(".ReportFailures")]
+def _values(root: PathLike, items: Sequence[Mapping[str, Any]]) -> list[dict[str, float]]:
     with tempfile.TemporaryDirectory() as folder:
-        listed = tuple(items)  # in a list, MONAI would read the # of a reference as a separator
-        settings = {"save_reports": True, "trust": None, "handlers": handlers, "datalist": listed}
-        places = {"bundle_root": str(path.parents[1]), "output_dir": folder}
-        parser.update({**quiet, **settings, **places})
-        parser.get_parsed_content("evaluator").run()
+        inference_of(root, items, folder, {"save_reports": True, "trust": None}).run()
         report = Path(folder) / "trust.csv"
         if not report.is_file():
             raise UserError(f"none of the {len(items)} scans can be segmented; the log says why")
@@ -83,11 +71,7 @@ def _values(path: Path, config: Mapping[str, Any], items: list[dict[str, Any]]) 
     return [{name: float(value) for name, value in row.items() if name not in texts} for row in rows]
 
 
-def _config(root: Path) -> Path:
-    return root / "configs" / "inference.json"
-
-
-class TrustCalibration:
+class TrustCalibration(Calibration):
     """At the end of a training run, set the limits of its trust report by its training and validation scans.
 
     Args:
@@ -97,31 +81,22 @@ class TrustCalibration:
     """
 
     def __init__(self, path: PathLike, datalist: PathLike, scans: int = SCANS) -> None:
-        self.path, self.datalist, self.scans = Path(path), Path(datalist), scans
+        super().__init__(path, datalist)
+        self.scans = scans
 
     def attach(self, engine: Engine) -> None:
         """Register with a trainer."""
-        engine.add_event_handler(Events.STARTED, self._begin)
+        if self.scans:
+            super().attach(engine)
 
-    def _begin(self, engine: Engine) -> None:
-        if self.scans and not engine.has_event_handler(self, Events.COMPLETED):
-            engine.add_event_handler(Events.COMPLETED, self)  # only now, to come after the weights are saved
+    def calibrate(self) -> str:
+        """Calibrate on the scans of the datalist."""
+        limits = calibrate_trust(self.path, self._items(), self.scans)
+        return f"Trust report calibrated on {limits.scans} scans: false alarms in {100 * limits.rate:.1f} %."
 
-    def __call__(self, engine: Engine) -> None:
-        """Calibrate; a failure is told and does no harm to the run."""
-        try:
-            if idist.get_world_size() > 1:
-                raise UserError("several processes")
-            items = self._items()
-            limits = calibrate_trust(self.path, items, self.scans)
-        except Exception as error:
-            cause = root_cause(error)
-            logger.warning(
-                "The trust report will flag no scan (%s); to calibrate it: transeg trust %s --data SCANS",
-                reason(cause), self.path, exc_info=None if isinstance(cause, UserError) else cause,
-            )  # fmt: skip
-            return
-        logger.info("Trust report calibrated on %d scans: false alarms in %.1f %%.", limits.scans, 100 * limits.rate)
+    def without(self, why: str) -> str:
+        """Say how to do it later."""
+        return f"The trust report will flag no scan ({why}); to calibrate it: transeg trust {self.path} --data SCANS"
 
     def _items(self) -> list[dict[str, Any]]:
         if not self.datalist.is_file():

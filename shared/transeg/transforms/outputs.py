@@ -25,6 +25,7 @@ from monai.transforms import (
 from transeg.files import atomic, case_name
 from transeg.transforms.grid import grid_distance, voxel_size
 from transeg.transforms.intensity import RestoreIntensityd
+from transeg.transforms.preprocessing import AXES, slice_axis
 
 logger = logging.getLogger(__name__)
 
@@ -69,6 +70,33 @@ def _forms(affine: np.ndarray, shape: Sequence[int], meta: Mapping[str, Any]) ->
         return dict.fromkeys(names, (affine, 1))
     codes = {name: int(meta[f"{name}_code"]) for name in names}
     return {name: (np.asarray(meta[name]) if codes[name] else affine, codes[name]) for name in names}
+
+
+class EmptySmallSlicesd(MapTransform):
+    """Empty the slices of masks (1, X, Y, Z) in which no more than a least area is inside.
+
+    Args:
+        keys: masks on the grid of a scan.
+        least_area: in mm^2.
+        axis: of the slices, one of `AXES`; in a scan stored at another angle, the closest axis of its grid.
+    """
+
+    def __init__(self, keys: KeysCollection, least_area: float, axis: str = "axial") -> None:
+        super().__init__(keys)
+        self.least_area, self.axis = least_area, axis
+
+    def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
+        """Return a copy of the item with the masks."""
+        item = dict(data)
+        for key in self.key_iterator(item):
+            mask = item[key]
+            affine = mask.affine.cpu().numpy()
+            along = slice_axis(affine, AXES[self.axis])
+            across = sorted({0, 1, 2} - {along})
+            pixel = float(np.prod(nib.affines.voxel_sizes(affine)[across]))
+            areas = pixel * (mask > 0).sum(dim=[0, *(1 + axis for axis in across)], keepdim=True)
+            item[key] = mask * (areas.as_tensor() > self.least_area)
+        return item
 
 
 class SaveVolumed(SaveImaged):
