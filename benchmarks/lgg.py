@@ -24,7 +24,7 @@ from transeg.transforms.preprocessing import label_loading
 from transeg.visual.panel import panel
 from transeg.visual.volumes import VOLUME_TITLES, volume_row
 
-from benchmarks.results import ROOT, paired_difference, write_result
+from benchmarks.results import ROOT, paired_difference, read_result, write_result, written_to
 from benchmarks.run import install_weights
 
 GENSEG = ROOT / "bundles" / "brain_mri_genseg_segmentation"
@@ -33,6 +33,7 @@ DATA = "TCGA-LGG, patients with three sequences, 128 x 128"
 GRID = ("--size", "128,128", "--spacing", 1.88, 1.88, 6)  # slices of 256 pixels of about 0.94 mm, halved
 FLAIR = 1
 Scans = list[dict[str, Any]]
+Scores = Mapping[int, Mapping[str, Sequence[float]]]  # of each seed
 
 WITH_TRANSLATION = ("--save_probability", True, "--save_translation", True)  # what `draw` needs of inference
 # options of the benchmarks
@@ -42,6 +43,7 @@ Validation = Annotated[int, typer.Option(help="Validation patients.")]
 Test = Annotated[int, typer.Option(help="Test patients.")]
 Name = Annotated[str, typer.Option(help="Name of the result.")]
 Install = Annotated[bool, typer.Option("--install", help="Make the weights those of the bundle.")]
+Add = Annotated[bool, typer.Option("--add", help="Keep other methods and seeds of an earlier result of the name.")]
 Settings = Annotated[list[str] | None, typer.Option(help="Setting of the training configs: KEY=VALUE.")]
 
 
@@ -164,20 +166,43 @@ def summary(scores: Sequence[Mapping[str, Sequence[float]]]) -> dict[str, Any]:
 
 
 def write(
-    name: str,
-    method: str,
-    data: Path,
-    found: Mapping[str, Sequence[Mapping[str, Sequence[float]]]],
-    settings: Mapping[str, Any],
+    name: str, method: str, data: Path, found: Mapping[str, Scores], settings: Mapping[str, Any], add: bool = False
 ) -> Path:
-    """Write the result: scores of each method for each seed, and how far one is ahead of the others on each patient."""
-    dices = {other: np.mean([values["dice"] for values in scores], axis=0) for other, scores in found.items()}
-    figures: dict[str, Any] = {other: summary(scores) for other, scores in found.items()}
+    """Write the result: scores of each method for each seed, and how far one is ahead of the others on each patient.
+
+    Args:
+        name: of the result.
+        method: the one that is compared with the others.
+        data: prepared data.
+        found: by method and seed, see `score`; without a network, of one seed.
+        settings: what the result depends on.
+        add: keep what an earlier result of the name has of other methods and seeds; its settings must be the same.
+
+    Raises:
+        ValueError: they are not.
+    """
+    kept = json.loads((data / "datalist.json").read_text())["preparation"]["kept"]
+    same, scores = {"kept": kept, "settings": dict(settings)}, {key: dict(value) for key, value in found.items()}
+    if add:
+        before = read_result(name, written_to())["figures"]
+        if same != {key: before[key] for key in same}:
+            raise ValueError(f"{name}: {same} cannot be added to {[before[key] for key in same]}")
+        for other, by_seed in before["scores"].items():
+            scores[other] = {int(seed): value for seed, value in by_seed.items()} | scores.get(other, {})
+    scores = {other: dict(sorted(by_seed.items())) for other, by_seed in scores.items()}
+    dices = {other: np.mean([own["dice"] for own in by_seed.values()], axis=0) for other, by_seed in scores.items()}
+    others = [other for other in scores if other != method] if method in scores else []
+    figures: dict[str, Any] = {other: summary([*by_seed.values()]) for other, by_seed in scores.items()}
     figures |= {
-        "difference": {other: paired_difference(dices[method], dices[other]) for other in dices if other != method},
-        "dice": {other: [np.round(values["dice"], 3).tolist() for values in scores] for other, scores in found.items()},
-        "kept": json.loads((data / "datalist.json").read_text())["preparation"]["kept"],
-        "settings": dict(settings),
+        "difference": {other: paired_difference(dices[method], dices[other]) for other in others},
+        "scores": {
+            other: {
+                str(seed): {key: np.round(value, 3).tolist() for key, value in own.items()}
+                for seed, own in by_seed.items()
+            }
+            for other, by_seed in scores.items()
+        },
+        **same,
     }
-    print(json.dumps({key: figures[key] for key in (*found, "difference")}, indent=1))
-    return write_result(name, DATA, [*range(len(found[method]))], figures)
+    print(json.dumps({key: figures[key] for key in (*scores, "difference")}, indent=1))
+    return write_result(name, DATA, sorted({seed for by_seed in scores.values() for seed in by_seed}), figures)

@@ -8,7 +8,7 @@ same for all seeds. Training runs that are done are not repeated, and those that
 
     python -m benchmarks.gpu.pack pack KAGGLE_3M SLICES.zip
     python -m benchmarks.gpu.pack unpack SLICES.zip SLICES
-    python -m benchmarks.lgg_weak SLICES WORK --at-once 1 --option epochs=15 --option batches_per_epoch=100
+    python -m benchmarks.lgg_weak SLICES WORK --at-once 1 --option epochs=12 --option batches_per_epoch=100
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from transeg.metrics.operating_point import areas_above, best_operating_point
 from benchmarks.lgg import (
     PATHOGAN,
     WITH_TRANSLATION,
+    Add,
     Install,
     Name,
     Settings,
@@ -58,20 +59,23 @@ def main(
     slices: Slices,
     work: Work,
     minutes: Annotated[float, typer.Option(help="Most time of each training run.")] = 10_000,
-    seeds: int = 3,
+    seeds: Annotated[int, typer.Option(help="Number of seeds.")] = 3,
+    first: Annotated[int, typer.Option(help="The first of them.")] = 0,
     validation: Validation = 8,
     test: Test = 16,
     at_once: Annotated[int, typer.Option(help="Training runs at a time; 0: all.")] = 0,
     name: Name = "lgg_weak",
     only: Annotated[str, typer.Option(help="One of the methods, beside the threshold.")] = "",
     option: Settings = None,
+    add: Add = False,
     install: Install = False,
 ) -> None:
     """Train with each seed and score the masks that are written; pack the weights of the first."""
     methods = {only: METHODS[only]} if only else METHODS
     data = prepare(slices, work / "data", PATHOGAN, validation, test, "--image-level")
     settings = {"epochs": 10_000, "val_interval": 0, **settings_of(option)}
-    runs = {(method, k): work / f"seed_{k}" / method for k in range(seeds) for method in methods}
+    numbers = range(first, first + seeds)
+    runs = {(method, k): work / f"seed_{k}" / method for k in numbers for method in methods}
     trainings = [
         Training(run, PATHOGAN, data, METHODS[method], {"seed": k, **settings}) for (method, k), run in runs.items()
     ]
@@ -93,16 +97,15 @@ def main(
     shown = [_shown(item, flair.shape[2]) for item, flair in zip(training, flairs, strict=True)]
     areas = np.concatenate([areas_above(flair, INTENSITIES) for flair in flairs], axis=1)
     limit, least, _ = best_operating_point(areas, np.concatenate(shown), INTENSITIES)
-    found = {THRESHOLD: [score([apply_threshold(read_flair(item), limit, least) for item in items], references)]}
-    for method in methods:
-        written = [[read_mask(outs[method, k] / f"{item['case']}_seg.nii.gz") for item in items] for k in range(seeds)]
-        found[method] = [score(masks, references) for masks in written]
+    found = {THRESHOLD: {0: score([apply_threshold(read_flair(item), limit, least) for item in items], references)}}
+    for method, k in runs:
+        masks = [read_mask(outs[method, k] / f"{item['case']}_seg.nii.gz") for item in items]
+        found.setdefault(method, {})[k] = score(masks, references)
     notes = {"minutes": minutes, **settings, "threshold": round(limit, 3), "voxels": least}
-    if METHOD not in methods:
-        print(write(name, only, data, found, notes))
-        return
-    path, scores = write(name, METHOD, data, found, notes), found[METHOD][0]
-    release(runs[METHOD, 0], path, PATHOGAN, items, outs[METHOD, 0], scores["dice"], install)
+    path = write(name, METHOD, data, found, notes, add)
+    print(path)
+    if (METHOD, 0) in runs:
+        release(runs[METHOD, 0], path, PATHOGAN, items, outs[METHOD, 0], found[METHOD][0]["dice"], install)
 
 
 def _shown(item: Mapping[str, Any], slices: int) -> np.ndarray:

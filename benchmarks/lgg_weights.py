@@ -79,7 +79,7 @@ def main(
         "voxel classifier": [classifier(read_scan(item)) for item in items],
         METHOD: [read_mask(out / f"{item['case']}_seg.nii.gz") for item in items],
     }
-    found = {method: [score(masks, references)] for method, masks in written.items()}
+    found = {method: {0: score(masks, references)} for method, masks in written.items()}
     updates = torch.load(run / STATE, map_location="cpu", weights_only=True)["iteration"]
     path = write(name, METHOD, data, found, settings | {"minutes": minutes, "updates": updates})
     release(run, path, GENSEG, items, out, found[METHOD][0]["dice"], install)

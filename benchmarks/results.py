@@ -38,16 +38,20 @@ def write_result(name: str, data: str, seeds: list[int], figures: dict[str, Any]
         "torch": torch.__version__,
         "figures": _without_folders(figures),
     }
-    folder = Path(os.environ.get("RESULTS", FOLDER))
-    folder.mkdir(parents=True, exist_ok=True)
-    path = folder / f"{name}.json"
+    path = written_to() / f"{name}.json"
+    path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(content, indent=2) + "\n")
     return path
 
 
-def read_result(name: str) -> dict[str, Any]:
+def written_to() -> Path:
+    """Folder that results are written to."""
+    return Path(os.environ.get("RESULTS", FOLDER))
+
+
+def read_result(name: str, folder: Path = FOLDER) -> dict[str, Any]:
     """Read `results/<name>.json`."""
-    return json.loads((FOLDER / f"{name}.json").read_text())
+    return json.loads((folder / f"{name}.json").read_text())
 
 
 def read_mask(path: Path) -> np.ndarray:

@@ -17,8 +17,6 @@ from transeg.bundle.runs import WEIGHTS
 from transeg.errors import DatalistError
 
 from benchmarks import (
-    brain_phantoms,
-    brain_real,
     cardiac_phantoms,
     cardiac_real,
     cluttered_mnist,
@@ -89,13 +87,6 @@ def pathogan(folder: Path) -> None:
             evaluate()
 
 
-def real_brains(folder: Path) -> None:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(brain_real, "threshold_dice", lambda data: [0.5])
-        patch.setattr(brain_real, "read_scores", lambda path: [0.5])
-        brain_real.main(folder / "data", folder, 2, 0)
-
-
 def mnist(folder: Path) -> None:
     for method, overlays in cluttered_mnist.METHODS.items():
         with suppress(FileNotFoundError):
@@ -115,8 +106,6 @@ def real_heart(folder: Path) -> None:
 
 
 RUNS: dict[str, tuple[Callable[[Path], object], list[str]]] = {
-    "brain_phantoms": (lambda folder: brain_phantoms.segmentation_only(folder, 2, 0), ["training", "evaluating"]),
-    "brain_real": (real_brains, ["training", "evaluating"] * 2 + ["inferring"]),
     "cardiac_phantoms": (cardiac, ["training"] * 5 + ["evaluating"] + ["training"] + ["evaluating"]),
     "cardiac_real": (real_heart, ["inferring"] * 4),
     "cluttered_mnist": (mnist, ["training", "evaluating"] * 4),
