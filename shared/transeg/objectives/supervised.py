@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from transeg.losses.precision import at_least_float32
@@ -29,10 +28,11 @@ class SegmentationObjective:
 
     Args:
         segment_absence: treat absence images as labelled with an empty mask (as in all baselines).
+        cross_entropy: see `segmentation_loss`.
     """
 
-    def __init__(self, segment_absence: bool = False) -> None:
-        self.segment_absence = segment_absence
+    def __init__(self, segment_absence: bool = False, cross_entropy: float = 0.0) -> None:
+        self.segment_absence, self.cross_entropy = segment_absence, cross_entropy
 
     def forward(self, nets: Mapping[str, nn.Module], batch: Mapping[str, Tensor]) -> Prediction:
         """Batch: ``image`` (n, C, *S), ``label`` (n, K, *S), ``labelled`` (n,) bool."""
@@ -44,9 +44,9 @@ class SegmentationObjective:
         return t
 
     def generators(self, nets: Mapping[str, nn.Module], t: Prediction) -> dict[str, Tensor]:
-        """Soft Dice loss (eq. 7)."""
+        """See `segmentation_loss`."""
         assert t.y is not None  # from forward
-        return {"segmentation": segmentation_loss(t.seg, t.y)}
+        return {"segmentation": segmentation_loss(t.seg, t.y, self.cross_entropy)}
 
 
 @dataclass
@@ -60,7 +60,14 @@ class DeepSupervisionObjective(SegmentationObjective):
     """Soft Dice loss and cross-entropy of a network that predicts at several resolutions, as of nnU-Net.
 
     Isensee et al. 2021. Networks: ``generator``, which returns logits (n, maps, K, *S), finest first.
+
+    Args:
+        segment_absence: as in `SegmentationObjective`.
+        cross_entropy: likewise.
     """
+
+    def __init__(self, segment_absence: bool = False, cross_entropy: float = 1.0) -> None:
+        super().__init__(segment_absence, cross_entropy)
 
     def forward(self, nets: Mapping[str, nn.Module], batch: Mapping[str, Tensor]) -> DeepPrediction:
         """Batch as for `SegmentationObjective`."""
@@ -77,7 +84,7 @@ class DeepSupervisionObjective(SegmentationObjective):
         maps = at_least_float32(t.maps)
         y, weights = t.y.to(maps.dtype), [0.5**level for level in range(maps.shape[1])]
         losses = [
-            weight * (segmentation_loss(logits, y) + F.binary_cross_entropy_with_logits(logits, y))
+            weight * segmentation_loss(logits, y, self.cross_entropy)
             for weight, logits in zip(weights, maps.unbind(1), strict=True)
         ]
         return {"segmentation": torch.stack(losses).sum() / sum(weights)}

@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
+from transeg.losses.precision import at_least_float32
 from transeg.losses.segmentation import soft_dice
 
 
@@ -29,11 +31,16 @@ def supervised(batch: Mapping[str, Tensor], absence: bool) -> tuple[Tensor, Tens
     return torch.cat([rows, torch.arange(n, n + more, device=y.device)]), torch.cat([y[rows], empty])
 
 
-def segmentation_loss(seg: Tensor | None, y: Tensor) -> Tensor:
-    """Soft Dice loss (GenSeg eq. 7), 0 without masks.
+def segmentation_loss(seg: Tensor | None, y: Tensor, cross_entropy: float = 0.0) -> Tensor:
+    """Soft Dice loss (GenSeg eq. 7) and, not in the paper, a multiple of the binary cross-entropy; 0 without masks.
 
     Args:
         seg: logits (m, K, *S) of the images that have a mask, or None for m = 0.
         y: their masks (m, K, *S).
+        cross_entropy: weight of the cross-entropy, the mean over voxels.
     """
-    return soft_dice(y if seg is None else seg, y)  # also without masks: other processes may have some
+    loss = soft_dice(y if seg is None else seg, y)  # also without masks: other processes may have some
+    if seg is None or cross_entropy == 0:
+        return loss
+    logits = at_least_float32(seg)
+    return loss + cross_entropy * F.binary_cross_entropy_with_logits(logits, y.to(logits.dtype))

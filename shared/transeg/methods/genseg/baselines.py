@@ -33,10 +33,11 @@ class AutoencodingObjective:
 
     Args:
         segment_absence: as in `GenSegObjective`.
+        cross_entropy: likewise.
     """
 
-    def __init__(self, segment_absence: bool = False) -> None:
-        self.segment_absence = segment_absence
+    def __init__(self, segment_absence: bool = False, cross_entropy: float = 0.0) -> None:
+        self.segment_absence, self.cross_entropy = segment_absence, cross_entropy
 
     def forward(self, nets: Mapping[str, nn.Module], batch: Mapping[str, Tensor]) -> Autoencoding:
         """Batch: ``image`` and ``absence`` (n, C, *S), ``label`` (n, K, *S), ``labelled`` (n,) bool."""
@@ -48,9 +49,9 @@ class AutoencodingObjective:
         return Autoencoding(x_p, x_a, x_pp, x_aa, batch["labelled"], y, seg)
 
     def generators(self, nets: Mapping[str, nn.Module], t: Autoencoding) -> dict[str, Tensor]:
-        """Soft Dice loss (eq. 7) and absolute error of the reconstructions (eq. 8)."""
+        """Loss of the segmentation, as of GenSeg, and absolute error of the reconstructions (eq. 8)."""
         error = absolute_error(t.x_pp, t.x_p) + absolute_error(t.x_aa, t.x_a)
-        return {"segmentation": segmentation_loss(t.seg, t.y), "reconstruction": error}
+        return {"segmentation": segmentation_loss(t.seg, t.y, self.cross_entropy), "reconstruction": error}
 
 
 @dataclass
@@ -73,10 +74,11 @@ class MeanTeacherObjective:
 
     Args:
         segment_absence: as in `GenSegObjective`.
+        cross_entropy: likewise.
     """
 
-    def __init__(self, segment_absence: bool = False) -> None:
-        self.segment_absence = segment_absence
+    def __init__(self, segment_absence: bool = False, cross_entropy: float = 0.0) -> None:
+        self.segment_absence, self.cross_entropy = segment_absence, cross_entropy
 
     def forward(self, nets: Mapping[str, nn.Module], batch: Mapping[str, Tensor]) -> TeacherAndStudent:
         """Batch as for `AutoencodingObjective`."""
@@ -90,6 +92,7 @@ class MeanTeacherObjective:
         return TeacherAndStudent(x_p, x_a, student, teacher, batch["labelled"], y, seg)
 
     def generators(self, nets: Mapping[str, nn.Module], t: TeacherAndStudent) -> dict[str, Tensor]:
-        """Soft Dice loss (eq. 7) and squared difference of student's and teacher's probabilities."""
+        """Loss of the segmentation, as of GenSeg, and squared difference of student's and teacher's probabilities."""
         consistency = prediction_consistency(t.student, t.teacher)
-        return {"segmentation": segmentation_loss(t.seg, t.y), "consistency": consistency}
+        segmentation = segmentation_loss(t.seg, t.y, self.cross_entropy)
+        return {"segmentation": segmentation, "consistency": consistency}

@@ -62,6 +62,7 @@ class GenSegObjective:
         translate: "both", "presence_to_absence" or "none" (ablation of Table 3b).
         segment_absence: count absence images as labelled with an empty mask, here and in all baselines. Not in the
             paper, which scores slices with a lesion; on whole volumes it suppresses false alarms.
+        cross_entropy: weight of the cross-entropy beside the soft Dice loss, see `segmentation_loss`. Not in the paper.
 
     Raises:
         ConfigError: ``translate`` is none of these.
@@ -69,10 +70,10 @@ class GenSegObjective:
 
     detached = frozenset({"discriminators", "information"})
 
-    def __init__(self, translate: str = "both", segment_absence: bool = False) -> None:
+    def __init__(self, translate: str = "both", segment_absence: bool = False, cross_entropy: float = 0.0) -> None:
         if translate not in ("both", "presence_to_absence", "none"):
             raise ConfigError(f"translate must be both, presence_to_absence or none, got '{translate}'.")
-        self.translate, self.segment_absence = translate, segment_absence
+        self.translate, self.segment_absence, self.cross_entropy = translate, segment_absence, cross_entropy
 
     def forward(self, nets: Mapping[str, nn.Module], batch: Mapping[str, Tensor]) -> GenSegTranslation:
         """Encode, decode and re-encode; calls of the same network share one batch."""
@@ -119,7 +120,7 @@ class GenSegObjective:
     def generators(self, nets: Mapping[str, nn.Module], t: GenSegTranslation) -> dict[str, Tensor]:
         """The five losses of eq. 6 (without those of the directions left out)."""
         terms = {
-            "segmentation": segmentation_loss(t.seg, t.y),  # eq. 7
+            "segmentation": segmentation_loss(t.seg, t.y, self.cross_entropy),  # eq. 7
             "reconstruction": absolute_error(t.x_pp, t.x_p) + absolute_error(t.x_aa, t.x_a),  # eq. 8
         }
         latent = absolute_error(t.code_pp, t.code_p) + absolute_error(t.c_aa, t.c_a)  # eq. 9
