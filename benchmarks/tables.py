@@ -136,13 +136,15 @@ def lgg_weights() -> str:
     """GenSeg's released weights on whole patients."""
     result = read_result("lgg_weights")
     settings, kept = result["figures"]["settings"], result["figures"]["kept"]
+    named = {"threshold on FLAIR": "threshold", "gradient boosting of voxels": "voxel classifier", "U-Net": "U-Net"}
     return _patients(
         result,
-        {"threshold on FLAIR": "threshold", "gradient boosting of voxels": "voxel classifier", "GenSeg": "GenSeg"},
+        named | {"GenSeg": "GenSeg"},
         f". All learn from the masks of {kept['training_volumes']} training patients; no other patient chooses "
         "anything.",
-        f"GenSeg: {settings['updates']:,} updates in {settings['minutes']:g} minutes on one thread of "
-        f"{result['hardware'].split(',')[0]}",
+        "Updates: "
+        + ", ".join(f"{name} {settings[name]['updates']:,}" for name in ("U-Net", "GenSeg"))
+        + f", an hour and a half each on one thread of {result['hardware'].split(',')[0]}",
     )
 
 

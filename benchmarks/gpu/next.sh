@@ -39,7 +39,7 @@ lgg_weak() {
 }
 
 lgg_weights() {
-  local size=(--minutes "${MINUTES:-7}" --option width=16 --option batch_size=20)
+  local size=(--minutes "${MINUTES:-7}" --option width=16 --option batch_size=10 --option labelled_per_batch=10 --option epochs=24)
   [ -z "${SMALL:-}" ] || size=(--minutes 0.1 --validation 1 --test 1 --option width=2 --option batch_size=2 --option labelled_per_batch=0 --option batches_per_epoch=1)
   slices
   python3 -m benchmarks.lgg_weights "$SCRATCH/lgg" "$SCRATCH/lgg_weights" "${size[@]}" --name gpu_lgg_weights
