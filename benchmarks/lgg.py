@@ -18,6 +18,7 @@ import typer
 from PIL import Image
 from transeg import methods
 from transeg.bundle.make import format_config
+from transeg.bundle.runs import OF_OTHER_WEIGHTS
 from transeg.metrics.overlap import dice
 from transeg.transforms.load import LoadVolumed
 from transeg.transforms.preprocessing import label_loading
@@ -62,8 +63,10 @@ def install(run: Path, bundle: Path) -> None:
     inference = json.loads((run / "configs" / "inference.json").read_text())
     source = Path(methods.__path__[0]) / inference["recipe"]["method"] / "bundle.json"
     source.with_name("familiarity.json").write_text(format_config(inference["recipe"]["familiarity"]) + "\n")
-    limits = json.dumps(inference.get("trust"))
-    source.write_text(re.sub(r'"trust": (null|\{[^}]*\})', lambda _: f'"trust": {limits}', source.read_text()))
+    text = source.read_text()
+    for key in OF_OTHER_WEIGHTS.keys() & inference.keys():
+        text = re.sub(rf'"{key}": (null|[\d.]+|\{{[^}}]*\}})', f'"{key}": {json.dumps(inference[key])}', text)
+    source.write_text(text)
     subprocess.run([sys.executable, "-m", "transeg.cli", "make"], check=True)
 
 
