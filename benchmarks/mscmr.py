@@ -1,0 +1,199 @@
+"""Hearts of patients in two MR contrasts: late enhancement (LGE) segmented without labels of its own.
+
+MS-CMRSeg 2019: balanced SSFP (C0) with labels, LGE without, of different patients where they are used for training; the
+two scans of a patient are in one split. Compared are the segmenter of C0 applied to LGE as it is, and to LGE whose
+histogram is matched to C0; the cycle- and shape-consistent training of the bundle; a mean shape of the training labels,
+which needs no image; and, as a ceiling, segmenters trained with the labels of both. Scored are the masks on disk of
+whole LGE test scans. Draws differ in the split and the seed. Training runs that are done are not repeated, and those
+that were interrupted go on.
+
+    python -m benchmarks.mscmr MSCMR WORK --at-once 2
+"""
+
+from __future__ import annotations
+
+import csv
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+import nibabel as nib
+import numpy as np
+import SimpleITK
+import typer
+from transeg.data.datalist import read_datalist
+from transeg.metrics.overlap import dice
+from transeg.transforms.preprocessing import label_loading
+
+from benchmarks.lgg import Add, Name, Settings, settings_of
+from benchmarks.results import ROOT, paired_difference, read_result, write_result, written_to
+from benchmarks.run import run_bundle
+from benchmarks.side_by_side import Training, train
+from data_prep.mscmr import RECIPE
+
+BUNDLE = ROOT / "bundles" / "cardiac_ct_mr_segmentation"
+SIZE = (64, 64, 16)
+REGIONS = RECIPE["labels"][1:]
+REAL_ONLY = ["baselines/real_only.json"]
+# overlays, and whether the labels of LGE are known
+NETWORKS: dict[str, tuple[list[str], bool]] = {
+    "C0 only": (REAL_ONLY, False),
+    "ours": ([], False),
+    "both": (REAL_ONLY, True),
+}
+SHAPE, PLAIN, MATCHED, OWN, CEILING = "mean shape", "as it is", "histogram matched", "ours", "labels of LGE"
+Scores = dict[str, dict[str, list[float]]]  # Dice by method and patient, of each region
+
+
+def prepare(scans: Path, out: Path, seed: int, test: float, *options: object) -> Path:
+    """Prepared volumes of a draw."""
+    if not (out / "datalist.json").is_file():
+        own = ("--size", *SIZE, "--validation", 0.15, "--test", test, "--seed", seed)
+        command = ["-m", "data_prep.mscmr", "--data", scans, "--out", out, *own, *options]
+        subprocess.run([sys.executable, *map(str, command)], check=True)
+    return out
+
+
+def read_labels(item: Mapping[str, Any]) -> np.ndarray:
+    """Classes (X, Y, Z) of a scan as published, on its grid."""
+    return np.asarray(label_loading(RECIPE, "label", like="image")(dict(item))["label"][0]).astype(np.uint8)
+
+
+def mean_shape(items: Sequence[Mapping[str, Any]], shape: Sequence[int]) -> np.ndarray:
+    """Most frequent class at each place of labelled scans, all stretched to one shape (X, Y, Z)."""
+    counts = np.zeros((len(RECIPE["labels"]), *shape))
+    for item in items:
+        labels = read_labels(item)
+        index = np.ix_(*(np.arange(n) * m // n for n, m in zip(shape, labels.shape, strict=True)))
+        for k in range(len(counts)):
+            counts[k] += labels[index] == k
+    return counts.argmax(axis=0)
+
+
+def match(items: Sequence[Mapping[str, Any]], references: Sequence[Mapping[str, Any]], folder: Path) -> Path:
+    """Write scans with their histogram matched to that of others, and a table of them."""
+    rng = np.random.default_rng(0)
+    voxels = np.concatenate([rng.choice(_volume(item).ravel(), 20_000) for item in references])
+    reference = SimpleITK.GetImageFromArray(voxels.reshape(1, 100, -1))
+    folder.mkdir(parents=True, exist_ok=True)
+    rows = []
+    for item in items:
+        image = nib.Nifti1Image.from_filename(_file(item))
+        source = SimpleITK.GetImageFromArray(np.asarray(image.dataobj, np.float32))
+        matched = SimpleITK.HistogramMatching(source, reference, 256, 15, False)
+        path = folder / f"{item['case']}.nii.gz"
+        nib.save(nib.Nifti1Image(SimpleITK.GetArrayFromImage(matched), image.affine, image.header), path)
+        rows.append((item["case"], path.name))
+    with (folder / "cases.csv").open("w", newline="") as file:
+        csv.writer(file).writerows([("case", "image"), *rows])
+    return folder
+
+
+def _file(item: Mapping[str, Any]) -> Path:
+    return Path(item["image"] if isinstance(item["image"], str) else item["image"][0])
+
+
+def _volume(item: Mapping[str, Any]) -> np.ndarray:
+    return np.asarray(nib.Nifti1Image.from_filename(_file(item)).dataobj, np.float32)
+
+
+def infer(run: Path, data: Path, out: Path, modality: str) -> Path:
+    """Segment the LGE test scans of prepared data, or the scans of a table, as of a contrast."""
+    options = ["--dataset_dir", data, "--output_dir", out, "--modality", modality, "--split", "['test_lge_volumes']"]
+    run_bundle("inferring", run / "configs", ["inference.json"], *options, log=out.with_suffix(".log"))
+    return out
+
+
+def score(mask: np.ndarray, labels: np.ndarray) -> list[float]:
+    """Dice of each region."""
+    return [dice(mask == k, labels == k) for k in range(1, len(REGIONS) + 1)]
+
+
+def score_draw(scans: Path, work: Path, seed: int, test: float, settings: Mapping[str, str], at_once: int) -> Scores:
+    """Train, segment and score one draw."""
+    data = {
+        True: prepare(scans, work / "both", seed, test),
+        False: prepare(scans, work / "c0_only", seed, test, "--unlabelled-domain", "lge"),
+    }
+    runs = {name: work / name.replace(" ", "_") for name in NETWORKS}
+    trainings = [
+        Training(runs[name], BUNDLE, data[known], overlays, {"seed": seed, **settings})
+        for name, (overlays, known) in NETWORKS.items()
+    ]
+    train(trainings, 10_000, at_once)
+
+    lists = data[False] / "datalist.json"
+    items, c0 = read_datalist(lists, "test_lge_volumes"), read_datalist(lists, "training_c0_volumes")
+    matched = match(items, c0, work / "matched")
+    outs = {
+        PLAIN: infer(runs["C0 only"], data[False], work / "plain_masks", "c0"),
+        MATCHED: infer(runs["C0 only"], matched, work / "matched_masks", "c0"),
+        OWN: infer(runs["ours"], data[False], work / "own_masks", "lge"),
+        CEILING: infer(runs["both"], data[True], work / "both_masks", "lge"),
+    }
+    scores: Scores = {SHAPE: {}}
+    for item in items:
+        labels, case = read_labels(item), item["case"]
+        scores[SHAPE][case] = score(mean_shape(c0, labels.shape), labels)
+        for method, folder in outs.items():
+            mask = np.asarray(nib.Nifti1Image.from_filename(folder / f"{case}_seg.nii.gz").dataobj)
+            scores.setdefault(method, {})[case] = score(mask, labels)
+    return scores
+
+
+def summary(draws: Mapping[int, Scores]) -> dict[str, Any]:
+    """Means by method and region, and by draw; differences on the same scans of the same draws."""
+    figures: dict[str, Any] = {}
+    values: dict[str, np.ndarray] = {}
+    for method in next(iter(draws.values())):
+        by_draw = [np.array([*scores[method].values()]) for scores in draws.values()]
+        every = np.concatenate(by_draw)
+        values[method] = every.mean(axis=1)
+        figures[method] = {
+            "mean": round(float(every.mean()), 3),
+            **{name: round(float(value), 3) for name, value in zip(REGIONS, every.mean(axis=0), strict=True)},
+            "draws": [round(float(part.mean()), 3) for part in by_draw],
+        }
+    others = [method for method in values if method != OWN]
+    figures["difference"] = {
+        f"{OWN} - {other}": paired_difference(values[OWN].tolist(), values[other].tolist()) for other in others
+    }
+    return figures
+
+
+def main(
+    scans: Annotated[Path, typer.Argument(help="Folder of the scans, patient10_C0.nii.gz and so on.")],
+    work: Annotated[Path, typer.Argument(help="Folder for data, runs and masks.")],
+    draws: Annotated[int, typer.Option(help="Draws of split and seed.")] = 3,
+    first: Annotated[int, typer.Option(help="The first of them.")] = 0,
+    test: Annotated[float, typer.Option(help="Fraction of the patients to test on.")] = 0.35,
+    at_once: Annotated[int, typer.Option(help="Training runs at a time; 0: all.")] = 1,
+    name: Name = "mscmr",
+    option: Settings = None,
+    add: Add = False,
+) -> None:
+    """Train, segment, score and write the result."""
+    settings = settings_of(option)
+    found = {
+        seed: score_draw(scans, work / f"draw_{seed}", seed, test, settings, at_once)
+        for seed in range(first, first + draws)
+    }
+    if add:
+        before = read_result(name, written_to())["figures"]
+        if before["settings"] != settings:
+            raise ValueError(f"{name}: settings {settings} cannot be added to {before['settings']}")
+        found = {int(seed): scores for seed, scores in before["scores"].items()} | found
+    found = dict(sorted(found.items()))
+    figures = summary(found) | {"size": SIZE, "settings": settings}
+    rounded = {
+        seed: {method: {case: np.round(v, 3).tolist() for case, v in by.items()} for method, by in scores.items()}
+        for seed, scores in found.items()
+    }
+    print({method: figures[method] for method in next(iter(found.values()))}, figures["difference"])
+    print(write_result(name, "MS-CMRSeg 2019, C0 with and LGE without labels", [*found], figures | {"scores": rounded}))
+
+
+if __name__ == "__main__":
+    typer.run(main)
