@@ -1,10 +1,10 @@
 """GenSeg's weights from TCGA-LGG, trained with all masks of the training patients, and what they are compared with.
 
 A U-Net as nnU-Net would set it up, on the same masks and empty slices, and, without a network, the threshold on FLAIR
-and the classifier of voxels that are best on them. The last weights, a moving average, are kept: no patient
-chooses anything. Scored are the written masks of whole test patients. With --install the weights become those of the
-bundle; the run folder, without its training state and with weights in half precision, is packed into the folder of the
-results in any case. Training runs that are done are not repeated, and those that were interrupted go on.
+and the classifier of voxels that are best on them. The last weights, a moving average, are kept. Scored are the written
+masks of whole test patients. With --install the weights become those of the bundle; the run folder, without its
+training state and with weights in half precision, is packed into the folder of the results in any case. Training runs
+that are done are not repeated, and those that were interrupted go on.
 
     python -m benchmarks.lgg_weights SLICES WORK --at-once 2 --install
 """

@@ -140,8 +140,8 @@ def lgg_weights() -> str:
     return _patients(
         result,
         named | {"GenSeg": "GenSeg"},
-        f". All learn from the masks of {kept['training_volumes']} training patients; no other patient chooses "
-        "anything.",
+        f". All learn from the masks of {kept['training_volumes']} training patients; those of "
+        f"{kept['validation_volumes']} validation patients chose between two recipes of GenSeg.",
         "Updates: "
         + ", ".join(f"{name} {settings[name]['updates']:,}" for name in ("U-Net", "GenSeg"))
         + f", an hour and a half each on one thread of {result['hardware'].split(',')[0]}",
@@ -157,7 +157,9 @@ def lgg_weak() -> str:
         result,
         named | {"PathoGAN": "PathoGAN"},
         f", whole heads. All know of {kept['training']:,} slices of {kept['training_volumes']} patients that they "
-        f"show the tumour, of {kept['training_absence']:,} that they do not, and no mask.",
+        f"show the tumour, of {kept['training_absence']:,} that they do not, and no mask. Threshold and least area of "
+        f"the masks: chosen by the same of {kept['validation_volumes']} further patients (networks) or of those "
+        "(threshold on FLAIR).",
         f"Networks: {int(settings['epochs']) * int(settings['batches_per_epoch']):,} updates",
     )
 
