@@ -12,7 +12,7 @@ that are done are not repeated, and those that were interrupted go on.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any, NamedTuple
+from typing import Annotated, Any
 
 import torch
 import typer
@@ -43,35 +43,21 @@ from benchmarks.results import read_mask
 from benchmarks.side_by_side import Training, segment, train
 from benchmarks.voxels import VoxelClassifier
 
-
-class Network(NamedTuple):
-    """How a network is trained."""
-
-    overlays: list[str]
-    settings: dict[str, Any]
-    preparation: str  # "whole" slices or "half" ones
-
-
 GENSEG_NAME, UNET = "GenSeg", "U-Net"
-NETWORKS = {
-    UNET: Network(
-        ["baselines/segmentation_only.json", "baselines/segmentation_only_unet.json", "averaged.json"],
-        {"epochs": 22, "batches_per_epoch": 50, "batch_size": 6},
-        "half",
-    ),
-    GENSEG_NAME: Network(
+UNET_OVERLAYS = ["baselines/segmentation_only.json", "baselines/segmentation_only_unet.json", "averaged.json"]
+NETWORKS: dict[str, tuple[list[str], dict[str, Any]]] = {  # overlays and settings
+    UNET: (UNET_OVERLAYS, {"epochs": 22, "batches_per_epoch": 50, "batch_size": 6}),
+    GENSEG_NAME: (
         ["averaged.json", "strong_augmentation.json"],
         {
-            "epochs": 26,
+            "epochs": 38,
             "batches_per_epoch": 50,
-            "batch_size": 5,
-            "labelled_per_batch": 5,
-            "width": 8,
-            "w_segmentation": 30,
-            "w_cross_entropy": 1,
+            "batch_size": 10,
+            "labelled_per_batch": 10,
+            "width": 6,
+            "w_segmentation": 10,
             "network_def#prior": 0.02,
         },
-        "whole",
     ),
 }
 SHARED = {"epochs", "batches_per_epoch", "batch_size"}  # settings that --option sets for all networks
@@ -89,25 +75,20 @@ def main(
     install: Install = False,
 ) -> None:
     """Train, segment, score and pack."""
-    data = {kind: work / "data" / kind for kind in ("whole", "half")}
-    for kind, folder in data.items():
-        prepare(slices, folder, GENSEG, validation, test, *(["--halves"] if kind == "half" else []))
+    data = prepare(slices, work / "data", GENSEG, validation, test, "--halves")
     settings: dict[str, dict[str, Any]] = {}
-    for method, (_, own, _) in NETWORKS.items():
+    for method, (_, own) in NETWORKS.items():
         given = {key: v for key, v in settings_of(option).items() if method == GENSEG_NAME or key in SHARED}
         settings[method] = {"seed": 0, "val_interval": 0, "save_last": True, **own, **given}
     runs = {method: work / "run" / method for method in NETWORKS}
     outs = {method: work / "masks" / method for method in NETWORKS}
-    places = {method: data[network.preparation] for method, network in NETWORKS.items()}
-    train(
-        [Training(runs[m], GENSEG, places[m], network.overlays, settings[m]) for m, network in NETWORKS.items()],
-        minutes,
-        at_once,
-    )
-    segment({outs[m]: (runs[m], places[m]) for m in runs}, at_once, {outs[GENSEG_NAME]: WITH_TRANSLATION})
+    trainings = [
+        Training(runs[method], GENSEG, data, overlays, settings[method]) for method, (overlays, _) in NETWORKS.items()
+    ]
+    train(trainings, minutes, at_once)
+    segment({outs[m]: (run, data) for m, run in runs.items()}, at_once, {outs[GENSEG_NAME]: WITH_TRANSLATION})
 
-    lists = data["whole"] / "datalist.json"
-    known, items = (read_datalist(lists, f"{split}_volumes") for split in ("training", "test"))
+    known, items = (read_datalist(data / "datalist.json", f"{split}_volumes") for split in ("training", "test"))
     masks, references = ([read_reference(item) for item in group] for group in (known, items))
     limit = best_threshold([read_flair(item) for item in known], masks)
     classifier = VoxelClassifier([read_scan(item) for item in known], masks)
@@ -118,7 +99,7 @@ def main(
     }
     found = {method: {0: score(masks, references)} for method, masks in written.items()}
     notes = {"minutes": minutes, **{m: settings[m] | {"updates": _updates(run)} for m, run in runs.items()}}
-    path = write(name, GENSEG_NAME, data["whole"], found, notes)
+    path = write(name, GENSEG_NAME, data, found, notes)
     release(runs[GENSEG_NAME], path, GENSEG, items, outs[GENSEG_NAME], found[GENSEG_NAME][0]["dice"], install)
 
 

@@ -140,8 +140,8 @@ def lgg_weights() -> str:
     return _patients(
         result,
         named | {"GenSeg": "GenSeg"},
-        f". All learn from the masks of {kept['training_volumes']} training patients; those of "
-        f"{kept['validation_volumes']} validation patients chose between two recipes of GenSeg.",
+        f". All learn from the masks of {kept['training_volumes']} training patients; no other patient chooses "
+        "anything.",
         "Updates: "
         + ", ".join(f"{name} {settings[name]['updates']:,}" for name in ("U-Net", "GenSeg"))
         + f", an hour and a half each on one thread of {result['hardware'].split(',')[0]}",

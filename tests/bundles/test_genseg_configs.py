@@ -120,7 +120,7 @@ def test_a_missing_datalist_is_named(tmp_path):
 
 def test_weights_of_another_width_are_named(prepared, tmp_path):
     data = prepared(BUNDLE)
-    parser = workflow(["train.json", "evaluate_slices.json"], tmp_path, data, width=6)
+    parser = workflow(["train.json", "evaluate_slices.json"], tmp_path, data, width=8)
     messages = fault(parser)
     assert "model.pt holds the weights of another network" in messages
 
