@@ -148,6 +148,28 @@ def lgg_weights() -> str:
     )
 
 
+def lgg_recipes() -> str:
+    """What was tried on TCGA-LGG with all masks."""
+    result = read_result("lgg_recipes")
+    figures = result["figures"]
+    body = [
+        (
+            one["network"],
+            one["recipe"],
+            f"{one['updates']:,}",
+            *("-" if one[kind] is None else f"{one[kind]:.3f}" for kind in ("validation", "test")),
+            "-" if one["false_alarms"] is None else f"{one['false_alarms']:.0%}",
+        )
+        for one in figures["recipes"]
+    ]
+    note = (
+        f"Mean Dice of {figures['validation_patients']} validation and {figures['test_patients']} test patients, from "
+        "the masks on disk; false alarms: share of the slices of test patients without tumour that are marked. Masks "
+        f"of {figures['recipes'][0]['masks']} training patients, seed {result['seeds'][0]}."
+    )
+    return rows(("", "recipe", "updates", "validation", "test", "false alarms"), *body) + "\n\n" + note
+
+
 def lgg_weak() -> str:
     """PathoGAN and others from image-level labels on whole patients."""
     result = read_result("lgg_weak")
@@ -465,6 +487,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "gpu_lgg_few_masks": partial(lgg_few_masks, "gpu_lgg_few_masks"),
     "gpu_lgg_few_masks_prior": partial(lgg_few_masks, "gpu_lgg_few_masks_prior"),
     "lgg_weights": lgg_weights,
+    "lgg_recipes": lgg_recipes,
     "lgg_weak": lgg_weak,
     "knees": knees,
     "genseg_step": genseg_step,
