@@ -19,7 +19,7 @@ from typing import Annotated, Any
 import numpy as np
 import typer
 from transeg.data.datalist import read_datalist
-from transeg.metrics.operating_point import areas_above, best_operating_point
+from transeg.metrics.presence import areas_above, best_operating_point
 
 from benchmarks.lgg import (
     PATHOGAN,

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from transeg.metrics.operating_point import areas_above, best_operating_point
+from transeg.metrics.presence import areas_above, best_operating_point
 
 from benchmarks.lgg import score
 from benchmarks.lgg_weak import INTENSITIES, apply_threshold

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 from transeg.errors import DataError
-from transeg.metrics.operating_point import areas_above, best_operating_point
+from transeg.metrics.presence import areas_above, best_operating_point
 
 
 def test_areas_by_hand():

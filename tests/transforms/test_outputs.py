@@ -10,7 +10,7 @@ from monai.transforms import Invertd
 from torch import nn
 from transeg.methods.cardiac.preprocessing import cardiac_preprocessing
 from transeg.methods.cardiac.recipe import HEART
-from transeg.transforms.outputs import EmptySmallSlicesd, SaveVolumed, Translated, translation_output, write_nifti
+from transeg.transforms.outputs import EmptySlicesd, SaveVolumed, Translated, translation_output, write_nifti
 
 from tests.recipes import brain_preprocessing
 
@@ -45,7 +45,7 @@ def test_slices_with_little_inside_are_emptied(order):
     stored, affine = mask.transpose(order), np.diag([2.0, 3.0, 5.0, 1])[:, [*order, 3]]
     item = {"pred": MetaTensor(stored[None].copy(), affine=torch.as_tensor(affine))}
     for least, kept in ((0, [4, 6, 1]), (6, [4, 6, 0]), (24, [0, 6, 0]), (36, [0, 0, 0])):
-        found = EmptySmallSlicesd("pred", least)(item)["pred"][0].numpy()
+        found = EmptySlicesd("pred", least, {})(item)["pred"][0].numpy()
         assert found.sum(axis=tuple({0, 1, 2} - {order.index(2)})).tolist() == kept
     assert item["pred"].sum() == 11
 

@@ -72,18 +72,18 @@ def _forms(affine: np.ndarray, shape: Sequence[int], meta: Mapping[str, Any]) ->
     return {name: (np.asarray(meta[name]) if codes[name] else affine, codes[name]) for name in names}
 
 
-class EmptySmallSlicesd(MapTransform):
+class EmptySlicesd(MapTransform):
     """Empty the slices of masks (1, X, Y, Z) in which no more than a least area is inside.
 
     Args:
         keys: masks on the grid of a scan.
-        least_area: in mm^2.
-        axis: of the slices, one of `AXES`; in a scan stored at another angle, the closest axis of its grid.
+        least: area in mm^2.
+        recipe: its "axis" is that of the slices; in a scan stored at another angle, the closest axis of its grid.
     """
 
-    def __init__(self, keys: KeysCollection, least_area: float, axis: str = "axial") -> None:
+    def __init__(self, keys: KeysCollection, least: float, recipe: Mapping[str, Any]) -> None:
         super().__init__(keys)
-        self.least_area, self.axis = least_area, axis
+        self.least, self.axes = least, AXES[recipe.get("axis", "axial")]
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
         """Return a copy of the item with the masks."""
@@ -91,11 +91,11 @@ class EmptySmallSlicesd(MapTransform):
         for key in self.key_iterator(item):
             mask = item[key]
             affine = mask.affine.cpu().numpy()
-            along = slice_axis(affine, AXES[self.axis])
+            along = slice_axis(affine, self.axes)
             across = sorted({0, 1, 2} - {along})
             pixel = float(np.prod(nib.affines.voxel_sizes(affine)[across]))
             areas = pixel * (mask > 0).sum(dim=[0, *(1 + axis for axis in across)], keepdim=True)
-            item[key] = mask * (areas.as_tensor() > self.least_area)
+            item[key] = mask * (areas.as_tensor() > self.least)
         return item
 
 
