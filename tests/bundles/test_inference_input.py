@@ -138,6 +138,7 @@ def test_a_batch_with_bad_cases(copy, scans, tmp_path):  # noqa: F811
     out = tmp_path / "out"
     wanted: dict[str, object] = {key: True for key in ("save_probability", "save_translation") if key in config}
     wanted |= {"modality": "ct"} if "modality" in config else {}
+    wanted |= {"least_area": 0.0} if "least_area" in config else {}  # so that the mask follows from the probability
     settings = {
         "config_file": copy / "configs/inference.json",
         "bundle_root": copy,
@@ -171,7 +172,9 @@ def test_a_batch_with_bad_cases(copy, scans, tmp_path):  # noqa: F811
     mask = written["good1"]["_seg.nii.gz"]
     assert mask.get_data_dtype() == np.uint8
     if "save_probability" in config:
-        np.testing.assert_array_equal(mask.get_fdata(), written["good1"]["_prob.nii.gz"].get_fdata() >= 0.5)
+        np.testing.assert_array_equal(
+            mask.get_fdata(), written["good1"]["_prob.nii.gz"].get_fdata() >= config["threshold"]
+        )
 
 
 def test_an_unwritable_output_folder(bundle, scans, tmp_path):
