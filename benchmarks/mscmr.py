@@ -61,11 +61,10 @@ def read_labels(item: Mapping[str, Any]) -> np.ndarray:
     return np.asarray(label_loading(RECIPE, "label", like="image")(dict(item))["label"][0]).astype(np.uint8)
 
 
-def mean_shape(items: Sequence[Mapping[str, Any]], shape: Sequence[int]) -> np.ndarray:
-    """Most frequent class at each place of labelled scans, all stretched to one shape (X, Y, Z)."""
+def mean_shape(known: Sequence[np.ndarray], shape: Sequence[int]) -> np.ndarray:
+    """Most frequent class at each place of the classes of labelled scans, all stretched to one shape (X, Y, Z)."""
     counts = np.zeros((len(RECIPE["labels"]), *shape))
-    for item in items:
-        labels = read_labels(item)
+    for labels in known:
         index = np.ix_(*(np.arange(n) * m // n for n, m in zip(shape, labels.shape, strict=True)))
         for k in range(len(counts)):
             counts[k] += labels[index] == k
@@ -133,10 +132,11 @@ def score_draw(scans: Path, work: Path, seed: int, test: float, settings: Mappin
         OWN: infer(runs["ours"], data[False], work / "own_masks", "lge"),
         CEILING: infer(runs["both"], data[True], work / "both_masks", "lge"),
     }
+    known = [read_labels(item) for item in c0]
     scores: Scores = {SHAPE: {}}
     for item in items:
         labels, case = read_labels(item), item["case"]
-        scores[SHAPE][case] = score(mean_shape(c0, labels.shape), labels)
+        scores[SHAPE][case] = score(mean_shape(known, labels.shape), labels)
         for method, folder in outs.items():
             mask = np.asarray(nib.Nifti1Image.from_filename(folder / f"{case}_seg.nii.gz").dataobj)
             scores.setdefault(method, {})[case] = score(mask, labels)

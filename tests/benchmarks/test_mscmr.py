@@ -4,7 +4,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-from benchmarks.mscmr import CEILING, MATCHED, OWN, PLAIN, SHAPE, match, mean_shape, score, summary
+from benchmarks.mscmr import CEILING, MATCHED, OWN, PLAIN, SHAPE, match, mean_shape, read_labels, score, summary
 
 
 @pytest.fixture
@@ -23,7 +23,7 @@ def scans(tmp_path):
 
 
 def test_the_mean_shape_is_what_most_scans_have_there(scans):
-    found = mean_shape([scans[0], scans[0], scans[1]], (20, 20, 8))
+    found = mean_shape([read_labels(scans[k]) for k in (0, 0, 1)], (20, 20, 8))
     assert found.shape == (20, 20, 8)
     assert (found[5:10, 5:10] == 2).all(), "LV"
     assert (found == 2).sum() == 5 * 5 * 8
