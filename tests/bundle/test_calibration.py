@@ -7,7 +7,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 from ignite.engine import Engine
-from transeg.bundle.calibration import OperatingPointChoice, choose_operating_point
+from transeg.bundle.trust import OperatingPointChoice, choose_operating_point
 from transeg.errors import UserError
 
 from tests.bundles.conftest import BUNDLES, CPU, parser_of

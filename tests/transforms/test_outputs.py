@@ -45,7 +45,7 @@ def test_slices_with_little_inside_are_emptied(order):
     stored, affine = mask.transpose(order), np.diag([2.0, 3.0, 5.0, 1])[:, [*order, 3]]
     item = {"pred": MetaTensor(stored[None].copy(), affine=torch.as_tensor(affine))}
     for least, kept in ((0, [4, 6, 1]), (6, [4, 6, 0]), (24, [0, 6, 0]), (36, [0, 0, 0])):
-        found = EmptySlicesd("pred", least, {})(item)["pred"][0].numpy()
+        found = EmptySlicesd(least, {})(item)["pred"][0].numpy()
         assert found.sum(axis=tuple({0, 1, 2} - {order.index(2)})).tolist() == kept
     assert item["pred"].sum() == 11
 

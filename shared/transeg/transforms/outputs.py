@@ -76,12 +76,12 @@ class EmptySlicesd(MapTransform):
     """Empty the slices of masks (1, X, Y, Z) in which no more than a least area is inside.
 
     Args:
-        keys: masks on the grid of a scan.
         least: area in mm^2.
         recipe: its "axis" is that of the slices; in a scan stored at another angle, the closest axis of its grid.
+        keys: masks on the grid of a scan.
     """
 
-    def __init__(self, keys: KeysCollection, least: float, recipe: Mapping[str, Any]) -> None:
+    def __init__(self, least: float, recipe: Mapping[str, Any], keys: KeysCollection = "pred") -> None:
         super().__init__(keys)
         self.least, self.axes = least, AXES[recipe.get("axis", "axial")]
 
