@@ -174,14 +174,21 @@ def lgg_weak() -> str:
     """PathoGAN and others from image-level labels on whole patients."""
     result = read_result("lgg_weak")
     settings, kept = result["figures"]["settings"], result["figures"]["kept"]
-    named = {"threshold on FLAIR": "threshold", "classifier with a map of evidence": "classifier"}
+    named = {
+        "threshold on FLAIR": "threshold",
+        "classifier with a map of evidence": "classifier",
+        "threshold on FLAIR, in the slices that this classifier marks": "threshold in the classifier's slices",
+        "PathoGAN without its classifier": "PathoGAN alone",
+        "PathoGAN": "PathoGAN",
+    }
     return _patients(
         result,
-        named | {"PathoGAN": "PathoGAN"},
+        named,
         f", whole heads. All know of {kept['training']:,} slices of {kept['training_volumes']} patients that they "
         f"show the tumour, of {kept['training_absence']:,} that they do not, and no mask. Threshold and least area of "
-        f"the masks: chosen by the same of {kept['validation_volumes']} further patients (networks) or of those "
-        "(threshold on FLAIR).",
+        f"the masks: chosen by the same of {kept['validation_volumes']} further patients (classifier, PathoGAN without "
+        "its classifier) or of those (threshold on FLAIR); PathoGAN: 0.5 and 0; threshold in the classifier's slices: "
+        "the best one for the test patients.",
         f"Networks: {int(settings['epochs']) * int(settings['batches_per_epoch']):,} updates",
     )
 

@@ -32,7 +32,7 @@ from tests.label.dialogue import DRAW, SEQUENCES
 BUNDLES = find_bundles(ROOT / "bundles")
 DOCUMENTS = [
     ROOT / "README.md",
-    *sorted((ROOT / "docs").glob("*.md")),
+    *(path for path in sorted((ROOT / "docs").glob("*.md")) if "```bash" in path.read_text()),
     *(bundle / "docs/README.md" for bundle in BUNDLES),
 ]
 TOOLS = ("pip", "python", "python3", "scontrol", "srun", "torchrun", "transeg")
@@ -62,7 +62,7 @@ FEW = {  # by the end of a module's name
     "thigh": ("--labelled-count", "2"),
 }
 SHORT = {"epochs": 1, "batches_per_epoch": 1, "batch_size": 1, "labelled_per_batch": 1, "val_batch_size": 4}
-NARROW = {"width": 2, "segmenter_width": 2, "discriminator_width": 2, "blocks": 1, "code": 8}
+NARROW = {"width": 2, "segmenter_width": 2, "classifier_width": 2, "discriminator_width": 2, "blocks": 1, "code": 8}
 
 
 # What stands in a document

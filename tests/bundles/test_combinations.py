@@ -144,7 +144,7 @@ PATHOGAN_PLAIN = {
     "discriminators": {"adversarial": 1},
     "generators": {
         **{"adversarial": 3, "cycle": 2, "outside": 1, "inside": 1, "label": 1},
-        **{"identity": 0.3, "relevancy": 0.5, "divergence": 0.1},
+        **{"identity": 0.3, "relevancy": 0.5, "divergence": 0.1, "presence": 1},
     },
     "width": 12, "image": ([128, 128], [1.88, 1.88, -1.0]), "discriminator_widths": (24, 48, 96), "scales": 1,
     "export": "average", "averages": {"average": 0.99}, "saves": "last",
@@ -155,7 +155,7 @@ PATHOGAN_PLAIN = {
 PATHOGAN_PAPER = PATHOGAN_PLAIN | {
     "generators": {
         **{"adversarial": 1, "cycle": 5, "outside": 1, "inside": 1, "label": 1},
-        **{"identity": 1, "relevancy": 0.5, "divergence": 0.1},
+        **{"identity": 1, "relevancy": 0.5, "divergence": 0.1, "presence": 0},
     },
     "width": 64, "image": ([240, 240], 1.0), "discriminator_widths": (64, 128, 256, 512),
     "averages": {"average": 0}, "epochs": 119, "batches": None, "detach_masks": False, "reduction": "sum",

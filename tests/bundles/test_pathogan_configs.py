@@ -98,7 +98,7 @@ def test_paper_has_the_published_sizes_weights_and_schedule():
     assert [count(judge) for judge in judges] == [2_765_761] * 2
     assert parser.get_parsed_content("generator_weights") == {
         **{"adversarial": 1, "cycle": 5, "outside": 1, "inside": 1, "label": 1},
-        **{"identity": 1, "relevancy": 0.5, "divergence": 0.1},
+        **{"identity": 1, "relevancy": 0.5, "divergence": 0.1, "presence": 0},
     }
     assert [parser[key] for key in ("epochs", "batch_size", "image_size")] == [119, 4, [240, 240]]
     rate = parser.get_parsed_content("rate")  # of 200 epochs, of which the paper trains 119

@@ -117,7 +117,7 @@ def pathogan_gradients():
     nets = {key: PatchGAN(2, 1, width=2, layers=2).double() for key in ("d_a", "d_b")}
     nets["generator"] = PathoGANNet(2, 1, size, width=2, blocks=1, code=4).double()
     whole = {key: torch.rand(COUNT, 1, *size, dtype=torch.float64) for key in ("image", "absence")}
-    terms = {"discriminators": ["adversarial"], "generators": [*INPAINTING, "adversarial"]}
+    terms = {"discriminators": ["adversarial"], "generators": [*INPAINTING, "adversarial", "presence"]}
     trained = {"discriminators": [nets["d_a"], nets["d_b"]], "generators": [nets["generator"]]}
     parts = [
         Player(name, modules, SGD([p for m in modules for p in m.parameters()], 0.01), dict.fromkeys(terms[name], 1.0))

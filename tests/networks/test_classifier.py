@@ -1,6 +1,6 @@
 import pytest
 import torch
-from transeg.networks.classifier import ActivationMapNet
+from transeg.networks.classifier import ActivationMapNet, both, image_classifier
 
 
 def test_size_is_that_of_resnet18_without_its_last_layer():
@@ -17,3 +17,23 @@ def test_maps_have_the_size_of_the_image_and_script(size):
     out = net(image)
     assert out.shape == (2, 1, *size)
     torch.testing.assert_close(torch.jit.script(net)(image), out)
+
+
+@pytest.mark.parametrize("size", [(20, 27), (16, 12, 14)])
+def test_one_logit_for_an_image(size):
+    net = image_classifier(len(size), 2, width=4).eval()
+    image = torch.randn(2, 2, *size)
+    out = net(image)
+    assert out.shape == (2, 1)
+    torch.testing.assert_close(torch.jit.script(net)(image), out)
+
+
+def test_product_of_probabilities():
+    a, b = (
+        torch.tensor([[-3.0, 0.0], [2.0, 40.0]], dtype=torch.double, requires_grad=True),
+        torch.tensor([[1.0], [0.0]]),
+    )
+    product = both(a, b.double())
+    torch.testing.assert_close(torch.sigmoid(product), torch.sigmoid(a) * torch.sigmoid(b.double()))
+    assert both(torch.tensor(-200.0), torch.tensor(-200.0)).item() == pytest.approx(-400)
+    assert torch.autograd.gradcheck(lambda x: both(x, b.double()), a)

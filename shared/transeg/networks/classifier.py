@@ -1,12 +1,28 @@
-"""A classifier that also tells where: the strong baseline for image-level labels."""
+"""Classifiers of images: a plain one, and one that also tells where, the strong baseline for image-level labels."""
 
 from __future__ import annotations
 
+import torch
 import torch.nn.functional as F
 from monai.networks.nets.resnet import ResNet, ResNetBlock
 from torch import Tensor, nn
 
 from transeg.networks.blocks import CONV
+
+
+def image_classifier(spatial_dims: int, in_channels: int, width: int) -> ResNet:
+    """MONAI's ResNet-18 with `width` (64 in ResNet-18) channels at a quarter of the image size.
+
+    Shapes: (B, in_channels, *S) -> logits (B, 1).
+    """
+    widths = [width * 2**level for level in range(4)]
+    return ResNet(ResNetBlock, [2, 2, 2, 2], widths, spatial_dims, in_channels, conv1_t_stride=2, num_classes=1)
+
+
+def both(a: Tensor, b: Tensor) -> Tensor:
+    """Logits of the product of two probabilities, given as logits of shapes that broadcast."""
+    a, b = torch.broadcast_tensors(a, b)
+    return -torch.logsumexp(torch.stack([-a, -b, -a - b]), dim=0)  # 1 / p - 1, of p = 1 / ((1 + e^-a) (1 + e^-b))
 
 
 class ActivationMapNet(nn.Module):

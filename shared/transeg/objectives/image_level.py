@@ -14,6 +14,13 @@ from transeg.losses.precision import at_least_float32
 from transeg.objectives.supervised import Prediction
 
 
+def image_level_error(logits: Tensor, presence: int) -> Tensor:
+    """Mean cross-entropy of images of which the first so many are known to show the lesion; logits (B,), a scalar."""
+    shown = torch.zeros_like(logits)
+    shown[:presence] = 1
+    return F.binary_cross_entropy_with_logits(logits, shown)
+
+
 class ImageLevelObjective:
     r"""Cross-entropy of presence and absence images, classified by a pooled map of evidence. Networks: ``generator``.
 
@@ -47,6 +54,4 @@ class ImageLevelObjective:
             pooled = (total - math.log(evidence.shape[1])) / self.sharpness
         else:
             pooled = evidence.mean(dim=1)
-        shown = torch.zeros_like(pooled)
-        shown[: len(t.x_p)] = 1
-        return {"presence": F.binary_cross_entropy_with_logits(pooled, shown)}
+        return {"presence": image_level_error(pooled, len(t.x_p))}

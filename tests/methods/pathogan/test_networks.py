@@ -42,6 +42,21 @@ def test_a_translation_is_the_image_outside_the_label_map():
     torch.testing.assert_close(PathoGANNet.blend(logits, inpainting, image), expected)
 
 
+@pytest.mark.parametrize(("dims", "size"), [(2, (40, 51)), (3, (32, 33, 40))])
+def test_a_classifier_has_a_say_in_mask_and_translation(dims, size):
+    torch.manual_seed(0)
+    net = PathoGANNet(dims, 2, size, width=4, blocks=1, code=8, classifier_width=4).eval()
+    image = torch.rand(2, 2, *size) * 2 - 1
+    logits, inpainting = net.residual_b(image)
+    shown = net.classifier(image).reshape(2, *[1] * (dims + 1))
+    torch.testing.assert_close(torch.sigmoid(net(image)), torch.sigmoid(logits) * torch.sigmoid(shown))
+    torch.testing.assert_close(net.translate(image), net.blend(net(image), inpainting, image))
+    torch.testing.assert_close(torch.jit.script(net)(image), net(image))
+    torch.testing.assert_close(torch.jit.script(net).translate(image), net.translate(image))
+    torch.nn.init.constant_(net.classifier.fc.bias, -1000.0)  # sure that all images are healthy
+    torch.testing.assert_close(net.translate(image), image)
+
+
 def test_each_pathology_code_draws_another_pathology():
     torch.manual_seed(0)
     net = PathoGANNet(2, 1, (32, 32), width=4, blocks=1, code=8).eval()

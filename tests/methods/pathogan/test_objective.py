@@ -7,6 +7,7 @@ from transeg.methods.pathogan.losses import label_agreement, normal_divergence, 
 from transeg.methods.pathogan.networks import PathoGANNet
 from transeg.methods.pathogan.objective import PathoGANObjective
 from transeg.networks.discriminators import PatchGAN
+from transeg.objectives.image_level import image_level_error
 
 PARTS = ("gamma", "delta", "decoder", "z_b")
 
@@ -58,6 +59,22 @@ def test_terms_pair_the_maps_as_the_text_says(parts):
         torch.testing.assert_close(terms[name], value, msg=name)
     fooled = sum((d(y)[0] - 1).square().mean() for d, y in ((nets["d_a"], t.y_a), (nets["d_b"], t.y_b)))
     torch.testing.assert_close(terms["adversarial"], fooled)
+
+
+def test_the_classifier_learns_from_its_own_term_alone(parts):
+    nets, batch = parts
+    assert PathoGANObjective().generators(nets, PathoGANObjective().forward(nets, batch))["presence"] == 0
+    net = nets["generator"] = PathoGANNet(2, 2, (32, 32), width=4, blocks=1, code=8, classifier_width=2)
+    objective = PathoGANObjective()
+    terms = objective.generators(nets, objective.forward(nets, batch))
+    logits = net.classifier(torch.cat([batch["image"], batch["absence"]])).flatten()
+    torch.testing.assert_close(terms["presence"], image_level_error(logits, 2))
+    sum(value for name, value in terms.items() if name != "presence").backward(retain_graph=True)
+    assert all(p.grad is None for p in net.classifier.parameters())
+    net.zero_grad()
+    terms["presence"].backward()
+    assert all(p.grad is not None for p in net.classifier.parameters())
+    assert all(p.grad is None for part in PARTS for p in getattr(net, part).parameters())
 
 
 REACHES = {  # which parts of the generator each term may train
@@ -134,8 +151,8 @@ def test_volumes_train():
     torch.manual_seed(0)
     size = (32, 32, 32)
     nets = {key: PatchGAN(3, 2, width=2) for key in ("d_a", "d_b")}
-    nets["generator"] = PathoGANNet(3, 2, size, width=2, blocks=1, code=4)
-    weights = {"discriminators": {"adversarial": 1}, "generators": dict.fromkeys(("adversarial", *REACHES), 1)}
+    nets["generator"] = PathoGANNet(3, 2, size, width=2, blocks=1, code=4, classifier_width=2)
+    weights = {"discriminators": {"adversarial": 1}, "generators": dict.fromkeys((*REACHES, "presence"), 1)}
     trained = {"discriminators": [nets["d_a"], nets["d_b"]], "generators": [nets["generator"]]}
     players = [
         Player(name, modules, torch.optim.Adam([p for net in modules for p in net.parameters()]), weights[name])

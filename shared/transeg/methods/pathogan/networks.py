@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from transeg.errors import ConfigError
 from transeg.networks.blocks import CONV, ReflectConv, crop_to, make_norm
+from transeg.networks.classifier import both, image_classifier
 from transeg.networks.initialise import initialise_normal
 from transeg.networks.resnet import ResidualBlock, ResNetGenerator, UpsampleBlock, downsampling, stem
 
@@ -101,6 +102,9 @@ class PathoGANNet(nn.Module):
     ``forward`` serves inference: image (B, C, *S) of any size -> logits of the pathology (B, 1, *S). Z_A takes only
     images of ``image_size``, as its codes are vectors.
 
+    Beyond the paper, a classifier of images may have a say: then what inference gives, a mask or a translation, comes
+    from the label map times the probability that the image is pathological.
+
     Args:
         spatial_dims: 2 for slices, 3 for volumes.
         channels: image channels C.
@@ -110,6 +114,7 @@ class PathoGANNet(nn.Module):
         code: length of each code (paper: 256).
         upsampling: "transposed" (paper) or "resize", see `UpsampleBlock`.
         norm: as in `make_norm`, without gain and bias.
+        classifier_width: of the classifier, see `image_classifier`; 0: none (paper).
 
     Raises:
         ConfigError: ``image_size`` has the wrong number of dimensions or is too small.
@@ -125,6 +130,7 @@ class PathoGANNet(nn.Module):
         code: int = 256,
         upsampling: str = "transposed",
         norm: str = "instance",
+        classifier_width: int = 0,
     ) -> None:
         super().__init__()
         if len(image_size) != spatial_dims:
@@ -150,6 +156,7 @@ class PathoGANNet(nn.Module):
         )
         for part in (self.gamma, self.delta, self.decoder):
             initialise_normal(part)
+        self.classifier = image_classifier(spatial_dims, channels, classifier_width) if classifier_width else None
 
     @staticmethod
     def blend(logits: Tensor, inpainting: Tensor, image: Tensor) -> Tensor:
@@ -172,13 +179,19 @@ class PathoGANNet(nn.Module):
         return r[:, :1], torch.tanh(r[:, 1:])
 
     def forward(self, image: Tensor) -> Tensor:
-        return self.residual_b(image)[0]
+        return self._gate(self.residual_b(image)[0], image)
+
+    def _gate(self, logits: Tensor, image: Tensor) -> Tensor:
+        if self.classifier is None:
+            return logits
+        shown = self.classifier(image)
+        return both(logits, shown.reshape([-1] + [1] * (image.dim() - 1)))
 
     @torch.jit.export
     def translate(self, image: Tensor) -> Tensor:
         """Image (B, C, *S) -> its healthy counterpart (B, C, *S) in [-1, 1]."""
         logits, inpainting = self.residual_b(image)
-        return self.blend(logits, inpainting, image)
+        return self.blend(self._gate(logits, image), inpainting, image)
 
     @torch.jit.export
     def inpaint(self, image: Tensor) -> Tensor:

@@ -15,10 +15,12 @@ import torch
 from torch import Tensor, nn
 
 from transeg.losses.adversarial import least_squares_discriminator, least_squares_generator
+from transeg.losses.precision import at_least_float32
 from transeg.losses.reconstruction import absolute_error
 from transeg.methods.pathogan.losses import label_agreement, label_size, normal_divergence, region_error, relevancy
 from transeg.methods.pathogan.networks import PathoGANNet
 from transeg.objectives.history_pool import HistoryPool
+from transeg.objectives.image_level import image_level_error
 
 
 @dataclass
@@ -103,7 +105,10 @@ class PathoGANObjective:
         return (logits + self.noise * torch.randn_like(logits)).split(n), inpainting.split(n)
 
     def generators(self, nets: Mapping[str, nn.Module], t: PathoGANTranslation) -> dict[str, Tensor]:
-        """Both directions of every loss (eqs. 16 and 17); L_VAE (eq. 10) is "outside", "inside" and "label"."""
+        """Both directions of every loss (eqs. 16 and 17); L_VAE (eq. 10) is "outside", "inside" and "label".
+
+        Not of the paper is "presence", the cross-entropy of the classifier, which nothing else trains; 0 without one.
+        """
         l_a, l_b, l_a_back, l_b_back = (torch.sigmoid(u) for u in (t.u_a, t.u_b, t.u_a_back, t.u_b_back))
         divergence = normal_divergence(*t.gamma, self.reduction) + normal_divergence(*t.delta, self.reduction)
         return {
@@ -115,7 +120,14 @@ class PathoGANObjective:
             "identity": label_size(t.u_a_same) + label_size(t.u_b_same),  # eq. 14
             "relevancy": relevancy(t.u_a, t.p_a, t.x_a) + relevancy(t.u_b, t.p_b, t.x_b),  # eq. 15
             "divergence": divergence,  # eq. 9
+            "presence": self._presence(cast(PathoGANNet, nets["generator"]), t),
         }
+
+    def _presence(self, net: PathoGANNet, t: PathoGANTranslation) -> Tensor:
+        if net.classifier is None:
+            return t.x_a.new_zeros(())
+        logits = net.classifier(torch.cat([t.x_b, t.x_a])).flatten()
+        return image_level_error(at_least_float32(logits), len(t.x_b))
 
     def _error(self, region: Tensor, inpainting: Tensor, image: Tensor) -> Tensor:
         return region_error(region.detach() if self.detach_masks else region, inpainting, image, self.squared)
