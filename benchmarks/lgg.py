@@ -148,12 +148,13 @@ def score(masks: Sequence[np.ndarray], references: Sequence[np.ndarray]) -> dict
     pairs = list(zip(masks, references, strict=True))
     return {
         "dice": [dice(mask, reference) for mask, reference in pairs],
-        "false_alarms": [float(_marked(mask)[~_marked(reference)].mean()) for mask, reference in pairs],
-        "sensitivity": [float(_marked(mask)[_marked(reference)].mean()) for mask, reference in pairs],
+        "false_alarms": [float(marked_slices(mask)[~marked_slices(reference)].mean()) for mask, reference in pairs],
+        "sensitivity": [float(marked_slices(mask)[marked_slices(reference)].mean()) for mask, reference in pairs],
     }
 
 
-def _marked(mask: np.ndarray) -> np.ndarray:
+def marked_slices(mask: np.ndarray) -> np.ndarray:
+    """Which slices of a mask (X, Y, Z) have any of it, (Z,)."""
     return np.asarray(mask.any((0, 1)))
 
 

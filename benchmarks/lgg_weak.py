@@ -35,6 +35,7 @@ from benchmarks.lgg import (
     Test,
     Validation,
     Work,
+    marked_slices,
     prepare,
     read_flair,
     read_reference,
@@ -125,7 +126,7 @@ def main(
         masks = [read_mask(outs[method, k] / f"{item['case']}_seg.nii.gz") for item in items]
         found.setdefault(method, {})[k] = score(masks, references)
         if method == CLASSIFIER:
-            thresholded = best_threshold(flairs, [mask.any((0, 1)) for mask in masks], references)
+            thresholded = best_threshold(flairs, [marked_slices(mask) for mask in masks], references)
             found.setdefault(WITHIN, {})[k] = score(thresholded, references)
     notes = {"minutes": minutes, **settings, "threshold": round(limit, 3), "voxels": least}
     path = write(name, METHOD, data, found, notes, add)

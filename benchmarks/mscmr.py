@@ -113,8 +113,8 @@ def score(mask: np.ndarray, labels: np.ndarray) -> list[float]:
 def score_draw(scans: Path, work: Path, seed: int, test: float, settings: Mapping[str, str], at_once: int) -> Scores:
     """Train, segment and score one draw."""
     data = {
-        True: prepare(scans, work / "both", seed, test),
-        False: prepare(scans, work / "c0_only", seed, test, "--unlabelled-domain", "lge"),
+        True: prepare(scans, work / "data_both", seed, test),
+        False: prepare(scans, work / "data_c0", seed, test, "--unlabelled-domain", "lge"),
     }
     runs = {name: work / name.replace(" ", "_") for name in NETWORKS}
     trainings = [
