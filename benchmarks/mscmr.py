@@ -71,23 +71,29 @@ def mean_shape(known: Sequence[np.ndarray], shape: Sequence[int]) -> np.ndarray:
     return counts.argmax(axis=0)
 
 
+def tabulate(files: Mapping[str, Path], folder: Path) -> Path:
+    """Write a table of scans by case, which says nothing of their contrast."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / "cases.csv").open("w", newline="") as file:
+        csv.writer(file).writerows([("case", "image"), *((case, path.absolute()) for case, path in files.items())])
+    return folder
+
+
 def match(items: Sequence[Mapping[str, Any]], references: Sequence[Mapping[str, Any]], folder: Path) -> Path:
     """Write scans with their histogram matched to that of others, and a table of them."""
     rng = np.random.default_rng(0)
     voxels = np.concatenate([rng.choice(_volume(item).ravel(), 20_000) for item in references])
     reference = SimpleITK.GetImageFromArray(voxels.reshape(1, 100, -1))
     folder.mkdir(parents=True, exist_ok=True)
-    rows = []
+    files = {}
     for item in items:
         image = nib.Nifti1Image.from_filename(_file(item))
         source = SimpleITK.GetImageFromArray(np.asarray(image.dataobj, np.float32))
         matched = SimpleITK.HistogramMatching(source, reference, 256, 15, False)
         path = folder / f"{item['case']}.nii.gz"
         nib.save(nib.Nifti1Image(SimpleITK.GetArrayFromImage(matched), image.affine, image.header), path)
-        rows.append((item["case"], path.name))
-    with (folder / "cases.csv").open("w", newline="") as file:
-        csv.writer(file).writerows([("case", "image"), *rows])
-    return folder
+        files[item["case"]] = path
+    return tabulate(files, folder)
 
 
 def _file(item: Mapping[str, Any]) -> Path:
@@ -126,8 +132,9 @@ def score_draw(scans: Path, work: Path, seed: int, test: float, settings: Mappin
     lists = data[False] / "datalist.json"
     items, c0 = read_datalist(lists, "test_lge_volumes"), read_datalist(lists, "training_c0_volumes")
     matched = match(items, c0, work / "matched")
+    plain = tabulate({item["case"]: _file(item) for item in items}, work / "plain")
     outs = {
-        PLAIN: infer(runs["C0 only"], data[False], work / "plain_masks", "c0"),
+        PLAIN: infer(runs["C0 only"], plain, work / "plain_masks", "c0"),
         MATCHED: infer(runs["C0 only"], matched, work / "matched_masks", "c0"),
         OWN: infer(runs["ours"], data[False], work / "own_masks", "lge"),
         CEILING: infer(runs["both"], data[True], work / "both_masks", "lge"),

@@ -24,6 +24,9 @@ from transeg.files import write_text
 console = Console()
 
 
+BEGUN = {"LICENSE", "configs", "docs", "logs", "models"}  # what a training run makes before its first epoch
+
+
 def say(text: str) -> None:
     """Head of the next step."""
     console.rule(f"[bold]{text}", align="left")
@@ -57,7 +60,8 @@ def run_dir_arguments(run_dir: Path) -> list[object]:
     """Options of a training run into a folder, which go on with an interrupted run there."""
     if (run_dir / STATE).is_file():
         return ["--run_dir", run_dir, "--resume", True]
-    shutil.rmtree(run_dir, ignore_errors=True)  # what ended before its first epoch leaves nothing to go on with
+    if run_dir.is_dir() and {path.name for path in run_dir.iterdir()} <= BEGUN:
+        shutil.rmtree(run_dir)  # what ended before its first epoch leaves nothing to go on with
     return ["--run_dir", run_dir]
 
 
