@@ -21,10 +21,10 @@ from transeg.bundle.memory import saved_storages
 from transeg.engines.step import Objective, Step
 
 from benchmarks import steps
-from benchmarks.pathogan_phantoms import CONFIGS
-from benchmarks.results import write_result
+from benchmarks.results import ROOT, write_result
 from benchmarks.steps import Batch, Players, Terms
 
+CONFIGS = ROOT / "bundles" / "brain_mri_pathogan_segmentation" / "configs"
 VARIANTS = ("plain", "checkpointed")
 SMALL = {"width": 8, "blocks": 2, "code": 16, "image_size": [64, 64], "discriminator_width": 8}
 

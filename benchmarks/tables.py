@@ -24,10 +24,6 @@ PAPER_SIMPLE48 = {  # Vorontsov et al., Table 2
     "Proposed": "0.84 (0.00)",
 }
 
-PAPER_PATHOGAN = {  # Andermatt et al., Table 1, test slices
-    "PathoGAN, paper": ("72.9 ± 23.8 (81.4)", "39.4 ± 29.9 (37.6)", "9.4 ± 13.7 (4.6)", "77.4 ± 14.4 (81.7)"),
-    "supervised (MDGRU), paper": ("86.3 ± 21.3 (93.6)", "3.9 ± 9.5 (1.0)", "1.1 ± 4.9 (0.2)", "90.6 ± 9.5 (93.1)"),
-}
 PAPER_CARDIAC = {  # Zhang et al., Tables 1 and 2
     "S-score without shape consistency": ("66.8", "67.5"),
     "S-score with shape consistency": ("69.2", "69.6"),
@@ -35,7 +31,6 @@ PAPER_CARDIAC = {  # Zhang et al., Tables 1 and 2
     "few real: ADA": ("66.0", "71.0"),
     "few real: ours": ("74.4", "73.2"),
 }
-SLICE_SCORES = ("Dice, %", "HD95, px", "AVD, px", "Dice PP, %", "false alarms", "empty")
 
 
 def rows(*lines: tuple[object, ...]) -> str:
@@ -315,40 +310,6 @@ def sts_thigh() -> str:
     return rows(("", "Dice", *measures[1:]), *body) + "\n\n" + note
 
 
-def slice_cells(runs: Sequence[dict]) -> tuple[str, ...]:
-    """Cells of `SLICE_SCORES` from the summaries of `SliceScoreSaver`, averaged over runs."""
-    cells = []
-    for name, factor in (("slice_dice", 100), ("slice_hd95", 1), ("slice_avd", 1), ("patient_dice", 100)):
-        level, spread, middle = (factor * mean(run[name][part] for run in runs) for part in ("mean", "std", "median"))
-        cells.append(f"{level:.1f} ± {spread:.1f} ({middle:.1f})")
-    alarms = [run["false_alarm_rate"] for run in runs if run["healthy_slices"]]
-    cells.append(f"{mean(alarms):.0%}" if alarms else "-")
-    return *cells, f"{mean(run['empty_predictions'] for run in runs):.3g}"
-
-
-def pathogan_phantoms() -> str:
-    """Table 1 of Andermatt et al. on phantoms."""
-    result = read_result("pathogan_phantoms")
-    figures = result["figures"]
-    runs = figures["runs"]
-    body = []
-    for method, own in runs.items():
-        std = figures["over_seeds"][method]["patient_dice"]["std"]
-        body.append((method, *slice_cells(own), f"{100 * std:.1f}" if len(own) > 1 else "-"))
-    body += [(name, *cells, "-", "-", "-") for name, cells in PAPER_PATHOGAN.items()]
-    some, pixel = runs["PathoGAN"][0], figures["preparation"]["options"]["pixdim"]
-    note = (
-        f"Mean ± SD (median) over {some['pathological_slices']} tumour slices or, for Dice per patient (PP), over "
-        f"{some['patients']} held-out phantom patients, averaged over {len(result['seeds'])} seeds of "
-        f"{figures['updates']:,} updates; {pixel:g} mm pixels (paper: 1 mm, BraTS 2017). False alarms: fraction of the "
-        f"{some['healthy_slices']} healthy slices with any predicted tumour. Empty: tumour slices with an empty "
-        "prediction, scored as Dice 0 and the image diagonal as distance. PathoGAN is trained from image-level labels "
-        f"only; the threshold was tuned on the masks of {figures['validation_patients']} validation patients; "
-        "supervised: a U-Net trained on the masks of the same slices."
-    )
-    return rows(("method", *SLICE_SCORES, "Dice PP, SD over seeds"), *body) + "\n\n" + note
-
-
 def pathogan_step() -> str:
     """Time and memory of PathoGAN at the paper's size."""
     result = read_result("pathogan_step")
@@ -530,7 +491,6 @@ TABLES: dict[str, Callable[[], str]] = {
     "thigh_phantoms": thigh_phantoms,
     "thigh_hull": thigh_hull,
     "sts_thigh": sts_thigh,
-    "pathogan_phantoms": pathogan_phantoms,
     "pathogan_step": pathogan_step,
     "cardiac_phantoms": cardiac_phantoms,
     "cardiac_real": cardiac_real,

@@ -8,7 +8,6 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 
-import numpy as np
 import pytest
 from monai.bundle import ConfigParser
 from transeg.bundle.config import argument_faults, key_faults, value_faults
@@ -21,7 +20,6 @@ from benchmarks import (
     cardiac_real,
     cluttered_mnist,
     methods_picture,
-    pathogan_phantoms,
     scaling,
     thigh_phantoms,
 )
@@ -74,19 +72,6 @@ def cardiac(folder: Path) -> None:
             score()
 
 
-def pathogan(folder: Path) -> None:
-    for method, overlays in pathogan_phantoms.METHODS.items():
-        pathogan_phantoms.train_method(folder, folder / method, overlays, "--seed", 0, "--epochs", 2)
-    stacks = [np.array([[[0.0, 1.0]]])], [np.array([[[0, 1]]])]
-    for evaluate in (
-        lambda: pathogan_phantoms.evaluate(folder, folder / "supervised"),
-        lambda: pathogan_phantoms.evaluate_threshold(folder, folder / "threshold", stacks),
-        lambda: pathogan_phantoms.picture(folder, folder / "PathoGAN", folder / "picture.png"),
-    ):
-        with suppress(FileNotFoundError):
-            evaluate()
-
-
 def mnist(folder: Path) -> None:
     for method, overlays in cluttered_mnist.METHODS.items():
         with suppress(FileNotFoundError):
@@ -110,7 +95,6 @@ RUNS: dict[str, tuple[Callable[[Path], object], list[str]]] = {
     "cardiac_real": (real_heart, ["inferring"] * 4),
     "cluttered_mnist": (mnist, ["training", "evaluating"] * 4),
     "methods_picture": (pictures, ["inferring"] * 4),
-    "pathogan": (pathogan, ["training"] * 2 + ["evaluating"] * 2 + ["inferring"]),
     "scaling": (lambda folder: scaling.measure(2, 16, 3, folder), ["training"]),
     "thigh_phantoms": (lambda folder: thigh_phantoms.train_setting(folder, folder, "G .5,1", 0, 2), ["training"]),
 }

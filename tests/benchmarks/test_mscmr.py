@@ -33,7 +33,7 @@ def test_a_matched_histogram_is_that_of_the_references(scans, tmp_path):
     folder = match(scans[1:], scans[:1], tmp_path / "matched")
     found = nib.load(folder / "patient1.nii.gz").get_fdata()
     assert 90 < np.median(found) < 120
-    assert (folder / "cases.csv").read_text() == "case,image\npatient1,patient1.nii.gz\n"
+    assert (folder / "cases.csv").read_text() == f"case,image\npatient1,{folder / 'patient1.nii.gz'}\n"
 
 
 def test_scores_and_means_by_hand():
