@@ -234,7 +234,7 @@ CARDIAC_PLAIN = {
     "width": 8, "image": ([32, 32, 24], 5.0), "discriminator_widths": (8, 16, 32), "scales": 1,
     "export": "network", "saves": "best",
     "batch_size": 2, "epochs": 56, "batches": 25, "labelled": 0, "learning_rate": 0.001,
-    "phases": [REAL_ONLY | {"epochs": 28}, WITHOUT_SHAPE | {"epochs": 14}, {"patience": 10}],
+    "phases": [REAL_ONLY | {"epochs": 28}, WITHOUT_SHAPE | {"epochs": 14}, {"patience": None}],
     "reads": {"ct", "mr"}, "scores": {"validation_ct", "validation_mr"},
 }  # fmt: skip
 CARDIAC_PAPER = CARDIAC_PLAIN | {
@@ -246,7 +246,7 @@ CARDIAC_ROWS = [
     Row(),
     Row(
         ("baselines/real_only.json",),
-        {"phases": [REAL_ONLY | {"patience": 10}]},
+        {"phases": [REAL_ONLY | {"patience": None}]},
         {"phases": [REAL_ONLY | {"patience": 5}]},
     ),
     Row(
@@ -256,7 +256,7 @@ CARDIAC_ROWS = [
     ),
     Row(
         ("baselines/ada.json",),
-        {"phases": [OFFLINE | {"patience": 10}], "start_required": True},
+        {"phases": [OFFLINE | {"patience": None}], "start_required": True},
         {"phases": [OFFLINE | {"patience": 5}]},
     ),
 ]

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 import pytest
 import torch
 from ignite.engine import Engine
-from transeg.engines.alarms import CollapseAlarm
+from transeg.engines.alarms import CollapseAlarm, RangeAlarm
 
 
 @dataclass
@@ -54,3 +54,33 @@ def test_batches_without_a_map_are_left_out(caplog):
         assert metrics["area/label"] == pytest.approx(1.0)
         assert "nearly full" in caplog.text
         assert "area/label" not in run([torch.randn(9, 3)], [None])
+
+
+@dataclass
+class Images:
+    made: torch.Tensor | None
+    real: torch.Tensor
+
+
+def ranges(*batches):
+    engine = Engine(lambda _, batch: {"translation": Images(*batch)})
+    RangeAlarm({"made": "real", "absent": "real"}).attach(engine)
+    engine.run(list(batches), max_epochs=1)
+
+
+def test_warns_of_translations_that_never_get_as_bright_or_dark(caplog):
+    real = torch.linspace(-1, 1, 1001).reshape(1, 1, 1001)
+    with caplog.at_level(logging.WARNING):
+        ranges((0.2 * real, real), (real, real))  # by one batch at least
+        ranges((None, real))
+        ranges((0.985 * real, real))
+        assert not caplog.records
+        ranges((real.clamp(max=0.5), real))
+    assert caplog.messages == [
+        "Epoch 1: intensities of the translations made lie between -1.00 and 0.50, but 1 % of the voxels of real are "
+        "above 0.98. If this lasts, the generator has saturated; start again with another seed."
+    ]
+    caplog.clear()
+    with caplog.at_level(logging.WARNING):
+        ranges((real.clamp(min=-0.5), real))
+    assert "below -0.98" in caplog.text

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
 import ignite.distributed as idist
@@ -13,6 +13,7 @@ from torch import Tensor
 
 logger = logging.getLogger(__name__)
 
+SAMPLE = 10_000  # voxels of a batch
 ACTIVE = 0.01  # a unit is active if its mean has more than this variance over images (Burda et al. 2016)
 
 
@@ -92,3 +93,54 @@ class CollapseAlarm:
                     area,
                     "empty" if area < self.least_area else "full",
                 )
+
+
+class RangeAlarm:
+    """Warns at the end of an epoch if translations do not reach the intensities of the domain that they shall look like.
+
+    The last layer of a generator may have saturated: no loss shows it, since the discriminator sees a patch that is
+    merely less bright. With several processes, the first one checks its own share of the batches.
+
+    Args:
+        pairs: field of the translation with the result of a generator, to the one with the images of its domain; those
+            that are None are left out.
+        percent: of the voxels of these images that lie beyond the intensities looked at, at either end.
+    """
+
+    def __init__(self, pairs: Mapping[str, str], percent: float = 1.0) -> None:
+        self.pairs, self.percent = dict(pairs), percent
+        self._ranges: dict[str, list[Tensor]] = {}
+
+    def attach(self, engine: Engine) -> None:
+        """Register with a trainer."""
+        if idist.get_rank() == 0:
+            engine.add_event_handler(Events.EPOCH_STARTED, self._begin)
+            engine.add_event_handler(Events.ITERATION_COMPLETED, self._collect)
+            engine.add_event_handler(Events.EPOCH_COMPLETED, self._check)
+
+    def _begin(self, engine: Engine) -> None:
+        self._ranges = {}
+
+    def _collect(self, engine: Engine) -> None:
+        t = cast(dict[str, Any], engine.state.output)["translation"]
+        for made, real in self.pairs.items():
+            found, expected = getattr(t, made, None), getattr(t, real, None)
+            if found is not None and expected is not None and expected.numel():
+                voxels = expected.float().flatten()[:: -(-expected.numel() // SAMPLE)].sort().values
+                outer = round(self.percent / 100 * (len(voxels) - 1))
+                ends = torch.stack([voxels[outer], voxels[-1 - outer]])
+                self._ranges.setdefault(made, []).append(torch.stack([*found.float().aminmax(), *ends]))
+
+    def _check(self, engine: Engine) -> None:
+        for made, found in self._ranges.items():
+            table = torch.stack(found)
+            lowest, highest = float(table[:, 0].min()), float(table[:, 1].max())
+            low, high = table[:, 2:].mean(dim=0).tolist()
+            for fault, bound, side in ((lowest > low, low, "below"), (highest < high, high, "above")):
+                if fault:
+                    logger.warning(
+                        "Epoch %d: intensities of the translations %s lie between %.2f and %.2f, but %g %% of the "
+                        "voxels of %s are %s %.2f. If this lasts, the generator has saturated; start again with "
+                        "another seed.",
+                        engine.state.epoch, made, lowest, highest, self.percent, self.pairs[made], side, bound,
+                    )  # fmt: skip

@@ -37,7 +37,7 @@ class Phases:
               values. An objective may have a method ``check()`` that raises ValueError for incompatible values;
             - "weights": player to term to weight, replacing the player's own weights, not normalised. Needed if the
               objective computes different terms in this phase;
-            - "patience": end training when the key validation metric has not improved for this many epochs.
+            - "patience": end training when the key validation metric has not improved for this many epochs; None: never.
 
     Raises:
         ConfigError: invalid phases; when attached, phases that do not match the trainer.
@@ -116,8 +116,8 @@ def _check_entry(name: str, phase: Mapping[str, Any], last: bool) -> None:
         raise ConfigError(f"{name}: the last phase lasts until training ends; remove its epochs.")
     if not last and not _is_count(phase.get("epochs"), least=0):
         raise ConfigError(f"{name}: epochs must be an integer of at least 0, got {phase.get('epochs')!r}.")
-    if "patience" in phase and not _is_count(phase["patience"], least=1):
-        raise ConfigError(f"{name}: patience must be an integer of at least 1, got {phase['patience']!r}.")
+    if phase.get("patience") is not None and not _is_count(phase["patience"], least=1):
+        raise ConfigError(f"{name}: patience must be an integer of at least 1 or None, got {phase['patience']!r}.")
 
 
 def _is_count(value: Any, least: int) -> bool:
@@ -137,5 +137,5 @@ def _check_fit(name: str, phase: Mapping[str, Any], engine: AlternatingTrainer) 
             raise ConfigError(f"{name}: weights for '{player}', which does not play in it.")
         if not weights or not all(math.isfinite(weight) for weight in weights.values()):
             raise ConfigError(f"{name}: '{player}' needs at least one weight, all of them finite: {dict(weights)}.")
-    if "patience" in phase and not any(scored.key_metric_name for scored in scored_states(engine)[1:]):
+    if phase.get("patience") is not None and not any(scored.key_metric_name for scored in scored_states(engine)[1:]):
         raise ConfigError(f"{name}: patience needs a ValidationHandler whose evaluator has a key metric.")
