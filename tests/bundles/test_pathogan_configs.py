@@ -221,13 +221,14 @@ def test_yes_or_no_is_enough_to_prepare_train_and_score(tmp_path, caplog):
     assert all(lists[split + kind] for split in ("training", "validation", "test") for kind in ("", "_absence"))
     assert "label" not in str([value for value in lists.values() if isinstance(value, list)])
 
-    trained(data, tmp_path, labelled_per_batch=0, save_last=False, **TINY)
+    trained(data, tmp_path, labelled_per_batch=0, save_last=False, classifier_width=0, **TINY)
     assert "without masks; it chooses the weights" in caplog.text
     assert (run / "models/model.pt").is_file()
     assert "chosen by image-level labels" in caplog.text
     released, inference = (read_config(folder, "inference.json") for folder in (BUNDLE, run))
     assert 0 < inference["threshold"] < 1
     assert inference["least_area"] != released["least_area"]
+    assert inference["classifier_width"] == 0
     options = {"run_id": "evaluating", "output_dir": str(out), "dataset_dir": str(data)}
     parser = parser_of(run, "inference.json", "presence.json", **options)
     parser.get_parsed_content("initialize")

@@ -96,7 +96,7 @@ class CollapseAlarm:
 
 
 class RangeAlarm:
-    """Warns at the end of an epoch if translations do not reach the intensities of the domain that they shall look like.
+    """Warns at the end of an epoch if translations do not reach the intensities of their domain.
 
     The last layer of a generator may have saturated: no loss shows it, since the discriminator sees a patch that is
     merely less bright. With several processes, the first one checks its own share of the batches.
@@ -105,10 +105,11 @@ class RangeAlarm:
         pairs: field of the translation with the result of a generator, to the one with the images of its domain; those
             that are None are left out.
         percent: of the voxels of these images that lie beyond the intensities looked at, at either end.
+        tolerance: part of the range between the two ends by which translations may miss them.
     """
 
-    def __init__(self, pairs: Mapping[str, str], percent: float = 1.0) -> None:
-        self.pairs, self.percent = dict(pairs), percent
+    def __init__(self, pairs: Mapping[str, str], percent: float = 1.0, tolerance: float = 0.05) -> None:
+        self.pairs, self.percent, self.tolerance = dict(pairs), percent, tolerance
         self._ranges: dict[str, list[Tensor]] = {}
 
     def attach(self, engine: Engine) -> None:
@@ -136,7 +137,8 @@ class RangeAlarm:
             table = torch.stack(found)
             lowest, highest = float(table[:, 0].min()), float(table[:, 1].max())
             low, high = table[:, 2:].mean(dim=0).tolist()
-            for fault, bound, side in ((lowest > low, low, "below"), (highest < high, high, "above")):
+            margin = self.tolerance * (high - low)
+            for fault, bound, side in ((lowest > low + margin, low, "below"), (highest < high - margin, high, "above")):
                 if fault:
                     logger.warning(
                         "Epoch %d: intensities of the translations %s lie between %.2f and %.2f, but %g %% of the "

@@ -37,7 +37,8 @@ class Phases:
               values. An objective may have a method ``check()`` that raises ValueError for incompatible values;
             - "weights": player to term to weight, replacing the player's own weights, not normalised. Needed if the
               objective computes different terms in this phase;
-            - "patience": end training when the key validation metric has not improved for this many epochs; None: never.
+            - "patience": end training when the key validation metric has not improved for this many epochs; None:
+              never.
 
     Raises:
         ConfigError: invalid phases; when attached, phases that do not match the trainer.
