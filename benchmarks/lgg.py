@@ -25,7 +25,7 @@ from transeg.transforms.preprocessing import label_loading
 from transeg.visual.panel import panel
 from transeg.visual.volumes import VOLUME_TITLES, volume_row
 
-from benchmarks.results import ROOT, paired_difference, read_result, write_result, written_to
+from benchmarks.results import ROOT, earlier_scores, paired_difference, write_result
 from benchmarks.run import install_weights
 
 GENSEG = ROOT / "bundles" / "brain_mri_genseg_segmentation"
@@ -188,10 +188,7 @@ def write(
     kept = json.loads((data / "datalist.json").read_text())["preparation"]["kept"]
     same, scores = {"kept": kept, "settings": dict(settings)}, {key: dict(value) for key, value in found.items()}
     if add:
-        before = read_result(name, written_to())["figures"]
-        if same != {key: before[key] for key in same}:
-            raise ValueError(f"{name}: {same} cannot be added to {[before[key] for key in same]}")
-        for other, by_seed in before["scores"].items():
+        for other, by_seed in earlier_scores(name, same).items():
             scores[other] = {int(seed): value for seed, value in by_seed.items()} | scores.get(other, {})
     scores = {other: dict(sorted(by_seed.items())) for other, by_seed in scores.items()}
     dices = {other: np.mean([own["dice"] for own in by_seed.values()], axis=0) for other, by_seed in scores.items()}

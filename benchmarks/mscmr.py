@@ -28,7 +28,7 @@ from transeg.metrics.overlap import dice
 from transeg.transforms.preprocessing import label_loading
 
 from benchmarks.lgg import Add, Name, Settings, settings_of
-from benchmarks.results import ROOT, paired_difference, read_result, write_result, written_to
+from benchmarks.results import ROOT, earlier_scores, paired_difference, write_result
 from benchmarks.run import run_bundle
 from benchmarks.side_by_side import Training, train
 from data_prep.mscmr import RECIPE
@@ -183,17 +183,15 @@ def main(
 ) -> None:
     """Train, segment, score and write the result."""
     settings = settings_of(option)
+    same = {"size": list(SIZE), "settings": settings}
     found = {
         seed: score_draw(scans, work / f"draw_{seed}", seed, test, settings, at_once)
         for seed in range(first, first + draws)
     }
     if add:
-        before = read_result(name, written_to())["figures"]
-        if before["settings"] != settings:
-            raise ValueError(f"{name}: settings {settings} cannot be added to {before['settings']}")
-        found = {int(seed): scores for seed, scores in before["scores"].items()} | found
+        found = {int(seed): scores for seed, scores in earlier_scores(name, same).items()} | found
     found = dict(sorted(found.items()))
-    figures = summary(found) | {"size": SIZE, "settings": settings}
+    figures = summary(found) | same
     rounded = {
         seed: {method: {case: np.round(v, 3).tolist() for case, v in by.items()} for method, by in scores.items()}
         for seed, scores in found.items()

@@ -7,7 +7,7 @@ import os
 import platform
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -52,6 +52,23 @@ def written_to() -> Path:
 def read_result(name: str, folder: Path = FOLDER) -> dict[str, Any]:
     """Read `results/<name>.json`."""
     return json.loads((folder / f"{name}.json").read_text())
+
+
+def earlier_scores(name: str, same: Mapping[str, Any]) -> dict[str, Any]:
+    """Scores of an earlier result of the name, to add to.
+
+    Args:
+        name: of the result.
+        same: figures that must not differ.
+
+    Raises:
+        ValueError: they do.
+    """
+    figures = read_result(name, written_to())["figures"]
+    before = {key: figures[key] for key in same}
+    if before != same:
+        raise ValueError(f"{name}: {same} cannot be added to {before}")
+    return figures["scores"]
 
 
 def read_mask(path: Path) -> np.ndarray:
