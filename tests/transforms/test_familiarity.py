@@ -95,6 +95,22 @@ def test_false_alarms_are_rare_and_others_are_told(tmp_path, caplog):
         assert [row["familiar"] for row in csv.DictReader(file)][-3:] == ["no"] * 3
 
 
+def test_a_copy_in_place_of_a_missing_sequence_is_told(tmp_path, caplog):
+    same = [scan(seed, same=True) for seed in range(100, 110)]
+    references = fit_references(
+        [scan_features(image) for image in same], ["all"] * 10
+    )  # training scans had copies, too
+    CheckFamiliard("image", references, CHANNELS, tmp_path)({"image": same[0], "case": "copied"})
+    assert "copied: T1 = T2: the same image twice" in caplog.text
+    with (tmp_path / "familiarity.csv").open(newline="") as file:
+        assert [(row["familiar"], row["differs_in"]) for row in csv.DictReader(file)] == [("no", "T1 = T2")]
+    caplog.clear()
+    CheckFamiliard("image", {}, CHANNELS, tmp_path)({"image": same[1], "case": "unknown"})
+    assert "unknown: T1 = T2" in caplog.text
+    CheckFamiliard("image", {}, CHANNELS, tmp_path)({"image": scan(0), "case": "two"})
+    assert "two:" not in caplog.text
+
+
 def test_a_domain_has_its_own_reference(tmp_path):
     references = fit_references([scan_features(scan(seed)) for seed in range(10)], ["mr"] * 10)
     check = CheckFamiliard("image", references, CHANNELS, tmp_path)

@@ -82,6 +82,16 @@ def feature_names(channels: Sequence[str]) -> list[str]:
     ]
 
 
+def copied_channels(image: MetaTensor, channels: Sequence[str]) -> list[str]:
+    """Pairs of channels (C, X, Y, Z) with equal voxels, "flair = t1": one stands for another that is missing."""
+    voxels = image.numpy(force=True)
+    return [
+        f"{channels[a]} = {channels[b]}"
+        for a, b in combinations(range(len(voxels)), 2)
+        if np.array_equal(voxels[a], voxels[b])
+    ]
+
+
 def _foreground(image: MetaTensor) -> np.ndarray:
     if "intensity_background" in image.meta:
         inside = foreground_mask(image)[0].numpy(force=True)
@@ -165,7 +175,7 @@ def familiarity_distance(values: np.ndarray, reference: Reference) -> tuple[floa
 class CheckFamiliard(MapTransform):
     """Warn about scans that do not resemble the training scans, and write `familiarity.csv`, one row per case.
 
-    Without a reference for the scan's domain and number of channels, nothing is checked.
+    Without a reference for the scan's domain and number of channels, no more is told than equal channels.
 
     Args:
         keys: the preprocessed image (C, X, Y, Z); its meta data may name its domain.
@@ -180,21 +190,28 @@ class CheckFamiliard(MapTransform):
         self, keys: KeysCollection, references: Mapping[str, Reference], channels: Sequence[str], output_dir: PathLike
     ) -> None:
         super().__init__(keys)
-        self.references, self.output_dir, self.names = references, Path(output_dir), feature_names(channels)
+        self.references, self.output_dir = references, Path(output_dir)
+        self.channels, self.names = list(channels), feature_names(channels)
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
         """Write the row and return the item unchanged."""
         for key in self.key_iterator(data):
-            image = cast(MetaTensor, data[key])
+            image, case = cast(MetaTensor, data[key]), case_name(data, key)
+            copies = copied_channels(image, self.channels)
+            if copies:
+                logger.warning(
+                    "%s: %s: the same image twice. A sequence that is missing cannot be replaced by another one; the "
+                    "result is unreliable.", case, ", ".join(copies),
+                )  # fmt: skip
             reference = self.references.get(image.meta.get("domain", ALL))
             if reference is None or len(reference["centre"]) != len(self.names):
                 continue
             total, deviations = familiarity_distance(scan_features(image), reference)
             far = total > reference["limit"]
             furthest = [self.names[k] for k in np.argsort(-np.abs(deviations))[:NAMED]]
-            case = case_name(data, key)
             row = {"case": case, "distance": f"{total:.3g}", "limit": f"{reference['limit']:.3g}"}
-            row |= {"familiar": "no" if far else "yes", "differs_in": "; ".join(furthest) if far else ""}
+            told = [*copies, *(furthest if far else [])]
+            row |= {"familiar": "no" if told else "yes", "differs_in": "; ".join(told)}
             write_rows(self.output_dir / "familiarity.csv", self.FIELDS, [row])
             if far:
                 logger.warning(

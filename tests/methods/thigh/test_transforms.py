@@ -58,6 +58,19 @@ def test_mixture():
     assert dice(without_air[0], muscle) > 0.8
 
 
+def test_air_that_a_translation_brightens_is_no_muscle():
+    image, muscle = scan(3, 0.0)
+    air = image < image.min() + 0.05 * (image.max() - image.min())
+    air[:, : image.shape[1] // 2] = False
+    item = {"image": image, "translation": torch.where(air, image[muscle[None]].median(), image)}
+    marked = SegmentMixtured("translation")(item)["pred"]
+    assert marked[air].mean() > 0.5
+    found = SegmentMixtured("translation", probability_keys="likely", body_key="image")(item)
+    assert found["pred"][air].mean() < 0.1
+    assert found["likely"][air].mean() < 0.1
+    assert dice(found["pred"][0], muscle) > 0.9
+
+
 def test_cuts(trained):
     image, muscle = scan(3)
     mixture = SegmentMixtured("image", "gmm")

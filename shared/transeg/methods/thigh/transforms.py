@@ -35,6 +35,7 @@ class SegmentMixtured(MapTransform):
         quantiles: see `fit_mixture`.
         max_voxels: see `fit_mixture`.
         seed: see `fit_mixture`.
+        body_key: key of the original scan, outside whose body no mask has muscle; a translation may brighten the air.
 
     Raises:
         VolumeError: more than one channel.
@@ -51,8 +52,10 @@ class SegmentMixtured(MapTransform):
         quantiles: tuple[float, float] = (0.0, 0.995),
         max_voxels: int | None = 50_000,
         seed: int = 0,
+        body_key: str | None = None,
     ) -> None:
         super().__init__(keys)
+        self.body_key = body_key
         self.output_keys = ensure_tuple_rep(output_keys, len(self.keys))
         self.probability_keys = ensure_tuple_rep(probability_keys, len(self.keys))
         self.air, self.per_slice = air, per_slice
@@ -61,10 +64,13 @@ class SegmentMixtured(MapTransform):
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
         """Return a copy of the item with the masks."""
         item = dict(data)
+        body = None if self.body_key is None else silhouette(_volume(item[self.body_key]))
         for key, output, probability in self.key_iterator(item, self.output_keys, self.probability_keys):
             volume, name = _volume(item[key]), _name(item[key], key)
             within = None if self.air else silhouette(volume)
             mask, likely = segment_mixture(volume, within, self.per_slice, name, **self.options)
+            if body is not None:
+                mask, likely = mask & body, likely * body
             if probability is not None:
                 item[probability] = _like(item[key], likely)
             item[output] = _like(item[key], mask)
