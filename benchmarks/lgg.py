@@ -33,6 +33,7 @@ PATHOGAN = ROOT / "bundles" / "brain_mri_pathogan_segmentation"
 DATA = "TCGA-LGG, patients with three sequences, 128 x 128"
 GRID = ("--size", "128,128", "--spacing", 1.88, 1.88, 6)  # slices of 256 pixels of about 0.94 mm, halved
 FLAIR = 1
+SPLITS = ("training", "validation", "test")
 Scans = list[dict[str, Any]]
 Scores = Mapping[int, Mapping[str, Sequence[float]]]  # of each seed
 
@@ -185,8 +186,10 @@ def write(
     Raises:
         ValueError: they are not.
     """
-    kept = json.loads((data / "datalist.json").read_text())["preparation"]["kept"]
-    same, scores = {"kept": kept, "settings": dict(settings)}, {key: dict(value) for key, value in found.items()}
+    lists = json.loads((data / "datalist.json").read_text())
+    patients = {split: [item["case"] for item in lists[f"{split}_volumes"]] for split in SPLITS}
+    same = {"kept": lists["preparation"]["kept"], "settings": dict(settings), "patients": patients}
+    scores = {key: dict(value) for key, value in found.items()}
     if add:
         for other, by_seed in earlier_scores(name, same).items():
             scores[other] = {int(seed): value for seed, value in by_seed.items()} | scores.get(other, {})

@@ -135,8 +135,8 @@ def lgg_weights() -> str:
     return _patients(
         result,
         named | {"GenSeg": "GenSeg"},
-        f". All learn from the masks of {kept['training_volumes']} training patients; no other patient chooses "
-        "anything.",
+        f". All learn from the masks of {kept['training_volumes']} training patients; GenSeg's recipe was chosen on "
+        f"{kept['validation_volumes']} validation patients; no patient chooses an epoch.",
         "Updates: "
         + ", ".join(f"{name} {settings[name]['updates']:,}" for name in ("U-Net", "GenSeg"))
         + f", an hour and a half each on one thread of {result['hardware'].split(',')[0]}",
@@ -179,11 +179,12 @@ def lgg_weak() -> str:
     return _patients(
         result,
         named,
-        f", whole heads. All know of {kept['training']:,} slices of {kept['training_volumes']} patients that they "
-        f"show the tumour, of {kept['training_absence']:,} that they do not, and no mask. Threshold and least area of "
-        f"the masks: chosen by the same of {kept['validation_volumes']} further patients (classifier, PathoGAN without "
-        "its classifier) or of those (threshold on FLAIR); PathoGAN: 0.5 and 0; threshold in the classifier's slices: "
-        "the best one for the test patients.",
+        f", whole heads. Every method knows of each slice of {kept['training_volumes']} training patients whether it "
+        f"shows the tumour ({kept['training']:,} do, {kept['training_absence']:,} do not), and no mask. Threshold and "
+        f"least area of a mask are chosen by such labels of {kept['validation_volumes']} validation patients for the "
+        "classifier and for PathoGAN without its own, of the training patients for the threshold on FLAIR; they are "
+        "0.5 and 0 for PathoGAN. In the slices that the classifier marks, the threshold is the best one for the test "
+        "patients.",
         f"Networks: {int(settings['epochs']) * int(settings['batches_per_epoch']):,} updates",
     )
 
@@ -198,6 +199,7 @@ def _patients(result: dict, named: dict[str, str], known: str, training: str) ->
         training: of the networks.
     """
     figures, method = result["figures"], list(named.values())[-1]
+    one_seed = len(figures[method]["seeds"]) == 1
     body = [
         (
             name,
@@ -209,8 +211,10 @@ def _patients(result: dict, named: dict[str, str], known: str, training: str) ->
         if key in figures
     ]
     note = (
-        f"Dice of {figures['kept']['test_volumes']} test patients, from the masks on disk{known} False alarms: share "
-        f"of a patient's slices without tumour that are marked; sensitivity: of those with tumour. {training}. "
+        f"Dice of {figures['kept']['test_volumes']} test patients, from the masks on disk{known} False alarms: slices "
+        "without tumour in which something is marked, as a share of all slices without tumour of a patient; "
+        f"sensitivity: the same of the slices with tumour. {training}. "
+        + ("With one seed, how much another training would differ is not known. " if one_seed else "")
         + " ".join(_difference(f"{method} - {other}", found) for other, found in figures["difference"].items())
     )
     return rows(("", "mean Dice", "median", "false alarms", "sensitivity", "seeds"), *body) + "\n\n" + note

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from benchmarks.lgg import write
+from benchmarks.lgg import SPLITS, write
 
 KEPT = {"test_volumes": 2}
 
@@ -16,7 +16,8 @@ def scores(*dices):
 @pytest.fixture
 def data(tmp_path, monkeypatch):
     monkeypatch.setenv("RESULTS", str(tmp_path / "results"))
-    (tmp_path / "datalist.json").write_text(json.dumps({"preparation": {"kept": KEPT}}))
+    lists = {f"{split}_volumes": [{"case": f"{split} {k}"} for k in range(2)] for split in SPLITS}
+    (tmp_path / "datalist.json").write_text(json.dumps({"preparation": {"kept": KEPT}} | lists))
     return tmp_path
 
 
@@ -27,6 +28,7 @@ def test_seeds_and_methods_are_added_to_an_earlier_result(data):
     result = json.loads(path.read_text())
     figures = result["figures"]
     assert result["seeds"] == [0, 1]
+    assert figures["patients"]["test"] == ["test 0", "test 1"]
     assert figures["own"] == {
         "mean": 0.6, "median": 0.6, "seeds": [0.5, 0.7], "false_alarms": 0.25, "sensitivity": 1.0
     }  # fmt: skip

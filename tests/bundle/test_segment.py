@@ -68,7 +68,11 @@ def test_slices_get_the_voxel_size_of_the_option(thigh, tmp_path):
     [mask] = (tmp_path / "out").glob("*_seg.nii.gz")
     assert nib.load(mask).header.get_zooms() == (2, 1.5, 5)
     assert nib.load(mask).shape == voxels.shape
-    assert json.loads((tmp_path / "out" / "manifest.json").read_text())["cases"]["p"]["spacing"] == [2, 1.5, 5]
+    entry = json.loads((tmp_path / "out" / "manifest.json").read_text())["cases"]["p"]
+    assert entry["spacing"] == [2, 1.5, 5]
+    assert any("no voxel size" in text for text in entry["warnings"])
+    with (tmp_path / "out" / "volumes.csv").open(newline="") as file:
+        assert [int(row["warnings"]) for row in csv.DictReader(file)] == [len(entry["warnings"])]
 
 
 def test_done_cases_are_left_out_and_failed_ones_listed(thigh, tmp_path, capsys):

@@ -42,7 +42,7 @@ from transeg.transforms.reports import save_figure
 from transeg.visual.overview import overview
 
 MANIFEST = "manifest.json"
-VOLUMES = ("case", "structure", "voxels", "ml", RUN)
+VOLUMES = ("case", "structure", "voxels", "ml", "warnings", RUN)
 WRITE_SECONDS = 10.0  # at least, between two writings of the manifest while cases are done
 
 
@@ -156,6 +156,10 @@ class Record:
         """Record a case."""
         entry = {"inputs": _inputs(item), "date": datetime.now(UTC).isoformat(timespec="seconds")}
         warned = list(dict.fromkeys(text for text in warnings if _is_about(text, item)))
+        if item.get("spacing_assumed"):
+            warned.append(
+                f"{item['case']}: the files have no voxel size; sizes and volumes are those of the one assumed"
+            )
         given = {"spacing": _spacing(item), "warnings": warned}
         self.cases[item["case"]] = entry | {name: value for name, value in given.items() if value} | found
         if time.monotonic() > self._written + WRITE_SECONDS:
@@ -169,7 +173,7 @@ class Record:
         volumes = {case: entry["structures"] for case, entry in cases.items() if "structures" in entry}
         run = {RUN: read_run(self.out)}
         rows = [
-            {"case": case, "structure": name, **size, **run}
+            {"case": case, "structure": name, **size, "warnings": len(cases[case].get("warnings", ())), **run}
             for case, of in volumes.items()
             for name, size in of.items()
         ]

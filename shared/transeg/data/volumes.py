@@ -81,7 +81,7 @@ def _with_spacing(items: list[dict[str, Any]], spacing: Sequence[float] | None) 
     """Give slices without a voxel size one, and tell which."""
     bare = [item for item in items if "spacing" not in item and "problem" not in item and _is_slices(item["image"])]
     for item in bare:
-        item["spacing"] = list(spacing or (1.0, 1.0, 1.0))
+        item |= {"spacing": list(spacing or (1.0, 1.0, 1.0)), "spacing_assumed": True}
     if bare:
         taken = " x ".join(f"{value:g}" for value in bare[0]["spacing"])
         logger.warning(
