@@ -375,7 +375,8 @@ def _print_summary(
     print("labelled: " + (f"{with_label} training slices of {', '.join(sorted(labelled))}" if labelled else "none"))
     print("dropped: " + (", ".join(f"{reason} {count}" for reason, count in dropped.items()) or "none"))
     if not any("label" in item for item in lists["validation"]):
-        print("warning: no validation slice with a lesion has a mask; a training run keeps its last weights then")
+        kind = "warning" if with_label else "note"  # without any mask, that is meant
+        print(f"{kind}: no validation slice with a lesion has a mask; a training run keeps its last weights then")
     for split in both:
         for kind, suffix in (("presence", ""), ("absence", "_absence")):
             if lists[f"{split}_volumes"] and not lists[split + suffix]:

@@ -327,7 +327,8 @@ def test_what_cannot_be_trained_on_is_refused_and_leaves_nothing(knees, tmp_path
 def test_a_validation_without_masks_is_told(knees, tmp_path, capsys):
     prepare(knees, GENSEG, tmp_path / "out", validation=0)
     assert (
-        "no validation slice with a lesion has a mask; a training run keeps its last weights" in capsys.readouterr().out
+        "warning: no validation slice with a lesion has a mask; a training run keeps its last weights"
+        in capsys.readouterr().out
     )
 
 

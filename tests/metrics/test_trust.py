@@ -142,4 +142,4 @@ def test_without_limits_nothing_is_flagged_and_the_sentence_says_so():
 def test_the_sentence_states_the_rate():
     source, muscle = scene()
     report = trust_report(source, source * 0, spacing=SPACING, sign=-1, region=muscle, limits=LIMITS)
-    assert "Expected in 1.5% of scans like the 64 of the calibration." in report.sentence
+    assert "About 1.5% of scans like the 64 that set the limits are flagged without cause." in report.sentence

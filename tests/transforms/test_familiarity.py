@@ -89,7 +89,7 @@ def test_false_alarms_are_rare_and_others_are_told(tmp_path, caplog):
     for case, image in others.items():
         check({"image": image, "case": case})
         assert f"{case}: does not resemble the 30 training scans" in caplog.text
-    assert "most in its similarity of T1 and T2" in caplog.text
+    assert "mostly in its similarity of T1 and T2" in caplog.text
     assert "skull must be on or off" in caplog.text
     with (tmp_path / "familiarity.csv").open(newline="") as file:
         assert [row["familiar"] for row in csv.DictReader(file)][-3:] == ["no"] * 3

@@ -227,6 +227,6 @@ def _sentence(faults: list[str], limits: TrustLimits | None) -> str:
     if not faults:
         return "No implausible change found."
     return (
-        f"Review this case visually: {'; '.join(faults)}. Expected in {limits.rate:.1%} of scans like the "
-        f"{limits.scans} of the calibration."
+        f"Review this case visually: {'; '.join(faults)}. About {limits.rate:.1%} of scans like the {limits.scans} "
+        "that set the limits are flagged without cause."
     )

@@ -215,7 +215,7 @@ class CheckFamiliard(MapTransform):
             write_rows(self.output_dir / "familiarity.csv", self.FIELDS, [row])
             if far:
                 logger.warning(
-                    "%s: does not resemble the %d training scans (distance %.3g, limit %.3g), most in its %s; is it "
+                    "%s: does not resemble the %d training scans (distance %.3g, limit %.3g), mostly in its %s; is it "
                     "the same body part, modality and contrast? The result is unreliable.%s",
                     case, reference["scans"], total, reference["limit"], ", ".join(furthest), _advice(image),
                 )  # fmt: skip

@@ -72,7 +72,7 @@ def test_a_leg_that_is_not_wholly_in_the_image_is_marked(scans, tmp_path, caplog
         ("cropped", "left", "no"),
         ("cropped", "right", "no"),
     ]
-    assert "edge: right: not wholly in the image" in caplog.text
+    assert "edge: right: cut off by the edge of the image" in caplog.text
 
 
 def test_fat_segmented_as_muscle_is_noticed(scans, tmp_path, caplog):

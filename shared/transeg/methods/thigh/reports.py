@@ -99,6 +99,10 @@ class MeasureLegsd(MapTransform):
                 values = {name: format_value(value) for name, value in row._asdict().items()}
                 rows.append({"case": case, **values, "complete": "yes" if complete else "no"})
                 if not complete:
-                    logger.warning("%s: %s: not wholly in the image; its volume is that of a part", case, row.leg)
+                    logger.warning(
+                        "%s: %s: cut off by the edge of the image; its volume is that of the visible part",
+                        case,
+                        row.leg,
+                    )
             write_rows(self.output_dir / "muscle.csv", self.FIELDS, rows)
         return dict(data)
