@@ -285,35 +285,6 @@ def thigh_hull() -> str:
     return rows(("", "Dice", "sensitivity", "specificity"), *body) + "\n\n" + note
 
 
-def sts_thigh() -> str:
-    """Limbs of patients with simulated infiltration."""
-    result = read_result("sts_thigh")
-    figures = result["figures"]
-    named = {
-        "mixture on the original": "mixture on the original",
-        "its convex hull": "hull of it",
-        "CycleGAN": "G 0,1",
-        "hard-to-easy CycleGAN": "G .5,1",
-        "the same, within the hull": "G .5,1, within the hull",
-    }
-    measures = ("dice", "sensitivity", "specificity", "lean muscle found", "fatty muscle found")
-    body = [(name, *(f"{figures[key][measure]:.3f}" for measure in measures)) for name, key in named.items()]
-    given = {key: name for name, key in named.items()}
-    lines = []
-    for what, key in (("Dice", "difference"), ("specificity", "difference of specificity")):
-        for pair in ("G .5,1 - mixture on the original", "G .5,1 - hull of it"):
-            one, other = (given[part] for part in pair.split(" - "))
-            lines.append(_difference(f"{what}, {one} - {other}", figures[key][pair]))
-    note = (
-        f"Means over {len(figures['slices'])} limbs with simulated severe infiltration, each segmented by a network "
-        f"that was trained on others; {len(result['seeds'])} draw"
-        f"{'s' if len(result['seeds']) > 1 else ''} of folds, {figures['updates']:,} updates. Sensitivity and "
-        "specificity inside the fascia; lean and fatty: muscle with a fat fraction below 0.1 and above 0.5. No mask is "
-        "seen. " + " ".join(lines)
-    )
-    return rows(("", "Dice", *measures[1:]), *body) + "\n\n" + note
-
-
 def pathogan_step() -> str:
     """Time and memory of PathoGAN at the paper's size."""
     result = read_result("pathogan_step")
@@ -494,7 +465,6 @@ TABLES: dict[str, Callable[[], str]] = {
     "genseg_step": genseg_step,
     "thigh_phantoms": thigh_phantoms,
     "thigh_hull": thigh_hull,
-    "sts_thigh": sts_thigh,
     "pathogan_step": pathogan_step,
     "cardiac_phantoms": cardiac_phantoms,
     "cardiac_real": cardiac_real,

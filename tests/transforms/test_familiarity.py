@@ -97,9 +97,7 @@ def test_false_alarms_are_rare_and_others_are_told(tmp_path, caplog):
 
 def test_a_copy_in_place_of_a_missing_sequence_is_told(tmp_path, caplog):
     same = [scan(seed, same=True) for seed in range(100, 110)]
-    references = fit_references(
-        [scan_features(image) for image in same], ["all"] * 10
-    )  # training scans had copies, too
+    references = fit_references([scan_features(image) for image in same], ["all"] * 10)  # they had copies as well
     CheckFamiliard("image", references, CHANNELS, tmp_path)({"image": same[0], "case": "copied"})
     assert "copied: T1 = T2: the same image twice" in caplog.text
     with (tmp_path / "familiarity.csv").open(newline="") as file:

@@ -157,9 +157,8 @@ class Record:
         entry = {"inputs": _inputs(item), "date": datetime.now(UTC).isoformat(timespec="seconds")}
         warned = list(dict.fromkeys(text for text in warnings if _is_about(text, item)))
         if item.get("spacing_assumed"):
-            warned.append(
-                f"{item['case']}: the files have no voxel size; sizes and volumes are those of the one assumed"
-            )
+            size = " x ".join(f"{value:g}" for value in item["spacing"])
+            warned.append(f"{item['case']}: the files have no voxel size; volumes are those of {size} mm")
         given = {"spacing": _spacing(item), "warnings": warned}
         self.cases[item["case"]] = entry | {name: value for name, value in given.items() if value} | found
         if time.monotonic() > self._written + WRITE_SECONDS:

@@ -22,8 +22,6 @@ from transeg.errors import UserError
 from transeg.files import write_text
 
 console = Console()
-
-
 BEGUN = {"LICENSE", "configs", "docs", "logs", "models"}  # what a training run makes before its first epoch
 
 

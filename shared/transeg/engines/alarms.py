@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
@@ -17,12 +18,34 @@ SAMPLE = 10_000  # voxels of a batch
 ACTIVE = 0.01  # a unit is active if its mean has more than this variance over images (Burda et al. 2016)
 
 
-class CollapseAlarm:
+class Alarm(ABC):
+    """Looks at the translations of an epoch; with several processes, the first one at its own share of the batches."""
+
+    def attach(self, engine: Engine) -> None:
+        """Register with a trainer."""
+        if idist.get_rank() == 0:
+            engine.add_event_handler(Events.EPOCH_STARTED, self._begin)
+            engine.add_event_handler(Events.ITERATION_COMPLETED, self._collect)
+            engine.add_event_handler(Events.EPOCH_COMPLETED, self._check)
+
+    @abstractmethod
+    def _begin(self, engine: Engine) -> None:
+        """Forget the epoch before."""
+
+    @abstractmethod
+    def _collect(self, engine: Engine) -> None:
+        """Take what is needed of an iteration, without waiting for its device."""
+
+    @abstractmethod
+    def _check(self, engine: Engine) -> None:
+        """Warn at the end of the epoch."""
+
+
+class CollapseAlarm(Alarm):
     """Warns at the end of an epoch if a code carries no information or a label map was nearly empty or full.
 
     A decoder that ignores its code (posterior collapse) shows in the number of active units, those whose mean varies
-    over images. Writes ``active_units/<code>`` and ``area/<map>`` to ``state.metrics``. With several processes, the
-    first one checks its own share of the batches.
+    over images. Writes ``active_units/<code>`` and ``area/<map>`` to ``state.metrics``.
 
     Args:
         codes: fields of the translation with the mean (B, K) and log variance of a code.
@@ -44,13 +67,6 @@ class CollapseAlarm:
         self.least_units, self.least_area, self.most_area = least_units, least_area, most_area
         self._means: dict[str, list[Tensor]] = {}
         self._areas: dict[str, list[Tensor]] = {}
-
-    def attach(self, engine: Engine) -> None:
-        """Register with a trainer."""
-        if idist.get_rank() == 0:
-            engine.add_event_handler(Events.EPOCH_STARTED, self._begin)
-            engine.add_event_handler(Events.ITERATION_COMPLETED, self._collect)
-            engine.add_event_handler(Events.EPOCH_COMPLETED, self._check)
 
     def _begin(self, engine: Engine) -> None:
         self._means = {name: [] for name in self.codes}
@@ -95,11 +111,11 @@ class CollapseAlarm:
                 )
 
 
-class RangeAlarm:
+class RangeAlarm(Alarm):
     """Warns at the end of an epoch if translations do not reach the intensities of their domain.
 
     The last layer of a generator may have saturated: no loss shows it, since the discriminator sees a patch that is
-    merely less bright. With several processes, the first one checks its own share of the batches.
+    merely less bright.
 
     Args:
         pairs: field of the translation with the result of a generator, to the one with the images of its domain; those
@@ -111,13 +127,6 @@ class RangeAlarm:
     def __init__(self, pairs: Mapping[str, str], percent: float = 1.0, tolerance: float = 0.05) -> None:
         self.pairs, self.percent, self.tolerance = dict(pairs), percent, tolerance
         self._ranges: dict[str, list[Tensor]] = {}
-
-    def attach(self, engine: Engine) -> None:
-        """Register with a trainer."""
-        if idist.get_rank() == 0:
-            engine.add_event_handler(Events.EPOCH_STARTED, self._begin)
-            engine.add_event_handler(Events.ITERATION_COMPLETED, self._collect)
-            engine.add_event_handler(Events.EPOCH_COMPLETED, self._check)
 
     def _begin(self, engine: Engine) -> None:
         self._ranges = {}
