@@ -13,6 +13,7 @@ from transeg.bundle.config import (
     known_keys,
     nearest,
     restore_paths,
+    root_faults,
     running_parser,
     value_faults,
 )
@@ -168,3 +169,16 @@ def test_a_root_without_configs_is_told(tmp_path, monkeypatch):
     with pytest.raises(RuntimeError) as error:  # by MONAI
         parser.get_parsed_content("initialize")
     assert "bundle_root is ., which has no configs" in str(root_cause(error.value))
+
+
+@pytest.mark.parametrize("text", ["{}/configs/inference.json", "['{}/configs/inference.json','other/evaluate.json']"])
+def test_a_copy_of_a_run_folder_does_not_use_the_weights_of_the_original(tmp_path, text):
+    copy, original = tmp_path / "a copy, moved", tmp_path / "original"
+    for folder in (copy, original):
+        (folder / "configs").mkdir(parents=True)
+    given = {"config_file": text.format(copy)}
+    (fault,) = root_faults(original, given)
+    assert fault.endswith(f"for its weights, add --bundle_root {copy}")
+    assert root_faults(copy / ".." / copy.name, given) == []
+    assert root_faults(original, {**given, "bundle_root": str(original)}) == []
+    assert root_faults(original, {"config_file": "elsewhere/my.json"}) == []

@@ -52,7 +52,10 @@ def test_the_scans_of_a_calibration_are_not_flagged_and_a_worse_one_is(run, scan
     strict = found["trust"] | {"outside": -1.0}
     parser = parser_of(run, "inference.json", datalist=tuple(scans[:1]), output_dir=str(tmp_path / "bad"), trust=strict)
     parser.get_parsed_content("evaluator").run()
-    assert "About 4.8% of scans like the 20 that set the limits are flagged without cause." in (tmp_path / "bad" / "trust.csv").read_text()
+    assert (
+        "About 4.8% of scans like the 20 that set the limits are flagged without cause."
+        in (tmp_path / "bad" / "trust.csv").read_text()
+    )
 
 
 def test_too_few_scans_and_a_bundle_without_reports(run, scans):

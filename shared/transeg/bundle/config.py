@@ -6,6 +6,7 @@ import inspect
 import json
 import os
 import pydoc
+import re
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from difflib import get_close_matches
@@ -75,10 +76,27 @@ def check_config() -> None:
             f"bundle_root is {root}, which has no configs; run from the root of the repository or the bundle's folder, "
             "or add --bundle_root with the folder of the bundle"
         )
-    faults = key_faults(parser, root) + value_faults(content(parser), root) + argument_faults(parser)
+    faults = root_faults(root, given_texts(sys.argv[1:]))
+    faults += key_faults(parser, root) + value_faults(content(parser), root) + argument_faults(parser)
     faults += device_faults(content(parser).get("device"))
     if faults:
         raise ConfigError("; ".join(faults))
+
+
+def root_faults(root: Path, given: Mapping[str, str]) -> list[str]:
+    """What is wrong with a root that was not asked for: a run folder that was copied would use the earlier weights.
+
+    Args:
+        root: folder whose weights and data are used.
+        given: texts by key of the command line.
+    """
+    text = given.get("config_file", "")
+    files = re.findall(r"['\"]([^'\"]+)['\"]", text) or [text]
+    places = [Path(file) for file in files]
+    own = [p.parent.parent for p in places if p.parent.name == "configs" and p.stem in ("train", "inference")]
+    if "bundle_root" in given or not own or not own[0].is_dir() or own[0].resolve() == root.resolve():
+        return []
+    return [f"bundle_root is {root}, but the configs are of {own[0]}; for its weights, add --bundle_root {own[0]}"]
 
 
 def device_faults(device: Any) -> list[str]:

@@ -87,6 +87,11 @@ class ResNetGenerator(nn.Module):
         activation: as in `make_activation`.
         last_norm: see `ResidualBlock`.
         tanh: False omits the final activation.
+        residual: the output is what to add to the image, whose sum is limited to [-1, 1]; what need not change stays
+            as sharp as it is. The channels of image and output are then the same.
+
+    Raises:
+        ConfigError: ``residual`` with other channels, or an unknown ``upsampling``.
     """
 
     def __init__(
@@ -102,8 +107,12 @@ class ResNetGenerator(nn.Module):
         activation: str = "relu",
         last_norm: bool = True,
         tanh: bool = True,
+        residual: bool = False,
     ) -> None:
         super().__init__()
+        if residual and in_channels != out_channels:
+            raise ConfigError(f"residual: {in_channels} channels cannot be added to {out_channels}.")
+        self.residual = residual
         layers = stem(spatial_dims, in_channels, width, norm, activation)
         for level in range(levels):
             layers += downsampling(spatial_dims, width * 2**level, norm, activation)
@@ -118,4 +127,5 @@ class ResNetGenerator(nn.Module):
         initialise_normal(self)
 
     def forward(self, image: Tensor) -> Tensor:
-        return crop_to(self.layers(image), list(image.shape[2:]))
+        output = crop_to(self.layers(image), list(image.shape[2:]))
+        return (image + output).clamp(-1, 1) if self.residual else output

@@ -26,6 +26,7 @@ class ThighNet(nn.Module):
         blocks: int = 9,
         upsampling: str = "transposed",
         norm: str = "instance",
+        residual: bool = False,
     ) -> None:
         super().__init__()
         options: dict[str, Any] = {
@@ -34,6 +35,7 @@ class ThighNet(nn.Module):
             "blocks": blocks,
             "upsampling": upsampling,
             "norm": norm,
+            "residual": residual,
         }
         self.hard_to_easy = ResNetGenerator(spatial_dims, channels, channels, **options)
         self.easy_to_hard = ResNetGenerator(spatial_dims, channels, channels, **options)
