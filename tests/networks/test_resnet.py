@@ -26,3 +26,19 @@ def test_any_size_comes_back_and_scripts(dims, size, upsampling):
 def test_unknown_upsampling_is_refused():
     with pytest.raises(ValueError, match="transposed or resize"):
         ResNetGenerator(upsampling="bilinear")
+
+
+def test_a_residual_generator_adds_to_the_image():
+    torch.manual_seed(0)
+    plain = ResNetGenerator(2, width=4, blocks=1)
+    residual = ResNetGenerator(2, width=4, blocks=1, residual=True)
+    residual.load_state_dict(plain.state_dict())  # no parameter of its own
+    image = torch.rand(2, 1, 20, 27) * 2 - 1
+    torch.testing.assert_close(residual(image), (image + plain(image)).clamp(-1, 1))
+    torch.testing.assert_close(torch.jit.script(residual)(image), residual(image))
+    last = residual.layers[-2]
+    for parameter in last.parameters():
+        torch.nn.init.zeros_(parameter)
+    assert torch.equal(residual(image), image)
+    with pytest.raises(ValueError, match="2 channels cannot be added to 1"):
+        ResNetGenerator(2, 2, 1, residual=True)

@@ -3,11 +3,12 @@ import torch
 from transeg.methods.thigh.networks import ThighNet
 
 
+@pytest.mark.parametrize("residual", [False, True])
 @pytest.mark.parametrize("upsampling", ["transposed", "resize"])
 @pytest.mark.parametrize(("dims", "size"), [(2, (20, 27)), (3, (9, 12, 14))])
-def test_any_size_comes_back_and_scripts(dims, size, upsampling):
+def test_any_size_comes_back_and_scripts(dims, size, upsampling, residual):
     torch.manual_seed(0)
-    net = ThighNet(dims, width=4, blocks=2, upsampling=upsampling).eval()
+    net = ThighNet(dims, width=4, blocks=2, upsampling=upsampling, residual=residual).eval()
     image = torch.randn(2, 1, *size)
     out = net(image)
     assert out.shape == image.shape
