@@ -26,10 +26,11 @@ ALLOWED = {
     "inferers": {"engines", "networks"},
     # make reads the source that lies in a method
     "bundle": {"data", "engines", "method", "methods", "metrics", "transforms", "visual"},
+    "report": {"bundle", "data", "transforms", "visual"},
     "demo": {"bundle", "data", "method", "metrics", "networks", "visual"},
     "method": {"methods"},  # the registry looks into the folder, and names none of them
     "methods": set(),
-    "cli": {"bundle", "demo"},
+    "cli": {"bundle", "demo", "report"},
 } | {name: set() for name in CORE}
 # what a method may import: every shared package, and the registry from its method.py
 SHARED = set(ALLOWED) - {"cli", "methods"}

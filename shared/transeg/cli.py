@@ -17,6 +17,7 @@ from transeg.bundle.trust import trust
 from transeg.bundle.verify import verify
 from transeg.demo.command import demo
 from transeg.error_hook import exit_with_reason
+from transeg.report.command import report
 
 
 class _Commands(TyperGroup):
@@ -34,6 +35,7 @@ app.command()(demo)
 app.command()(label)
 app.command()(make)
 app.command()(package)
+app.command()(report)
 app.command()(trust)
 app.command()(verify)
 SETTINGS = {"allow_extra_args": True, "ignore_unknown_options": True}  # of the bundle

@@ -19,6 +19,8 @@ from transeg.references import parse
 RUNS = "runs.json"  # in a folder of results: of which weights they are, see `transeg.data.results`
 RUN = "transeg_run"  # column of our tables: name of the run that wrote a row
 FIGURE_TEXT = "Software"  # PNG keyword under which our figures say what they are
+PAGE = "_report.html"  # after the name of a case
+PAGE_TEXT = "transeg report"  # "generator" by which our pages say what they are
 VOLUME_SUFFIXES = (".nii.gz", ".nii", ".nrrd", ".nhdr", ".mha", ".mhd")
 
 

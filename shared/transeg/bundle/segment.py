@@ -130,7 +130,7 @@ class Record:
         self.out, self.path, self.recipe = out, out / MANIFEST, bundle_recipe(root)
         weights = _digest(root / "models" / "model.pt")
         made_with = {"weights": weights, "recipe": self.recipe, "settings": _plain(settings)}
-        earlier = _read_manifest(self.path)
+        earlier = read_manifest(self.path)
         self.cases: dict[str, Any] = earlier.get("cases", {}) if earlier.get("made_with") == made_with else {}
         self.about = {
             "transeg": transeg.__version__,
@@ -303,15 +303,21 @@ def _spacing(item: Mapping[str, Any]) -> list[float] | None:
 def _inputs(item: Mapping[str, Any]) -> list[dict[str, str]]:
     """Files of a case with their hash; one for a whole series or stack of slices."""
     inputs = []
-    for reference in (*ensure_tuple(item["image"]), *ensure_tuple(item.get("mask", ()))):
-        digest = hashlib.sha256()
-        for file in files_of(reference):
-            digest.update(file.read_bytes())
-        inputs.append({"file": str(reference), "sha256": digest.hexdigest()})
+    for role in ("image", "mask"):
+        for reference in ensure_tuple(item.get(role, ())):
+            digest = hashlib.sha256()
+            for file in files_of(reference):
+                digest.update(file.read_bytes())
+            inputs.append({"role": role, "file": str(reference), "sha256": digest.hexdigest()})
     return inputs
 
 
-def _read_manifest(path: Path) -> dict[str, Any]:
+def read_manifest(path: Path) -> dict[str, Any]:
+    """The manifest of a folder of results; empty if there is none.
+
+    Raises:
+        DataError: not a manifest.
+    """
     if not path.is_file():
         return {}
     try:

@@ -19,7 +19,7 @@ from monai.config import PathLike
 from PIL import Image
 
 from transeg.errors import UserError
-from transeg.files import FIGURE_TEXT, RUN, RUNS, digest_of, read_run, remove_rows, write_text
+from transeg.files import FIGURE_TEXT, PAGE, PAGE_TEXT, RUN, RUNS, digest_of, read_run, remove_rows, write_text
 
 logger = logging.getLogger(__name__)
 
@@ -84,7 +84,7 @@ def remove_results(folder: PathLike, case: str, keep: Collection[PathLike] = ())
 
 
 def results_of(folder: PathLike, case: str) -> list[Path]:
-    """Volumes `<case>_<postfix>.nii.gz` and figures `<case>_<what>.png` and `<case>.png` that transeg wrote for a case.
+    """Volumes `<case>_<postfix>.nii.gz`, figures `<case>_<what>.png` and `<case>.png`, and the page of a case.
 
     Args:
         folder: output folder; may be missing.
@@ -99,6 +99,9 @@ def _is_result(path: Path, case: str) -> bool:
     if rest == path.name or (rest != ".png" and not rest.startswith("_")):
         return False
     try:
+        if rest == PAGE:
+            with path.open(errors="replace") as page:
+                return f'content="{PAGE_TEXT}"' in page.read(500)
         if rest.endswith(".nii.gz"):
             return _description(path) == f"transeg {rest[1:].removesuffix('.nii.gz')}"
         if rest.endswith(".png"):

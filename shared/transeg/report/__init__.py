@@ -1,0 +1,1 @@
+"""Pages to look at what `transeg segment` wrote: `transeg report`."""

@@ -1,0 +1,155 @@
+"""`transeg report` on what `transeg segment` wrote, by every bundle, and in a browser."""
+
+import base64
+import json
+import re
+import shutil
+import subprocess
+import zlib
+
+import nibabel as nib
+import numpy as np
+import pytest
+from transeg.bundle.package import find_bundles
+from transeg.bundle.segment import run_segmentation
+from transeg.cli import app
+from transeg.data.results import remove_results, results_of
+from transeg.errors import BatchError, DataError
+from transeg.report.command import write_report
+from typer.testing import CliRunner
+
+from benchmarks.results import ROOT
+from tests.bundles.conftest import read_config
+from tests.bundles.test_workflows import GRIDS, write_volumes
+
+BUNDLES = find_bundles(ROOT / "bundles")
+BROWSER = shutil.which("chromium") or shutil.which("google-chrome")
+# what a user does, and what is then on the screen
+ACTIONS = """
+const wait = setInterval(() => {
+  if (document.body.dataset.ready !== "true") return;
+  clearInterval(wait);
+  const canvas = document.getElementById("axial");
+  const sum = () => canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height).data
+    .reduce((total, value, k) => (total * 31 + value) % 1000003, 7);
+  const slider = canvas.parentElement.querySelector("input"), seen = [sum()];
+  const move = (to) => { slider.value = to; slider.dispatchEvent(new Event("input")); };
+  const first = Number(slider.value);
+  move(first + 1); seen.push(sum());
+  move(first); seen.push(sum());
+  document.querySelector("#overlays input").click(); seen.push(sum());
+  [...document.querySelectorAll("#grounds input")].forEach((box) => { box.click(); seen.push(sum()); });
+  const pixel = (x, y) => [...canvas.getContext("2d").getImageData(x, y, 1, 1).data];
+  document.title = JSON.stringify({ seen, size: [canvas.width, canvas.height], slices: Number(slider.max) + 1,
+    words: document.getElementById("orientation").textContent });
+}, 20);
+"""
+
+
+def payload_of(page):
+    return json.loads(re.search(r'<script id="payload" type="application/json">(.*?)</script>', page, re.DOTALL)[1])
+
+
+def voxels_of(payload, layer):
+    data = np.frombuffer(zlib.decompress(base64.b64decode(layer["data"])), np.uint8)
+    return data.reshape(payload["shape"], order="F")
+
+
+def segmented(bundle, folder, **settings):
+    config = read_config(bundle, "inference.json")
+    scans = write_volumes(folder / "scans", len(config["recipe"]["channels"]))
+    everything: dict = {key: True for key in ("save_translation", "save_probability") if key in config}
+    if "modality" in config:  # which one to translate from
+        everything["modality"] = "ct"
+    run_segmentation(scans, bundle, folder / "out", {**everything, **settings})
+    return folder / "out"
+
+
+@pytest.mark.parametrize("bundle", BUNDLES, ids=lambda bundle: bundle.name)
+def test_pages_show_what_is_on_disk(bundle, tmp_path):
+    out = segmented(bundle, tmp_path)
+    index = write_report(out).read_text()
+    assert not re.search(r"(src|href)=[\"']?https?:|@import|fetch\(", index)
+    for case in GRIDS:
+        assert f'href="{case}_report.html"' in index
+        path = out / f"{case}_report.html"
+        assert path.stat().st_size < 5e6
+        page = path.read_text()
+        assert not re.search(r"(src|href)=[\"']?https?:|@import|fetch\(", page)
+        payload = payload_of(page)
+        kinds = [layer["kind"] for layer in payload["layers"]]
+        assert kinds.count("labels") == 1
+        assert kinds[0] == "image"
+        assert kinds.count("image") == 2  # and the translation
+        mask = nib.as_closest_canonical(nib.load(out / f"{case}_seg.nii.gz"))
+        shown = next(layer for layer in payload["layers"] if layer["kind"] == "labels")
+        np.testing.assert_array_equal(voxels_of(payload, shown), np.asarray(mask.dataobj))
+        np.testing.assert_allclose(payload["spacing"], mask.header.get_zooms(), rtol=1e-3)
+        for name in read_config(bundle, "inference.json")["recipe"]["labels"][1:]:
+            assert f"</span>{name}</td>" in page
+        assert path in results_of(out, case)
+    remove_results(out, "flipped")
+    assert not (out / "flipped_report.html").exists()
+
+
+@pytest.fixture(scope="module")
+def results(tmp_path_factory):
+    """Masks and translations of three scans."""
+    return segmented(ROOT / "bundles" / "thigh_mri_muscle_segmentation", tmp_path_factory.mktemp("thigh"))
+
+
+@pytest.mark.skipif(not BROWSER, reason="needs Chromium")
+def test_a_browser_pages_through_the_planes(results, tmp_path):
+    write_report(results)
+    page = (results / "anisotropic_report.html").read_text()
+    path = tmp_path / "page.html"
+    path.write_text(page.replace("</body>", f"<script>{ACTIONS}</script></body>"))
+    options = [
+        "--headless",
+        "--no-sandbox",
+        "--disable-gpu",
+        "--virtual-time-budget=20000",
+        f"--user-data-dir={tmp_path}",
+    ]
+    run = subprocess.run([BROWSER, *options, "--dump-dom", path.as_uri()], capture_output=True, text=True, timeout=120)
+    found = json.loads(re.search(r"<title>(.*?)</title>", run.stdout)[1])
+    first, after, back, plain, *grounds = found["seen"]
+    assert after != first == back != plain
+    assert grounds[0] == plain  # the scan
+    assert len(set(grounds)) == len(grounds) == 3  # the translation and the difference look different
+    payload = payload_of(page)
+    width, height = (payload["shape"][k] * payload["spacing"][k] for k in (0, 1))
+    assert found["size"][0] / found["size"][1] == pytest.approx(width / height, rel=0.02)
+    assert found["slices"] == payload["shape"][2]
+    assert found["words"] == "Radiological display: the patient's right is on the left."
+
+
+def test_a_case_without_its_files_is_listed_and_the_others_have_pages(results, tmp_path):
+    out = tmp_path / "out"
+    shutil.copytree(results, out)
+    (out / "oblique_translation.nii.gz").unlink()
+    with pytest.raises(BatchError, match=r"1 of 3 cases failed.*\n.*oblique.*oblique_translation.nii.gz: missing"):
+        write_report(out)
+    assert (out / "flipped_report.html").is_file()
+    assert "oblique_translation.nii.gz: missing" in (out / "report.html").read_text()
+
+
+def test_names_and_warnings_are_text(results, tmp_path):
+    out = tmp_path / "out"
+    shutil.copytree(results, out)
+    manifest = json.loads((out / "manifest.json").read_text())
+    manifest["cases"]["flipped"]["warnings"] = ["flipped: <script>alert(1)</script>"]
+    (out / "manifest.json").write_text(json.dumps(manifest))
+    write_report(out)
+    for name in ("flipped_report.html", "report.html"):
+        text = (out / name).read_text()
+        assert "<script>alert" not in text
+        assert "&lt;script&gt;alert(1)" in text
+
+
+def test_the_command_and_a_folder_without_results(results, tmp_path):
+    run = CliRunner().invoke(app, ["report", str(results)])
+    assert run.exit_code == 0
+    assert f"open {results / 'report.html'} in a browser" in run.output
+    with pytest.raises(DataError, match=r"no manifest.json with cases; name the folder that `transeg segment` wrote"):
+        write_report(tmp_path)
