@@ -20,6 +20,7 @@ RUNS = "runs.json"  # in a folder of results: of which weights they are, see `tr
 RUN = "transeg_run"  # column of our tables: name of the run that wrote a row
 FIGURE_TEXT = "Software"  # PNG keyword under which our figures say what they are
 PAGE = "_report.html"  # after the name of a case
+INDEX = "report.html"  # page of all cases
 PAGE_TEXT = "transeg report"  # "generator" by which our pages say what they are
 VOLUME_SUFFIXES = (".nii.gz", ".nii", ".nrrd", ".nhdr", ".mha", ".mhd")
 

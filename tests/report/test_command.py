@@ -124,6 +124,28 @@ def test_a_browser_pages_through_the_planes(results, tmp_path):
     assert found["words"] == "Radiological display: the patient's right is on the left."
 
 
+def test_oblique_slices_are_told(results):
+    write_report(results)
+    angles = {case: payload_of((results / f"{case}_report.html").read_text())["oblique"] for case in GRIDS}
+    assert angles["flipped"] == angles["anisotropic"] == 0
+    assert angles["oblique"] == 34  # of the second axis, arccos(1.9 / 2.3), the farthest from those of the body
+
+
+def test_a_scan_that_changed_since_is_not_shown_under_its_mask(tmp_path):
+    out = segmented(ROOT / "bundles" / "thigh_mri_muscle_segmentation", tmp_path)
+    path = tmp_path / "scans" / "flipped.nii.gz"
+    scan = nib.load(path)
+    nib.save(nib.Nifti1Image(scan.get_fdata()[:, ::-1], scan.affine), path)
+    with pytest.raises(BatchError, match=r"flipped.nii.gz: has changed since it was segmented; segment the case again"):
+        write_report(out)
+    index = (out / "report.html").read_text()
+    assert "no page: " in index
+    assert json.loads((out / "volumes.json").read_text())["flipped"].keys() == {"muscle"}
+    assert index.count('<td class="number">') == 3  # its volume is listed
+    run_segmentation(tmp_path / "scans", ROOT / "bundles" / "thigh_mri_muscle_segmentation", out)
+    assert not list(out.glob("*report.html"))  # of earlier masks
+
+
 def test_a_case_without_its_files_is_listed_and_the_others_have_pages(results, tmp_path):
     out = tmp_path / "out"
     shutil.copytree(results, out)

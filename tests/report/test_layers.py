@@ -50,8 +50,25 @@ def test_large_scans_are_thinned_along_their_finest_axes():
     assert image.voxels.shape == (20, 20, 10)
     assert image.voxels.std() < 0.6 * 128  # means of four
     labels = np.zeros((40, 40, 10), np.uint8)
-    labels[:20] = 3
-    assert np.unique(grid.layer("mask", "labels", labels).voxels).tolist() == [0, 3]
+    labels[9, 8, 7] = 3  # one voxel
+    shown = grid.layer("mask", "labels", labels).voxels
+    assert np.argwhere(shown).tolist() == [[4, 4, 7]]
+    assert shown[4, 4, 7] == 3
+
+
+def test_blocks_are_means_and_the_last_ones_are_filled_up():
+    grid = Grid(np.diag([1.0, 4.0, 4.0, 1.0]), (5, 1, 1), most=3)
+    volume = np.array([0.0, 1.0, 0.5, 0.5, 1.0]).reshape(5, 1, 1)
+    layer = grid.layer("probability", "probability", volume)
+    assert layer.voxels.ravel().tolist() == [128, 128, 255]
+    assert (grid.steps, grid.voxels) == ((2, 1, 1), [5, 1, 1])
+
+
+def test_the_angle_of_oblique_slices():
+    assert Grid(LPS, (2, 2, 2)).oblique == 0
+    turned = np.eye(4)
+    turned[:2, :2] = [[np.cos(0.5), -np.sin(0.5)], [np.sin(0.5), np.cos(0.5)]]
+    assert Grid(turned @ LPS, (2, 2, 2)).oblique == pytest.approx(np.degrees(0.5))
 
 
 def test_a_volume_on_another_grid_is_refused():

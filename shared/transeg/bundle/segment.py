@@ -14,6 +14,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from os import PathLike
 from pathlib import Path
 from typing import Annotated, Any, cast
 
@@ -35,7 +36,7 @@ from transeg.data.recipe import Recipe, bundle_recipe
 from transeg.data.results import results_of
 from transeg.data.volumes import VolumeDataset
 from transeg.errors import BatchError, DataError, failure_report, root_cause
-from transeg.files import RUN, digest_of, read_run, write_csv, write_text
+from transeg.files import INDEX, RUN, digest_of, read_run, write_csv, write_text
 from transeg.references import files_of
 from transeg.transforms.read import read_volume
 from transeg.transforms.reports import save_figure
@@ -99,6 +100,8 @@ def run_segmentation(
     if skip_done:
         found, items = items, [item for item in items if not record.has(item)]
         print(f"{len(found) - len(items)} of {len(found)} cases are done already")
+    if items:
+        (out / INDEX).unlink(missing_ok=True)  # of `transeg report`; its pages are of earlier masks
     try:
         failures = _run(root, items, settings, record, pictures) if items else {}
     finally:
@@ -301,15 +304,20 @@ def _spacing(item: Mapping[str, Any]) -> list[float] | None:
 
 
 def _inputs(item: Mapping[str, Any]) -> list[dict[str, str]]:
-    """Files of a case with their hash; one for a whole series or stack of slices."""
+    """References of a case with their hash; one for a whole series or stack of slices."""
     inputs = []
     for role in ("image", "mask"):
         for reference in ensure_tuple(item.get(role, ())):
-            digest = hashlib.sha256()
-            for file in files_of(reference):
-                digest.update(file.read_bytes())
-            inputs.append({"role": role, "file": str(reference), "sha256": digest.hexdigest()})
+            inputs.append({"role": role, "file": str(reference), "sha256": digest_of_input(reference)})
     return inputs
+
+
+def digest_of_input(reference: str | PathLike) -> str:
+    """SHA-256 of the files of a reference, one after the other."""
+    digest = hashlib.sha256()
+    for file in files_of(reference):
+        digest.update(file.read_bytes())
+    return digest.hexdigest()
 
 
 def read_manifest(path: Path) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from tqdm import tqdm
 
 from transeg.bundle.segment import MANIFEST, read_manifest
 from transeg.errors import BatchError, DataError, UserError, failure_report
-from transeg.report.pages import failed_case, write_case, write_index
+from transeg.report.pages import about_case, write_case, write_index
 
 
 def report(
@@ -31,7 +31,7 @@ def write_report(results: Path) -> Path:
 
     Raises:
         DataError: not a folder of results.
-        BatchError: cases whose files are missing; all others have their page.
+        BatchError: cases whose files are missing or have changed; all others have their page.
     """
     manifest = read_manifest(results / MANIFEST)
     if not manifest.get("cases"):
@@ -42,7 +42,7 @@ def write_report(results: Path) -> Path:
             cases.append(write_case(results, case, manifest))
         except UserError as error:
             failures[case] = str(error)
-            cases.append(failed_case(case, failures[case]))
+            cases.append(about_case(case, manifest["cases"][case]) | {"problem": f"no page: {error}"})
     path = write_index(results, cases, manifest)
     if failures:
         raise BatchError(failure_report(failures, len(manifest["cases"])))

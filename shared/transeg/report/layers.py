@@ -4,19 +4,18 @@ from __future__ import annotations
 
 import base64
 import zlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
 import nibabel as nib
 import numpy as np
 from numpy.typing import NDArray
-from scipy import ndimage
 
 from transeg.errors import DataError
 from transeg.visual.tiles import window
 
-MOST_VOXELS = 1_200_000  # of a layer; noise hardly compresses, and four of them are to stay below 5 MB
+MOST_VOXELS = 1_600_000  # of a layer; noise hardly compresses, and a scan with its translation is to stay below 5 MB
 Kind = Literal["image", "labels", "probability"]
 
 
@@ -43,7 +42,7 @@ class Layer:
 
 
 class Grid:
-    """The grid of a case's page: that of the scan turned to RAS, with every n-th voxel along the finer axes.
+    """The grid of a case's page: that of the scan turned to RAS, in blocks of n voxels along the finer axes.
 
     Args:
         affine: of the scan.
@@ -60,8 +59,11 @@ class Grid:
         steps = np.ones(3, int)
         while np.prod(-(-turned // steps)) > most:
             steps[np.argmin(size * steps)] += 1
+        self.voxels = turned.tolist()
         self.steps = tuple(int(step) for step in steps)
         self.spacing = [round(float(value), 4) for value in size * steps]
+        axes = affine[:3, :3] / nib.affines.voxel_sizes(affine)
+        self.oblique = float(np.degrees(np.arccos(min(1.0, np.abs(axes).max(axis=0).min()))))  # degrees from RAS
 
     def layer(self, name: str, kind: Kind, volume: np.ndarray, window_of: tuple[float, float] | None = None) -> Layer:
         """A layer of a volume on the grid of the scan.
@@ -78,13 +80,18 @@ class Grid:
             raise DataError(f"{name}: its shape {volume.shape} is not that of the scan, {self.given}")
         volume = nib.orientations.apply_orientation(volume, self.turn)
         if kind == "labels":
-            return Layer(name, kind, self._thinned(volume).astype(np.uint8))
+            return Layer(name, kind, self._blocks(volume, np.max).astype(np.uint8))  # small lesions do not vanish
         volume = np.nan_to_num(np.asarray(volume, np.float32))
         low, high = (0.0, 1.0) if kind == "probability" else window_of or window(volume)
-        volume = self._thinned(ndimage.uniform_filter(volume, self.steps) if max(self.steps) > 1 else volume)
-        levels = np.clip((volume - low) / (high - low), 0, 1)
+        levels = np.clip((self._blocks(volume, np.mean) - low) / (high - low), 0, 1)
         return Layer(name, kind, np.round(255 * levels).astype(np.uint8), (low, high))
 
-    def _thinned(self, volume: np.ndarray) -> np.ndarray:
+    def _blocks(self, volume: np.ndarray, reduce: Callable[..., np.ndarray]) -> np.ndarray:
+        """One value of each block; those at the far ends are filled up with the last voxels."""
+        if max(self.steps) == 1:
+            return volume
+        full = [(0, -size % step) for size, step in zip(volume.shape, self.steps, strict=True)]
+        volume = np.pad(volume, full, mode="edge")
         x, y, z = self.steps
-        return volume[::x, ::y, ::z]
+        sizes = [n // step for n, step in zip(volume.shape, self.steps, strict=True)]
+        return reduce(volume.reshape(sizes[0], x, sizes[1], y, sizes[2], z), axis=(1, 3, 5))

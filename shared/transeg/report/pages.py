@@ -17,9 +17,10 @@ import numpy as np
 from PIL import Image
 
 import transeg
+from transeg.bundle.segment import digest_of_input
 from transeg.data.names import shown_channel
 from transeg.errors import DataError
-from transeg.files import PAGE, PAGE_TEXT, RUN, write_text
+from transeg.files import INDEX, PAGE, PAGE_TEXT, RUN, write_text
 from transeg.references import SLICES, parse, suffix_of
 from transeg.report.layers import Grid, Layer
 from transeg.transforms.read import read_volume
@@ -29,7 +30,6 @@ from transeg.visual.volumes import widest_slice
 if TYPE_CHECKING:
     import jinja2
 
-INDEX = "report.html"
 TABLES = ("volumes.csv",)  # shown in another way
 THUMBNAIL = 160  # pixels
 
@@ -49,10 +49,8 @@ def write_case(out: Path, case: str, manifest: Mapping[str, Any]) -> dict[str, A
         DataError: a file of the case is missing, or does not belong to the others.
     """
     entry = manifest["cases"][case]
-    known = {key: entry[key] for key in ("warnings", "structures") if key in entry}
-    about = failed_case(case, entry.get("failed", "")) | known
-    about["warnings"] = [text.removeprefix(f"{case}: ") for text in about["warnings"]]
-    if about["failed"] or not (out / f"{case}_seg.nii.gz").is_file():
+    about = about_case(case, entry)
+    if about["problem"] or not (out / f"{case}_seg.nii.gz").is_file():
         return about
     recipe = manifest["made_with"]["recipe"]
     layers, grid, oriented = read_layers(out, case, entry, recipe)
@@ -68,6 +66,9 @@ def write_case(out: Path, case: str, manifest: Mapping[str, Any]) -> dict[str, A
         payload={
             "shape": layers[0].voxels.shape,
             "spacing": grid.spacing,
+            "steps": grid.steps,
+            "voxels": grid.voxels,
+            "oblique": round(grid.oblique),
             "oriented": oriented,
             "comparable": not recipe.get("domains"),  # otherwise the translation is of another modality
             "colours": colours(len(recipe["labels"]) - 1),
@@ -78,9 +79,21 @@ def write_case(out: Path, case: str, manifest: Mapping[str, Any]) -> dict[str, A
     return about | {"page": f"{case}{PAGE}", "thumbnail": thumbnail(layers, grid.spacing)}
 
 
-def failed_case(case: str, why: str) -> dict[str, Any]:
-    """What the page of all cases says about one that failed."""
-    return {"case": case, "failed": why, "warnings": [], "structures": {}, "page": "", "thumbnail": ""}
+def about_case(case: str, entry: Mapping[str, Any]) -> dict[str, Any]:
+    """What the page of all cases says about one that has no page.
+
+    Args:
+        case: its name.
+        entry: of the manifest.
+    """
+    return {
+        "case": case,
+        "problem": f"failed: {entry['failed']}" if "failed" in entry else "",
+        "warnings": [text.removeprefix(f"{case}: ") for text in entry.get("warnings", ())],
+        "structures": entry.get("structures", {}),
+        "page": "",
+        "thumbnail": "",
+    }
 
 
 def write_index(out: Path, cases: Sequence[Mapping[str, Any]], manifest: Mapping[str, Any]) -> Path:
@@ -109,13 +122,19 @@ def read_layers(
 ) -> tuple[list[Layer], Grid, bool]:
     """The scan and everything that was written for a case, on one grid.
 
+    Raises:
+        DataError: a file is missing, has changed since, or is on another grid.
+
     Returns:
         The layers, the scan first; their grid; and whether the scan says where left and right are.
     """
-    files = [part["file"] for part in entry["inputs"] if part.get("role", "image") == "image"]
+    inputs = [part for part in entry["inputs"] if part.get("role", "image") == "image"]
     channel = shown_channel(recipe["channels"])
-    file, of_file = (files[channel], 0) if len(files) > 1 else (files[0], channel)
+    part, of_file = (inputs[channel], 0) if len(inputs) > 1 else (inputs[0], channel)
+    file = part["file"]
     scan = read_volume(file, entry.get("spacing"))
+    if digest_of_input(file) != part["sha256"]:
+        raise DataError(f"{file}: has changed since it was segmented; segment the case again")
     grid = Grid(scan.affine.numpy(), scan.shape[1:])
     shown = scan[of_file].numpy()
     title = f"scan ({recipe['channels'][channel]})" if len(recipe["channels"]) > 1 else "scan"

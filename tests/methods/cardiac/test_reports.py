@@ -30,7 +30,7 @@ def test_regions_of_a_scan_and_of_its_translation(tmp_path, caplog):
         [1.28, 0.96, -0.32, 2 * 48 / (48 + 64)], rel=1e-3
     )
     assert (left["complete"], right["complete"]) == ("yes", "no")  # the second reaches the end of the volume
-    assert "again: RV not wholly in the volume" in caplog.text
+    assert "again: RV only partly in the volume" in caplog.text
     assert (right["dice"], absent["dice"], absent["source_ml"]) == ("1", "nan", "0")
 
 

@@ -84,7 +84,7 @@ class RegionChangeReportd(MapTransform):
             rows = [{"case": case} | {name: format_value(value) for name, value in row.items()} for row in rows]
             write_rows(self.output_dir / "regions.csv", self.FIELDS, rows)
             if cut:
-                logger.warning("%s: %s not wholly in the volume; what is measured is a part", case, ", ".join(cut))
+                logger.warning("%s: %s only partly in the volume; that part is measured", case, ", ".join(cut))
             moved = [
                 f"{c.region} (Dice {c.dice:.2f}, {c.change_ml:+.1f} ml)" for c in changes if c.dice < self.min_dice
             ]

@@ -80,7 +80,7 @@
     context.imageSmoothingQuality = "high";
     context.drawImage(small, 0, 0, canvas.width, canvas.height);
     annotate(plane, context);
-    plane.caption.textContent = `${plane.name}, ${state.at[across] + 1} of ${size[across]}`;
+    plane.caption.textContent = `${plane.name}, ${state.at[across] * page.steps[across] + 1} of ${page.voxels[across]}`;
     plane.slider.value = state.at[across];
   }
 
@@ -168,8 +168,9 @@
     document.getElementById("planes").append(figure);
   }
   document.getElementById("orientation").textContent = page.oriented
-    ? "Radiological display: the patient's right is on the left."
-    : "The scan does not say where right and left are; it is shown as its files are.";
+    ? "Radiological display: the patient's right is on the left." + (page.oblique < 10 ? "" :
+      ` The slices are oblique: ${page.oblique} degrees from the axes of the body; planes and letters are the nearest.`)
+    : "The files do not say where right and left are; they are taken to be in radiological display.";
   redraw();
   document.body.dataset.ready = "true";
 })();
