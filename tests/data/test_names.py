@@ -1,7 +1,7 @@
 """Roles and stems by the words of a name."""
 
 import pytest
-from transeg.data.names import canonical, folder_role, read_name, shown_channel
+from transeg.data.names import canonical, folder_role, read_name, shown_channel, shown_part
 
 
 @pytest.mark.parametrize(
@@ -71,3 +71,9 @@ def test_spellings_of_a_channel():
 )
 def test_pictures_show_flair_where_there_is_one(channels, shown):
     assert shown_channel(channels) == shown
+
+
+def test_the_part_that_pictures_show():
+    assert shown_part(["t1.nii", "flair.nii"], ["T1", "FLAIR"]) == ("flair.nii", 0)
+    assert shown_part(["all.nii"], ["T1", "FLAIR"]) == ("all.nii", 1)
+    assert shown_part(["ct.nii"], ["image"]) == ("ct.nii", 0)

@@ -31,7 +31,7 @@ from tqdm import tqdm
 import transeg
 from transeg.bundle.package import bundle_root
 from transeg.bundle.preflight import read_overrides
-from transeg.data.names import shown_channel
+from transeg.data.names import shown_part
 from transeg.data.recipe import Recipe, bundle_recipe
 from transeg.data.results import results_of
 from transeg.data.volumes import VolumeDataset
@@ -277,13 +277,12 @@ def _report(item: Mapping[str, Any], out: Path, recipe: Recipe, pictures: bool) 
     }
     if pictures:
         caption = case + ": " + ", ".join(f"{name} {found['ml']:.1f} ml" for name, found in structures.items())
-        save_figure(out, case, "", _picture(item, shown_channel(recipe["channels"]), image, caption))
+        save_figure(out, case, "", _picture(item, recipe["channels"], image, caption))
     return {"structures": structures, "outputs": _outputs(out, case)}
 
 
-def _picture(item: Mapping[str, Any], channel: int, mask: nib.Nifti1Image, caption: str) -> np.ndarray:
-    files = ensure_tuple(item["image"])
-    file, channel = (files[channel], 0) if len(files) > 1 else (files[0], channel)  # a file each, or one for all
+def _picture(item: Mapping[str, Any], channels: Sequence[str], mask: nib.Nifti1Image, caption: str) -> np.ndarray:
+    file, channel = shown_part(ensure_tuple(item["image"]), channels)
     scan = read_volume(file, item.get("spacing"))
     affine = scan.affine.numpy()
     grid = nib.orientations.io_orientation(affine)

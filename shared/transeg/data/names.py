@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
+
+T = TypeVar("T")
 
 LABEL, FOREGROUND, OUTPUT, IMAGE = "label", "foreground", "output", "image"
 # sequences by channel, as files and DICOM series are named; of brain MR: BraTS 2012 to 2024, MSD, BIDS
@@ -116,6 +118,12 @@ def canonical(channel: str) -> str:
     """Common name of a channel, in lower case: T1w and t1 are t1, T1ce is t1c; other names stay."""
     name = read_name(channel)
     return name.role if name.role in SEQUENCES and not name.stem else channel.lower()
+
+
+def shown_part(parts: Sequence[T], channels: Sequence[str]) -> tuple[T, int]:
+    """Which part of a scan, a file of each channel or one of all, pictures show, and its channel there."""
+    channel = shown_channel(channels)
+    return (parts[channel], 0) if len(parts) > 1 else (parts[0], channel)
 
 
 def shown_channel(channels: Sequence[str]) -> int:

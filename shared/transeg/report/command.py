@@ -11,7 +11,7 @@ from tqdm import tqdm
 
 from transeg.bundle.segment import MANIFEST, read_manifest
 from transeg.errors import BatchError, DataError, UserError, failure_report
-from transeg.report.pages import about_case, write_case, write_index
+from transeg.report.pages import about_case, read_measures, write_case, write_index
 
 
 def report(
@@ -36,10 +36,11 @@ def write_report(results: Path) -> Path:
     manifest = read_manifest(results / MANIFEST)
     if not manifest.get("cases"):
         raise DataError(f"{results}: no {MANIFEST} with cases; name the folder that `transeg segment` wrote (--out)")
+    measures = read_measures(results)
     cases, failures = [], {}
     for case in tqdm(manifest["cases"], desc="writing pages", unit="case", disable=None, file=sys.stderr):
         try:
-            cases.append(write_case(results, case, manifest))
+            cases.append(write_case(results, case, manifest, measures.get(case, {})))
         except UserError as error:
             failures[case] = str(error)
             cases.append(about_case(case, manifest["cases"][case]) | {"problem": f"no page: {error}"})

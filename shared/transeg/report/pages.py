@@ -18,7 +18,7 @@ from PIL import Image
 
 import transeg
 from transeg.bundle.segment import digest_of_input
-from transeg.data.names import shown_channel
+from transeg.data.names import shown_channel, shown_part
 from transeg.errors import DataError
 from transeg.files import INDEX, PAGE, PAGE_TEXT, RUN, write_text
 from transeg.references import SLICES, parse, suffix_of
@@ -32,15 +32,17 @@ if TYPE_CHECKING:
 
 TABLES = ("volumes.csv",)  # shown in another way
 THUMBNAIL = 160  # pixels
+Rows = list[dict[str, str]]
 
 
-def write_case(out: Path, case: str, manifest: Mapping[str, Any]) -> dict[str, Any]:
+def write_case(out: Path, case: str, manifest: Mapping[str, Any], measures: Mapping[str, Rows]) -> dict[str, Any]:
     """Write the page of a case from what is on disk.
 
     Args:
         out: folder of results.
         case: its name.
         manifest: of the folder.
+        measures: rows of the case by table, see `read_measures`.
 
     Returns:
         What the page of all cases says about it.
@@ -54,12 +56,13 @@ def write_case(out: Path, case: str, manifest: Mapping[str, Any]) -> dict[str, A
         return about
     recipe = manifest["made_with"]["recipe"]
     layers, grid, oriented = read_layers(out, case, entry, recipe)
+    key = colours(len(recipe["labels"]) - 1)
     text = _template("case.html").render(
         about,
         bundle=manifest["bundle"],
-        measures=read_measures(out, case),
+        measures=measures,
         labels=recipe["labels"][1:],
-        colours=colours(len(recipe["labels"]) - 1),
+        colours=key,
         manifest=json.dumps({"case": entry} | {k: v for k, v in manifest.items() if k != "cases"}, indent=1),
         grid=grid,
         version=transeg.__version__,
@@ -71,7 +74,7 @@ def write_case(out: Path, case: str, manifest: Mapping[str, Any]) -> dict[str, A
             "oblique": round(grid.oblique),
             "oriented": oriented,
             "comparable": not recipe.get("domains"),  # otherwise the translation is of another modality
-            "colours": colours(len(recipe["labels"]) - 1),
+            "colours": key,
             "layers": [layer.packed() for layer in layers],
         },
     )
@@ -130,7 +133,7 @@ def read_layers(
     """
     inputs = [part for part in entry["inputs"] if part.get("role", "image") == "image"]
     channel = shown_channel(recipe["channels"])
-    part, of_file = (inputs[channel], 0) if len(inputs) > 1 else (inputs[0], channel)
+    part, of_file = shown_part(inputs, recipe["channels"])
     file = part["file"]
     scan = read_volume(file, entry.get("spacing"))
     if digest_of_input(file) != part["sha256"]:
@@ -161,16 +164,16 @@ def read_layers(
     return layers, grid, suffix_of(parse(file).path) not in SLICES
 
 
-def read_measures(out: Path, case: str) -> dict[str, list[dict[str, str]]]:
-    """Rows of a case in the tables of the folder, by table."""
-    found: dict[str, list[dict[str, str]]] = {}
+def read_measures(out: Path) -> dict[str, dict[str, Rows]]:
+    """Rows of the tables of the folder, by case and table."""
+    found: dict[str, dict[str, Rows]] = {}
     for path in sorted(out.glob("*.csv")):
         if path.name in TABLES:
             continue
         with path.open(newline="", encoding="utf-8") as file:
-            rows = [row for row in csv.DictReader(file) if row.get("case") == case]
-        if rows:
-            found[path.stem] = [{k: v for k, v in row.items() if k not in ("case", RUN)} for row in rows]
+            for row in csv.DictReader(file):
+                measures = {k: v for k, v in row.items() if k not in ("case", RUN)}
+                found.setdefault(row.get("case", ""), {}).setdefault(path.stem, []).append(measures)
     return found
 
 
