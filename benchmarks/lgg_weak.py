@@ -45,7 +45,7 @@ from benchmarks.lgg import (
     write,
 )  # fmt: skip
 from benchmarks.results import read_mask
-from benchmarks.side_by_side import Training, segment, train
+from benchmarks.side_by_side import Training, segment, train, updates
 
 METHOD, CLASSIFIER = "PathoGAN", "classifier"
 ALONE = "PathoGAN alone"
@@ -124,7 +124,7 @@ def main(
     found = {THRESHOLD: {0: score([apply_threshold(flair, limit, least) for flair in flairs], references)}}
     for method, k in runs:
         masks = [read_mask(outs[method, k] / f"{item['case']}_seg.nii.gz") for item in items]
-        found.setdefault(method, {})[k] = score(masks, references)
+        found.setdefault(method, {})[k] = {**score(masks, references), "updates": [updates(runs[method, k])]}
         if method == CLASSIFIER:
             thresholded = best_threshold(flairs, [marked_slices(mask) for mask in masks], references)
             found.setdefault(WITHIN, {})[k] = score(thresholded, references)

@@ -11,12 +11,9 @@ that are done are not repeated, and those that were interrupted go on.
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated, Any
 
-import torch
 import typer
-from transeg.bundle.runs import STATE
 from transeg.data.datalist import read_datalist
 from transeg.metrics.threshold import best_threshold
 
@@ -40,7 +37,7 @@ from benchmarks.lgg import (
     write,
 )  # fmt: skip
 from benchmarks.results import read_mask
-from benchmarks.side_by_side import Training, segment, train
+from benchmarks.side_by_side import Training, segment, train, updates
 from benchmarks.voxels import VoxelClassifier
 
 GENSEG_NAME, UNET = "GenSeg", "U-Net"
@@ -98,13 +95,9 @@ def main(
         **{m: [read_mask(out / f"{item['case']}_seg.nii.gz") for item in items] for m, out in outs.items()},
     }
     found = {method: {0: score(masks, references)} for method, masks in written.items()}
-    notes = {"minutes": minutes, **{m: settings[m] | {"updates": _updates(run)} for m, run in runs.items()}}
+    notes = {"minutes": minutes, **{m: settings[m] | {"updates": updates(run)} for m, run in runs.items()}}
     path = write(name, GENSEG_NAME, data, found, notes)
     release(runs[GENSEG_NAME], path, GENSEG, items, outs[GENSEG_NAME], found[GENSEG_NAME][0]["dice"], install)
-
-
-def _updates(run: Path) -> int:
-    return torch.load(run / STATE, map_location="cpu", weights_only=True)["iteration"]
 
 
 if __name__ == "__main__":

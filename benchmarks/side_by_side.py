@@ -12,8 +12,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import torch
 from ignite.engine import Engine, Events
 from ignite.handlers import TimeLimit
+from transeg.bundle.runs import STATE
 from transeg.demo.steps import bundle_arguments, run_dir_arguments
 
 CURVE = "curve.jsonl"
@@ -159,3 +161,8 @@ def read_curve(run: Path) -> list[dict[str, float]]:
         {key: round(value, 3) for key, value in json.loads(line).items()}
         for line in (run / CURVE).read_text().splitlines()
     ]
+
+
+def updates(run: Path) -> int:
+    """How often a finished training run has updated its networks."""
+    return torch.load(run / STATE, map_location="cpu", weights_only=True)["iteration"]

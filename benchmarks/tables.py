@@ -165,10 +165,10 @@ def lgg_recipes() -> str:
     return rows(("", "recipe", "updates", "validation", "test", "false alarms"), *body) + "\n\n" + note
 
 
-def lgg_weak() -> str:
+def lgg_weak(name: str) -> str:
     """PathoGAN and others from image-level labels on whole patients."""
-    result = read_result("lgg_weak")
-    settings, kept = result["figures"]["settings"], result["figures"]["kept"]
+    result = read_result(name)
+    settings, kept, scores = (result["figures"][key] for key in ("settings", "kept", "scores"))
     named = {
         "threshold on FLAIR": "threshold",
         "classifier with a map of evidence": "classifier",
@@ -185,8 +185,19 @@ def lgg_weak() -> str:
         "classifier and for PathoGAN without its own, of the training patients for the threshold on FLAIR; they are "
         "0.5 and 0 for PathoGAN. In the slices that the classifier marks, the threshold is the best one for the test "
         "patients.",
-        f"Networks: {int(settings['epochs']) * int(settings['batches_per_epoch']):,} updates",
+        f"Updates: {_updates(scores)}, of {int(settings['epochs']) * int(settings['batches_per_epoch']):,}, over the "
+        f"second half of which the learning rate falls to zero; {result['hardware'].split(',')[0]}",
     )
+
+
+def _updates(scores: dict[str, dict[str, dict]]) -> str:
+    """Updates of each network, all seeds."""
+    found = []
+    for name, by_seed in scores.items():
+        counts = sorted({own["updates"][0] for own in by_seed.values() if "updates" in own})
+        if counts:
+            found.append(f"{name} {' to '.join(f'{count:,}' for count in counts)}")
+    return ", ".join(found)
 
 
 def _patients(result: dict, named: dict[str, str], known: str, training: str) -> str:
@@ -460,7 +471,8 @@ TABLES: dict[str, Callable[[], str]] = {
     "gpu_lgg_few_masks_prior": partial(lgg_few_masks, "gpu_lgg_few_masks_prior"),
     "lgg_weights": lgg_weights,
     "lgg_recipes": lgg_recipes,
-    "lgg_weak": lgg_weak,
+    "lgg_weak": partial(lgg_weak, "lgg_weak"),
+    "gpu_lgg_weak": partial(lgg_weak, "gpu_lgg_weak"),
     "knees": knees,
     "genseg_step": genseg_step,
     "thigh_phantoms": thigh_phantoms,

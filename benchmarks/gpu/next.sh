@@ -32,7 +32,7 @@ lgg_few_masks_bf16() {
 }
 
 lgg_weak() {
-  local size=(--minutes "${MINUTES:-5}" --option batches_per_epoch=100 --option epochs=20)
+  local size=(--minutes "${MINUTES:-5}" --option batches_per_epoch=100 --option epochs=15)
   [ -z "${SMALL:-}" ] || size=(--minutes 0.1 --seeds 1 --validation 1 --test 1 --option width=2 --option batches_per_epoch=1)
   slices
   python3 -m benchmarks.lgg_weak "$SCRATCH/lgg" "$SCRATCH/lgg_weak" "${size[@]}" --name gpu_lgg_weak
