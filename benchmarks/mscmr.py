@@ -2,10 +2,10 @@
 
 MS-CMRSeg 2019: balanced SSFP (C0) with labels, LGE without, of different patients where they are used for training; the
 two scans of a patient are in one split. Compared are the segmenter of C0 applied to LGE as it is, and to LGE whose
-histogram is matched to C0; the cycle- and shape-consistent training of the bundle; a mean shape of the training labels,
-which needs no image; and, as a ceiling, segmenters trained with the labels of both. Scored are the masks on disk of
-whole LGE test scans. Draws differ in the split and the seed. Training runs that are done are not repeated, and those
-that were interrupted go on.
+histogram is matched to C0, and that segmenter with strong augmentation; the cycle- and shape-consistent training of the
+bundle, without and with strong augmentation; a mean shape of the training labels, which needs no image; and, as a
+ceiling, segmenters trained with the labels of both. Scored are the masks on disk of whole LGE test scans. Draws differ
+in the split and the seed. Training runs that are done are not repeated, and those that were interrupted go on.
 
     python -m benchmarks.mscmr MSCMR WORK --at-once 2
 """
@@ -36,14 +36,18 @@ from data_prep.mscmr import RECIPE
 BUNDLE = ROOT / "bundles" / "cardiac_ct_mr_segmentation"
 SIZE = (64, 64, 16)
 REGIONS = RECIPE["labels"][1:]
-REAL_ONLY = ["baselines/real_only.json"]
-# overlays, and whether the labels of LGE are known
-NETWORKS: dict[str, tuple[list[str], bool]] = {
-    "C0 only": (REAL_ONLY, False),
-    "ours": ([], False),
-    "both": (REAL_ONLY, True),
+REAL_ONLY, STRONG = ["baselines/real_only.json"], ["strong_augmentation.json"]
+# overlays, settings, and whether the labels of LGE are known; without them, no label chooses an epoch for LGE
+NETWORKS: dict[str, tuple[list[str], dict[str, object], bool]] = {
+    "C0 only": (REAL_ONLY, {}, False),
+    "C0 only, augmented": (REAL_ONLY + STRONG, {}, False),
+    "ours": ([], {"save_last": True}, False),
+    "ours, augmented": (STRONG, {"save_last": True}, False),
+    "both": (REAL_ONLY, {}, True),
 }
-SHAPE, PLAIN, MATCHED, OWN, CEILING = "mean shape", "as it is", "histogram matched", "ours", "labels of LGE"
+SHAPE, CEILING = "mean shape", "labels of LGE"
+PLAIN, MATCHED, AUGMENTED = "as it is", "histogram matched", "strong augmentation"
+OWN, OWN_AUGMENTED = "ours", "ours, strong augmentation"
 Scores = dict[str, dict[str, list[float]]]  # Dice by method and patient, of each region
 
 
@@ -122,10 +126,10 @@ def score_draw(scans: Path, work: Path, seed: int, test: float, settings: Mappin
         True: prepare(scans, work / "data_both", seed, test),
         False: prepare(scans, work / "data_c0", seed, test, "--unlabelled-domain", "lge"),
     }
-    runs = {name: work / name.replace(" ", "_") for name in NETWORKS}
+    runs = {name: work / name.replace(", ", "_").replace(" ", "_") for name in NETWORKS}
     trainings = [
-        Training(runs[name], BUNDLE, data[known], overlays, {"seed": seed, **settings})
-        for name, (overlays, known) in NETWORKS.items()
+        Training(runs[name], BUNDLE, data[known], overlays, {"seed": seed, **own, **settings})
+        for name, (overlays, own, known) in NETWORKS.items()
     ]
     train(trainings, 10_000, at_once)
 
@@ -136,7 +140,9 @@ def score_draw(scans: Path, work: Path, seed: int, test: float, settings: Mappin
     outs = {
         PLAIN: infer(runs["C0 only"], plain, work / "plain_masks", "c0"),
         MATCHED: infer(runs["C0 only"], matched, work / "matched_masks", "c0"),
+        AUGMENTED: infer(runs["C0 only, augmented"], plain, work / "augmented_masks", "c0"),
         OWN: infer(runs["ours"], data[False], work / "own_masks", "lge"),
+        OWN_AUGMENTED: infer(runs["ours, augmented"], data[False], work / "own_augmented_masks", "lge"),
         CEILING: infer(runs["both"], data[True], work / "both_masks", "lge"),
     }
     known = [read_labels(item) for item in c0]
@@ -163,9 +169,12 @@ def summary(draws: Mapping[int, Scores]) -> dict[str, Any]:
             **{name: round(float(value), 3) for name, value in zip(REGIONS, every.mean(axis=0), strict=True)},
             "draws": [round(float(part.mean()), 3) for part in by_draw],
         }
-    others = [method for method in values if method != OWN]
+    others = [method for method in values if method not in (OWN, OWN_AUGMENTED)]
     figures["difference"] = {
-        f"{OWN} - {other}": paired_difference(values[OWN].tolist(), values[other].tolist()) for other in others
+        f"{own} - {other}": paired_difference(values[own].tolist(), values[other].tolist())
+        for own in (OWN, OWN_AUGMENTED)
+        for other in others
+        if own in values
     }
     return figures
 

@@ -76,8 +76,8 @@ def test_at_the_end_of_a_run(tmp_path, caplog, monkeypatch):
     calls = []
     monkeypatch.setattr(trust, "calibrate_trust", lambda *arguments: calls.append(arguments) or 1 / 0)
     engine = Engine(lambda _, batch: batch)
-    TrustCalibration(tmp_path / "run", path, scans=5).attach(engine)
+    TrustCalibration(tmp_path / "run", path, scans=5, rate=0.1).attach(engine)
     engine.run([0])
-    [(root, items, scans)] = calls
-    assert (root, len(items), scans) == (tmp_path / "run", 3, 5)
+    [(root, items, scans, rate)] = calls
+    assert (root, len(items), scans, rate) == (tmp_path / "run", 3, 5, 0.1)
     assert "The trust report will flag no scan" in caplog.text

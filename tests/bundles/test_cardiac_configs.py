@@ -71,7 +71,10 @@ def test_labels_of_one_modality(hearts, tmp_path, caplog):
     _, terms, changed = trained(data, tmp_path / "run", segmenter_epochs=1, translation_epochs=1)
     assert terms == [REAL, ALL - {"generators/shape"}, ALL, ALL]
     assert changed == {"g_a", "g_b", "s_a", "s_b"}
-    assert "no labelled MR for validation; CT chooses the weights" in caplog.text
+    assert "no labelled MR for validation; the scores are those of CT alone" in caplog.text
+    state = torch.load(tmp_path / "run" / "train_state.pt", weights_only=True)["networks"]["network"]
+    saved = torch.load(tmp_path / "run" / "models" / "model.pt", weights_only=True)
+    assert all(torch.equal(saved[key], value) for key, value in state.items()), "the last epoch, whatever CT scores"
     scores = {}
     for modality in ("ct", "mr"):
         options = {"run_id": "evaluating", "modality": modality, "output_dir": str(tmp_path / modality)}

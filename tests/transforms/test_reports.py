@@ -5,9 +5,11 @@ import csv
 import nibabel as nib
 import numpy as np
 import pytest
+import torch
+from monai.data import MetaTensor
 from PIL import Image
 from transeg.methods.thigh.preprocessing import body_mask
-from transeg.transforms.reports import TrustReportd
+from transeg.transforms.reports import SurroundingsOfd, TrustReportd
 
 from data_prep.phantoms import thigh_phantom
 from tests.recipes import thigh_preprocessing
@@ -68,3 +70,16 @@ def test_masks_and_a_foreground_of_ones_own(scans, tmp_path):
     assert float(row["added_ml"]) > 0
     with pytest.raises(ValueError, match="give both"):
         TrustReportd("translation", tmp_path, mask_key="label")
+
+
+def test_the_surroundings_of_a_mask():
+    affine = torch.diag(torch.tensor([2.0, 1.0, 5.0, 1.0]))
+    probability = torch.zeros(1, 9, 9, 3)
+    probability[0, 4, 4, 1] = 0.9
+    item = {"pred": MetaTensor(probability, affine=affine)}
+    region = SurroundingsOfd("pred", margin=4.0)(item)["region"]
+    assert torch.allclose(region.affine.float(), affine)
+    assert np.argwhere(region[0].numpy()).min(0).tolist() == [2, 0, 1]  # 2 voxels of 2 mm, 4 of 1 mm, no slice of 5 mm
+    assert np.argwhere(region[0].numpy()).max(0).tolist() == [6, 8, 1]
+    assert not region[0, 2, 0, 1]  # in a corner
+    assert not SurroundingsOfd("pred", threshold=0.95)(item)["region"].any()  # nothing found: nothing may change

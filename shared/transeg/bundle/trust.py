@@ -27,7 +27,7 @@ from transeg.data.volumes import find_volumes
 from transeg.errors import UserError, reason, root_cause
 from transeg.files import RUN, write_text
 from transeg.metrics.presence import OperatingPoint, areas_above, best_operating_point
-from transeg.metrics.trust import FEWEST, TrustLimits, calibrate
+from transeg.metrics.trust import FEWEST, RATE, TrustLimits, calibrate
 from transeg.transforms.intensity import foreground_mask
 from transeg.transforms.preprocessing import AXES, label_loading, slice_axis
 
@@ -115,22 +115,26 @@ def trust(
     root: Annotated[Path, typer.Argument(help="Bundle or run folder with weights.")],
     data: Annotated[Path, typer.Option(help="Scans of the usual kind: folder, table or prepared data.")],
     scans: Annotated[int, typer.Option(help="Number of scans to use, evenly spread.", min=FEWEST)] = SCANS,
+    rate: Annotated[float, typer.Option(help="Share of scans of this kind that may be flagged.", min=0, max=1)] = RATE,
 ) -> None:
     """Set the limits of the trust report by scans that are known to be fine."""
     path = inference_config(root)
     recipe = json.loads(path.read_text())["recipe"]
     items = find_volumes(data, recipe["channels"], LISTS, recipe.get("spacing"))
-    limits = calibrate_trust(root, items, scans)
+    limits = calibrate_trust(root, items, scans, rate)
     typer.echo(f"{path}: false alarms in {limits.rate:.1%} of such scans; limits {asdict(limits)}")
 
 
-def calibrate_trust(root: PathLike, items: Sequence[Mapping[str, Any]], scans: int = SCANS) -> TrustLimits:
+def calibrate_trust(
+    root: PathLike, items: Sequence[Mapping[str, Any]], scans: int = SCANS, rate: float = RATE
+) -> TrustLimits:
     """Segment scans with the weights of a bundle or run folder and write the limits to its inference.json.
 
     Args:
         root: the folder.
         items: scans, see `find_volumes`; those that fail are left out.
         scans: number of them to use, evenly spread.
+        rate: share of scans of this kind that may be flagged.
 
     Raises:
         UserError: its inference makes no trust report, too few scans, or none that it can segment.
@@ -140,7 +144,7 @@ def calibrate_trust(root: PathLike, items: Sequence[Mapping[str, Any]], scans: i
         raise UserError(f"{inference_config(root)}: its inference writes no trust report")
     if len(items) < FEWEST:
         raise UserError(f"{len(items)} scans to calibrate on; at least {FEWEST} are needed")
-    limits = calibrate(_values(root, items[:: -(-len(items) // scans)]))
+    limits = calibrate(_values(root, items[:: -(-len(items) // scans)]), rate)
     set_inference(root, {"trust": asdict(limits)})
     return limits
 
@@ -164,11 +168,12 @@ class TrustCalibration(Calibration):
         path: the run folder.
         datalist: of the prepared data; without one, or with too few scans, nothing will be flagged.
         scans: number of scans to use; 0: none.
+        rate: share of scans of this kind that may be flagged.
     """
 
-    def __init__(self, path: PathLike, datalist: PathLike, scans: int = SCANS) -> None:
+    def __init__(self, path: PathLike, datalist: PathLike, scans: int = SCANS, rate: float = RATE) -> None:
         super().__init__(path, datalist)
-        self.scans = scans
+        self.scans, self.rate = scans, rate
 
     def attach(self, engine: Engine) -> None:
         """Register with a trainer."""
@@ -177,7 +182,7 @@ class TrustCalibration(Calibration):
 
     def calibrate(self) -> str:
         """Calibrate on the scans of the datalist."""
-        limits = calibrate_trust(self.path, self._items(), self.scans)
+        limits = calibrate_trust(self.path, self._items(), self.scans, self.rate)
         return f"Trust report calibrated on {limits.scans} scans: false alarms in {100 * limits.rate:.1f} %."
 
     def without(self, why: str) -> str:

@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 
 import numpy as np
+from scipy import ndimage
 
 from transeg.errors import UserError
 from transeg.metrics.overlap import dice
@@ -19,7 +20,16 @@ from transeg.metrics.silhouette import foreground_level, silhouette
 from transeg.metrics.surface import hausdorff95
 
 FEWEST = 20  # scans, for false alarms in less than 5 % of scans
-SPREADS = {"outside": 0.02, "wrong_sign": 0.02, "silhouette": 0.01, "displacement_mm": 1.0, "removed": 0.02}  # smallest
+SPREADS = {  # smallest
+    "outside": 0.02,
+    "wrong_sign": 0.02,
+    "silhouette": 0.01,
+    "displacement_mm": 1.0,
+    "removed": 0.02,
+    "lump_mm": 1.0,
+}
+RATE = 0.05  # of false alarms
+LEAST = 0.01  # of the body: shares of a change of less, each voxel by the tolerance, are those of that
 
 
 @dataclass(frozen=True)
@@ -33,6 +43,8 @@ class TrustLimits:
         displacement_mm: maximum 95 % Hausdorff distance of the foregrounds.
         removed: maximum share of the source's mask that is missing in the translation's.
         scans: number of scans that they are calibrated on.
+        lump_mm: maximum radius of a ball of implausible change; older run folders have none.
+        reached: how many of these scans reach or exceed a limit.
     """
 
     outside: float
@@ -41,22 +53,25 @@ class TrustLimits:
     displacement_mm: float
     removed: float
     scans: int
+    lump_mm: float = float("inf")
+    reached: int = 1
 
     @property
     def rate(self) -> float:
         """Expected share of flagged scans among scans like those of the calibration."""
-        return 1 / (self.scans + 1)
+        return self.reached / (self.scans + 1)
 
 
-def calibrate(reports: Sequence[Mapping[str, float]]) -> TrustLimits:
-    """Limits that no scan of a calibration exceeds.
+def calibrate(reports: Sequence[Mapping[str, float]], rate: float = RATE) -> TrustLimits:
+    """Limits that scans like those of a calibration exceed at no more than a rate.
 
     A scan is as implausible as its most implausible value: its distance from the median of the calibration in units of
-    the value's spread (from the median to the 90th percentile). All limits lie as far out as the most implausible scan,
-    so another scan of the same kind exceeds any of them with probability 1 / (scans + 1).
+    the value's spread (from the median to the 90th percentile). All limits lie as far out as the k-th most implausible
+    scan, so another scan of the same kind exceeds any of them with probability k / (scans + 1).
 
     Args:
         reports: fields of `TrustReport` of each scan.
+        rate: of false alarms, which k follows from; at least one scan in all.
 
     Raises:
         UserError: fewer than `FEWEST` scans.
@@ -68,9 +83,11 @@ def calibrate(reports: Sequence[Mapping[str, float]]) -> TrustLimits:
     values[:, np.isnan(values).all(axis=0)] = 0  # never measured
     middle, upper = np.nanmedian(values, axis=0), np.nanpercentile(values, 90, axis=0)
     spread = np.maximum(upper - middle, list(SPREADS.values()))
-    limits = middle + spread * np.nanmax((values - middle) / spread)
+    reached = max(int(rate * (len(reports) + 1)), 1)
+    furthest = np.sort(np.nanmax((values - middle) / spread, axis=1))[-reached]
+    limits = middle + spread * furthest
     rounded = {name: _round_up(limit) for name, limit in zip(SPREADS, limits.tolist(), strict=True)}
-    return TrustLimits(**rounded, scans=len(reports))
+    return TrustLimits(**rounded, scans=len(reports), reached=reached)
 
 
 def _round_up(value: float) -> float:
@@ -86,6 +103,7 @@ def _implausibility(values: Mapping[str, float]) -> dict[str, float]:
         "silhouette": 1 - values["silhouette_dice"],
         "displacement_mm": values["displacement_mm"],
         "removed": values["removed_ml"] / had if had > 0 else float("nan"),
+        "lump_mm": values["lump_mm"],
     }
 
 
@@ -102,6 +120,8 @@ class TrustReport:
         silhouette_dice: Dice of the foregrounds of source and translation.
         silhouette_ml: volume of the translation's foreground minus that of the source's.
         displacement_mm: 95 % Hausdorff distance of the two foregrounds.
+        lump_mm: radius of the largest ball of change that is outside the plausible region, has the wrong sign, or
+            takes tissue away: invented or erased anatomy lies together, a generator's inaccuracy is scattered.
         added_ml: only in the mask of the translation ("repaired"); NaN without masks.
         removed_ml: only in the mask of the source; NaN without masks.
         kept_ml: in both masks; NaN without masks.
@@ -117,6 +137,7 @@ class TrustReport:
     silhouette_dice: float
     silhouette_ml: float
     displacement_mm: float
+    lump_mm: float
     added_ml: float
     removed_ml: float
     kept_ml: float
@@ -165,15 +186,16 @@ def trust_report(
     if (source_mask is None) != (translation_mask is None):
         raise ValueError("give the masks of both source and translation, or none")
     ml = float(np.broadcast_to(np.asarray(spacing, dtype=float), (3,)).prod()) / 1000
+    level = foreground_level(source)
     if foregrounds is None:
-        level = foreground_level(source)
         foregrounds = silhouette(source, level), silhouette(translation, level)
     before, after = foregrounds
     region = before if region is None else np.asarray(region) != 0
     change = relative_change(source, translation)
     amount = np.where(np.abs(change) > tolerance, np.abs(change), 0)
-    total = float(amount.sum()) or 1.0
+    total = max(float(amount.sum()), tolerance * LEAST * int(before.sum())) or 1.0
     against = np.zeros_like(before) if sign is None else change * sign < 0
+    gone = before & (source > level) & (translation <= level)
     unknown = float("nan")
     values = {
         "changed_ml": ml * np.count_nonzero(amount),
@@ -184,6 +206,7 @@ def trust_report(
         "silhouette_dice": dice(before, after),
         "silhouette_ml": ml * (int(after.sum()) - int(before.sum())),
         "displacement_mm": hausdorff95(after, before, spacing),
+        "lump_mm": largest_ball((amount > 0) & (~region | against | gone), spacing),
         "added_ml": unknown,
         "removed_ml": unknown,
         "kept_ml": unknown,
@@ -194,6 +217,15 @@ def trust_report(
         values |= {name: ml * int(part.sum()) for name, part in pairs.items()}
     faults = [] if limits is None else _faults(values, sign, limits)
     return TrustReport(**values, flagged=bool(faults), sentence=_sentence(faults, limits))
+
+
+def largest_ball(mask: np.ndarray, spacing: Sequence[float] | float = 1.0) -> float:
+    """Radius in mm of the largest ball in a mask (X, Y, Z): the distance of its centre to the next voxel outside.
+
+    Beyond the volume nothing belongs to the mask.
+    """
+    sampling = np.broadcast_to(np.asarray(spacing, dtype=float), (3,))
+    return float(ndimage.distance_transform_edt(np.pad(mask, 1), sampling).max()) if mask.any() else 0.0
 
 
 def relative_change(source: np.ndarray, translation: np.ndarray) -> np.ndarray:
@@ -216,6 +248,8 @@ def _faults(values: dict[str, float], sign: int | None, limits: TrustLimits) -> 
         f"({values['wrong_sign_ml']:.0f} ml)": "wrong_sign" in beyond,
         f"the outline of the body differs (Dice {values['silhouette_dice']:.2f}, {values['silhouette_ml']:+.0f} ml, "
         f"{values['displacement_mm']:.0f} mm)": bool(lost or beyond & {"silhouette", "displacement_mm"}),
+        f"an implausible change fills a ball of {values['lump_mm']:.0f} mm radius; anatomy may be invented or "
+        "erased": "lump_mm" in beyond,
         f"{values['removed_ml']:.0f} of {had:.0f} ml that were segmented before are missing": "removed" in beyond,
     }
     return [text for text, crossed in checks.items() if crossed]

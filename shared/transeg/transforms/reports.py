@@ -10,9 +10,11 @@ from typing import Any
 import numpy as np
 import torch
 from monai.config import KeysCollection, PathLike
+from monai.data import MetaTensor
 from monai.transforms import MapTransform
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
+from scipy import ndimage
 
 from transeg.errors import UserError
 from transeg.files import FIGURE_TEXT, atomic, case_name, write_rows
@@ -103,6 +105,30 @@ class TrustReportd(MapTransform):
             if report.flagged:
                 logger.warning("%s: %s", case, report.sentence)
         return dict(data)
+
+
+class SurroundingsOfd(MapTransform):
+    """Put a mask and what is close to it under "region", (1, X, Y, Z) bool: where a lesion may be taken away.
+
+    Args:
+        keys: probabilities or a mask (1, X, Y, Z), on the preprocessed grid.
+        threshold: of the probabilities.
+        margin: distance in mm that counts as close, for the blurred rim of a lesion.
+    """
+
+    def __init__(self, keys: KeysCollection, threshold: float = 0.5, margin: float = 10.0) -> None:
+        super().__init__(keys)
+        self.threshold, self.margin = threshold, margin
+
+    def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
+        """Return a copy of the item with the region."""
+        item = dict(data)
+        for key in self.key_iterator(item):
+            outside = channel_array(item[key]) <= self.threshold
+            near = ndimage.distance_transform_edt(outside, item[key].pixdim.tolist()) <= self.margin
+            region = near if not outside.all() else np.zeros_like(outside)
+            item["region"] = MetaTensor(torch.from_numpy(region[None]), affine=item[key].affine)
+        return item
 
 
 def save_figure(output_dir: Path, case: str, what: str, figure: np.ndarray) -> None:

@@ -116,9 +116,9 @@ def test_labelled_volumes_choose_the_weights(tmp_path, caplog):
     assert chosen([labelled, bare], [labelled]) == 2
     assert not caplog.text
     assert chosen([labelled], [bare, bare]) == 1
-    assert "no labelled MR for validation; CT chooses the weights, also of what segments MR" in caplog.text
+    assert "no labelled MR for validation; the scores are those of CT alone" in caplog.text
     assert chosen([bare], []) == 0
-    assert "no labelled CT for validation; nothing chooses" in caplog.text
+    assert "no labelled CT for validation; nothing is scored" in caplog.text
 
 
 def write_study(folder, name, modality):

@@ -153,9 +153,7 @@ def validation_volumes(datalist: PathLike, domains: Sequence[str]) -> list[dict[
     lists = {name: read_datalist(datalist, f"validation_{name}") for name in domains}
     labelled = {name: [item for item in items if "label" in item] for name, items in lists.items()}
     for name in (name for name, items in labelled.items() if not items):
-        judges = " and ".join(other.upper() for other, items in labelled.items() if items) or "nothing"
-        logger.warning(
-            "%s: no labelled %s for validation; %s chooses the weights, also of what segments %s",
-            datalist, name.upper(), judges, name.upper(),
-        )  # fmt: skip
+        others = [other.upper() for other, items in labelled.items() if items]
+        scored = f"the scores are those of {' and '.join(others)} alone" if others else "nothing is scored"
+        logger.warning("%s: no labelled %s for validation; %s", datalist, name.upper(), scored)
     return [item for items in labelled.values() for item in items]
