@@ -358,6 +358,35 @@ def cardiac_real() -> str:
     return rows(head, *body) + "\n\n" + note
 
 
+def alarms(bundle: str) -> str:
+    """What the warnings of a bundle tell."""
+    found = {
+        name.partition(" ")[2]: own
+        for name, own in read_result("alarms")["figures"].items()
+        if name.split()[0] == bundle
+    }
+    faults = list(dict.fromkeys(fault for own in found.values() for fault in own))
+    columns = [f"{domain.upper()}: " if domain else "" for domain in found]
+    head = ("", *(f"{column}{what}" for column in columns for what in ("told", "of", "as")))
+    body = []
+    for fault in faults:
+        cells: list[object] = []
+        for own in found.values():
+            one = own.get(fault)
+            told = ", ".join(f"{kind} {count}" for kind, count in sorted(one["kinds"].items())) if one else ""
+            cells += [one["alarms"], one["n"], told] if one else ["-", "-", ""]
+        body.append((fault, *cells))
+    clean = ", ".join(
+        f"{column}{own['clean']['interval'][0]:.0%} to {own['clean']['interval'][1]:.0%}"
+        for column, own in zip(columns, found.values(), strict=True)
+    )
+    note = (
+        "Scans of which a refusal or a warning tells; a scan may have several. Clean scans are like those of the "
+        f"training, and none of them; the 95 % interval of their share of false alarms is {clean}."
+    )
+    return rows(head, *body) + "\n\n" + note
+
+
 def mscmr() -> str:
     """Late enhancement without labels of its own, on patients."""
     result = read_result("mscmr")
@@ -506,6 +535,15 @@ TABLES: dict[str, Callable[[], str]] = {
     "cardiac_phantoms": cardiac_phantoms,
     "cardiac_real": cardiac_real,
     "mscmr": mscmr,
+    **{
+        f"alarms_{name}": partial(alarms, bundle)
+        for name, bundle in {
+            "genseg": "brain_mri_genseg_segmentation",
+            "pathogan": "brain_mri_pathogan_segmentation",
+            "thigh": "thigh_mri_muscle_segmentation",
+            "cardiac": "cardiac_ct_mr_segmentation",
+        }.items()
+    },
     "cardiac_step": cardiac_step,
     "cost": cost,
     "inference": inference,
