@@ -13,6 +13,7 @@ in the split and the seed. Training runs that are done are not repeated, and tho
 from __future__ import annotations
 
 import csv
+import os
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
@@ -21,7 +22,6 @@ from typing import Annotated, Any
 
 import nibabel as nib
 import numpy as np
-import SimpleITK
 import typer
 from transeg.data.datalist import read_datalist
 from transeg.metrics.overlap import dice
@@ -29,8 +29,7 @@ from transeg.transforms.preprocessing import label_loading
 
 from benchmarks.lgg import Add, Name, Settings, settings_of
 from benchmarks.results import ROOT, earlier_scores, paired_difference, write_result
-from benchmarks.run import run_bundle
-from benchmarks.side_by_side import Training, train
+from benchmarks.side_by_side import Training, segment, train
 from data_prep.mscmr import RECIPE
 
 BUNDLE = ROOT / "bundles" / "cardiac_ct_mr_segmentation"
@@ -54,7 +53,7 @@ Scores = dict[str, dict[str, list[float]]]  # Dice by method and patient, of eac
 def prepare(scans: Path, out: Path, seed: int, test: float, *options: object) -> Path:
     """Prepared volumes of a draw."""
     if not (out / "datalist.json").is_file():
-        own = ("--size", *SIZE, "--validation", 0.15, "--test", test, "--seed", seed)
+        own = ("--size", *SIZE, "--validation", 0.15, "--test", test, "--seed", seed, "--workers", os.cpu_count() or 1)
         command = ["-m", "data_prep.mscmr", "--data", scans, "--out", out, *own, *options]
         subprocess.run([sys.executable, *map(str, command)], check=True)
     return out
@@ -85,17 +84,16 @@ def tabulate(files: Mapping[str, Path], folder: Path) -> Path:
 
 def match(items: Sequence[Mapping[str, Any]], references: Sequence[Mapping[str, Any]], folder: Path) -> Path:
     """Write scans with their histogram matched to that of others, and a table of them."""
-    rng = np.random.default_rng(0)
-    voxels = np.concatenate([rng.choice(_volume(item).ravel(), 20_000) for item in references])
-    reference = SimpleITK.GetImageFromArray(voxels.reshape(1, 100, -1))
+    ranks = np.linspace(0, 1, 257)
+    wanted = np.mean([np.quantile(_volume(item), ranks) for item in references], axis=0)
     folder.mkdir(parents=True, exist_ok=True)
     files = {}
     for item in items:
         image = nib.Nifti1Image.from_filename(_file(item))
-        source = SimpleITK.GetImageFromArray(np.asarray(image.dataobj, np.float32))
-        matched = SimpleITK.HistogramMatching(source, reference, 256, 15, False)
+        voxels = np.asarray(image.dataobj, np.float32)
+        matched = np.interp(voxels, np.quantile(voxels, ranks), wanted).astype(np.float32)
         path = folder / f"{item['case']}.nii.gz"
-        nib.save(nib.Nifti1Image(SimpleITK.GetArrayFromImage(matched), image.affine, image.header), path)
+        nib.save(nib.Nifti1Image(matched, image.affine, image.header), path)
         files[item["case"]] = path
     return tabulate(files, folder)
 
@@ -108,52 +106,70 @@ def _volume(item: Mapping[str, Any]) -> np.ndarray:
     return np.asarray(nib.Nifti1Image.from_filename(_file(item)).dataobj, np.float32)
 
 
-def infer(run: Path, data: Path, out: Path, modality: str) -> Path:
-    """Segment the LGE test scans of prepared data, or the scans of a table, as of a contrast."""
-    options = ["--dataset_dir", data, "--output_dir", out, "--modality", modality, "--split", "['test_lge_volumes']"]
-    run_bundle("inferring", run / "configs", ["inference.json"], *options, log=out.with_suffix(".log"))
-    return out
-
-
 def score(mask: np.ndarray, labels: np.ndarray) -> list[float]:
     """Dice of each region."""
     return [dice(mask == k, labels == k) for k in range(1, len(REGIONS) + 1)]
 
 
-def score_draw(scans: Path, work: Path, seed: int, test: float, settings: Mapping[str, str], at_once: int) -> Scores:
-    """Train, segment and score one draw."""
-    data = {
-        True: prepare(scans, work / "data_both", seed, test),
-        False: prepare(scans, work / "data_c0", seed, test, "--unlabelled-domain", "lge"),
-    }
-    runs = {name: work / name.replace(", ", "_").replace(" ", "_") for name in NETWORKS}
-    trainings = [
-        Training(runs[name], BUNDLE, data[known], overlays, {"seed": seed, **own, **settings})
-        for name, (overlays, own, known) in NETWORKS.items()
-    ]
-    train(trainings, 10_000, at_once)
+class Draw:
+    """One split of the patients, with the runs trained on it.
 
-    lists = data[False] / "datalist.json"
-    items, c0 = read_datalist(lists, "test_lge_volumes"), read_datalist(lists, "training_c0_volumes")
-    matched = match(items, c0, work / "matched")
-    plain = tabulate({item["case"]: _file(item) for item in items}, work / "plain")
-    outs = {
-        PLAIN: infer(runs["C0 only"], plain, work / "plain_masks", "c0"),
-        MATCHED: infer(runs["C0 only"], matched, work / "matched_masks", "c0"),
-        AUGMENTED: infer(runs["C0 only, augmented"], plain, work / "augmented_masks", "c0"),
-        OWN: infer(runs["ours"], data[False], work / "own_masks", "lge"),
-        OWN_AUGMENTED: infer(runs["ours, augmented"], data[False], work / "own_augmented_masks", "lge"),
-        CEILING: infer(runs["both"], data[True], work / "both_masks", "lge"),
-    }
-    known = [read_labels(item) for item in c0]
-    scores: Scores = {SHAPE: {}}
-    for item in items:
-        labels, case = read_labels(item), item["case"]
-        scores[SHAPE][case] = score(mean_shape(known, labels.shape), labels)
-        for method, folder in outs.items():
-            mask = np.asarray(nib.Nifti1Image.from_filename(folder / f"{case}_seg.nii.gz").dataobj)
-            scores.setdefault(method, {})[case] = score(mask, labels)
-    return scores
+    Args:
+        scans: folder of the scans.
+        work: folder for data, runs and masks.
+        seed: of split and training.
+        test: fraction of the patients to test on.
+        settings: of all trainings.
+    """
+
+    def __init__(self, scans: Path, work: Path, seed: int, test: float, settings: Mapping[str, str]) -> None:
+        self.work, self.seed, self.settings = work, seed, settings
+        self.data = {
+            True: prepare(scans, work / "data_both", seed, test),
+            False: prepare(scans, work / "data_c0", seed, test, "--unlabelled-domain", "lge"),
+        }
+        self.runs = {name: work / name.replace(", ", "_").replace(" ", "_") for name in NETWORKS}
+        self.items, self.c0 = (
+            read_datalist(self.data[False] / "datalist.json", name)
+            for name in ("test_lge_volumes", "training_c0_volumes")
+        )
+
+    def trainings(self) -> list[Training]:
+        """One for each network."""
+        return [
+            Training(self.runs[name], BUNDLE, self.data[known], overlays, {"seed": self.seed, **own, **self.settings})
+            for name, (overlays, own, known) in NETWORKS.items()
+        ]
+
+    def jobs(self) -> dict[Path, tuple[Path, Path, str]]:
+        """Folder of masks to run, scans, and the contrast as which they are segmented."""
+        plain = tabulate({item["case"]: _file(item) for item in self.items}, self.work / "plain")
+        matched = match(self.items, self.c0, self.work / "matched")
+        found = {
+            PLAIN: (self.runs["C0 only"], plain, "c0"),
+            MATCHED: (self.runs["C0 only"], matched, "c0"),
+            AUGMENTED: (self.runs["C0 only, augmented"], plain, "c0"),
+            OWN: (self.runs["ours"], self.data[False], "lge"),
+            OWN_AUGMENTED: (self.runs["ours, augmented"], self.data[False], "lge"),
+            CEILING: (self.runs["both"], self.data[True], "lge"),
+        }
+        return {self.masks(method): job for method, job in found.items()}
+
+    def masks(self, method: str) -> Path:
+        """Folder of the masks of a method."""
+        return self.work / "masks" / method.replace(", ", "_").replace(" ", "_")
+
+    def score(self) -> Scores:
+        """Dice of the masks on disk, and of the mean shape."""
+        known = [read_labels(item) for item in self.c0]
+        scores: Scores = {}
+        for item in self.items:
+            labels, case = read_labels(item), item["case"]
+            scores.setdefault(SHAPE, {})[case] = score(mean_shape(known, labels.shape), labels)
+            for method in (PLAIN, MATCHED, AUGMENTED, OWN, OWN_AUGMENTED, CEILING):
+                mask = np.asarray(nib.Nifti1Image.from_filename(self.masks(method) / f"{case}_seg.nii.gz").dataobj)
+                scores.setdefault(method, {})[case] = score(mask, labels)
+        return scores
 
 
 def summary(draws: Mapping[int, Scores]) -> dict[str, Any]:
@@ -185,7 +201,8 @@ def main(
     draws: Annotated[int, typer.Option(help="Draws of split and seed.")] = 3,
     first: Annotated[int, typer.Option(help="The first of them.")] = 0,
     test: Annotated[float, typer.Option(help="Fraction of the patients to test on.")] = 0.35,
-    at_once: Annotated[int, typer.Option(help="Training runs at a time; 0: all.")] = 1,
+    minutes: Annotated[float, typer.Option(help="Most time of each training run.")] = 10_000,
+    at_once: Annotated[int, typer.Option(help="Runs at a time; 0: all.")] = 1,
     name: Name = "mscmr",
     option: Settings = None,
     add: Add = False,
@@ -193,10 +210,16 @@ def main(
     """Train, segment, score and write the result."""
     settings = settings_of(option)
     same = {"size": list(SIZE), "settings": settings}
-    found = {
-        seed: score_draw(scans, work / f"draw_{seed}", seed, test, settings, at_once)
-        for seed in range(first, first + draws)
-    }
+    numbers = range(first, first + draws)
+    drawn = {seed: Draw(scans, work / f"draw_{seed}", seed, test, settings) for seed in numbers}
+    train([training for draw in drawn.values() for training in draw.trainings()], minutes, at_once)
+    jobs = {out: job for draw in drawn.values() for out, job in draw.jobs().items()}
+    segment(
+        {out: (run, data) for out, (run, data, _) in jobs.items()},
+        at_once,
+        {out: ["--modality", modality, "--split", "['test_lge_volumes']"] for out, (_, _, modality) in jobs.items()},
+    )
+    found = {seed: draw.score() for seed, draw in drawn.items()}
     if add:
         found = {int(seed): scores for seed, scores in earlier_scores(name, same).items()} | found
     found = dict(sorted(found.items()))

@@ -7,10 +7,11 @@ set -euo pipefail
 cd "$(dirname "$0")/../.."
 SCRATCH="${SCRATCH:-scratch}"  # packages, data and runs
 CARRIED="${CARRIED:-.gpu_data}"  # packed data, see README.md
+WHEELS="${WHEELS:-.whl}"  # likewise
 mkdir -p "$SCRATCH"
 [ -z "${SMALL:-}" ] || export RESULTS="${RESULTS:-$SCRATCH/results}"  # no result of the queue
-if [ -d .whl ]; then
-  python3 -m pip install -q --no-index --no-deps --no-compile --upgrade --target "$SCRATCH/site" .whl/*.whl
+if [ -d "$WHEELS" ]; then
+  python3 -m pip install -q --no-index --no-deps --no-compile --upgrade --target "$SCRATCH/site" "$WHEELS"/*.whl
   export PYTHONPATH="$SCRATCH/site:${PYTHONPATH:-}"
 fi
 export PYTHONPATH="$PWD/shared:$PWD:${PYTHONPATH:-}"
@@ -45,7 +46,13 @@ lgg_weights() {
   python3 -m benchmarks.lgg_weights "$SCRATCH/lgg" "$SCRATCH/lgg_weights" "${size[@]}" --name gpu_lgg_weights
 }
 
-for item in ${1:-steps lgg_weights lgg_weak lgg_few_masks_bf16}; do
+mscmr() {
+  local size=(--minutes "${MINUTES:-8}" --at-once 0)
+  [ -z "${SMALL:-}" ] || size=(--minutes 0.1 --draws 1 --option width=2 --option segmenter_width=2 --option discriminator_width=2 --option epochs=3 --option batches_per_epoch=1)
+  python3 -m benchmarks.mscmr "$CARRIED/mscmr" "$SCRATCH/mscmr" "${size[@]}" --name gpu_mscmr
+}
+
+for item in ${1:-steps mscmr lgg_weights lgg_weak lgg_few_masks_bf16}; do
   [ -n "${1:-}" ] || [ ! -f "benchmarks/results/gpu_$item.json" ] || continue
   echo "== $item"
   "$item"
