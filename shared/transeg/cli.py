@@ -13,6 +13,7 @@ from transeg.bundle.make import make
 from transeg.bundle.package import package
 from transeg.bundle.preflight import preflight
 from transeg.bundle.segment import segment
+from transeg.bundle.temperature import calibrate
 from transeg.bundle.trust import trust
 from transeg.bundle.verify import verify
 from transeg.demo.command import demo
@@ -31,6 +32,7 @@ class _Commands(TyperGroup):
 app = typer.Typer(
     cls=_Commands, no_args_is_help=True, add_completion=False, help="Translate to segment: MONAI bundles."
 )
+app.command()(calibrate)
 app.command()(demo)
 app.command()(label)
 app.command()(make)

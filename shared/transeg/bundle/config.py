@@ -30,7 +30,7 @@ RUN_OPTIONS = {
 LIMITS: Mapping[str, float | None] = {
     "epochs": 1, "batches_per_epoch": 1, "batch_size": 1, "val_batch_size": 1, "labelled_per_batch": 0, "seed": 0,
     "num_workers": 0, "val_interval": 0, "width": 1, "levels": 1, "blocks": 0, "learning_rate": None, "pixdim": None,
-    "threshold": 0, "samples": 1, "tile": 2, "patience": 1,
+    "threshold": 0, "samples": 1, "tile": 2, "patience": 1, "tta": 0, "temperature": None,
 }  # fmt: skip
 PATHS = ("bundle_root", "dataset_dir", "output_dir", "run_dir", "start")
 LOCATOR = ComponentLocator()

@@ -39,7 +39,8 @@ WEIGHTS = Path("models", "model.pt")
 STATE = "train_state.pt"
 DATA_HASH = "datalist_sha256"  # in the metadata of a run
 OF_A_COMMAND = {"epochs", "dataset_dir", "device", "num_workers", "resume", "promote", "start"}  # free when resuming
-OF_OTHER_WEIGHTS = {"trust": None, "threshold": 0.5, "least_area": 0.0}  # what a training run may set in inference.json
+# what a training run may set in inference.json
+OF_OTHER_WEIGHTS = {"trust": None, "threshold": 0.5, "least_area": 0.0, "temperature": 1.0}
 NEW_RUN: Mapping[str, Any] = {  # what every new run begins with
     "run_dir": {"_target_": "transeg.bundle.runs.new_run_dir", "bundle_root": "@bundle_root"},
     "start": None, "resume": False, "promote": False,

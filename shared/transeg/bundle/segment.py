@@ -56,6 +56,10 @@ def segment(
         bool, typer.Option("--skip-done", help="Leave out scans already segmented with these weights and this recipe.")
     ] = False,
     pictures: Annotated[bool, typer.Option(help="Draw a picture of each case.")] = True,
+    ensemble: Annotated[
+        list[str] | None,
+        typer.Option(help="Further run folder of the same bundle and data; the mean of all is segmented. Repeatable."),
+    ] = None,
     spacing: Annotated[
         tuple[float, float, float] | None,
         typer.Option(help="Voxel size in mm, X Y Z, of slices (TIF, PNG), which hold none (default: as in training)."),
@@ -66,6 +70,7 @@ def segment(
     Further options are settings of the bundle's inference, e.g. --save_mask False.
     """
     settings = read_overrides(ctx.args) | ({"spacing": list(spacing)} if spacing else {})
+    settings |= {"ensemble": [str(bundle_root(name)) for name in ensemble]} if ensemble else {}
     run_segmentation(scans, bundle_root(bundle), out, settings, skip_done, pictures)
 
 
@@ -133,6 +138,8 @@ class Record:
         self.out, self.path, self.recipe = out, out / MANIFEST, bundle_recipe(root)
         weights = _digest(root / "models" / "model.pt")
         made_with = {"weights": weights, "recipe": self.recipe, "settings": _plain(settings)}
+        if settings.get("ensemble"):
+            made_with["ensemble"] = [_digest(Path(member) / "models" / "model.pt") for member in settings["ensemble"]]
         earlier = read_manifest(self.path)
         self.cases: dict[str, Any] = earlier.get("cases", {}) if earlier.get("made_with") == made_with else {}
         self.about = {

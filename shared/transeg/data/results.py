@@ -9,7 +9,7 @@ import hashlib
 import json
 import logging
 import os
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +24,9 @@ from transeg.files import FIGURE_TEXT, PAGE, PAGE_TEXT, RUN, RUNS, digest_of, re
 logger = logging.getLogger(__name__)
 
 
-def open_results(folder: PathLike, weights: PathLike, recipe: Mapping[str, Any]) -> None:
+def open_results(
+    folder: PathLike, weights: PathLike, recipe: Mapping[str, Any], ensemble: Sequence[PathLike] = ()
+) -> None:
     """Create an output folder if needed and record which weights and recipe its results will be of, before a long run.
 
     `runs.json` then has "current", the run that rows of tables are marked with (column `RUN`), and "runs", what is
@@ -34,6 +36,7 @@ def open_results(folder: PathLike, weights: PathLike, recipe: Mapping[str, Any])
         folder: the output folder.
         weights: file of the weights; may be missing.
         recipe: of the weights.
+        ensemble: run folders whose weights segment along.
 
     Raises:
         UserError: the folder cannot be created or written to.
@@ -41,12 +44,14 @@ def open_results(folder: PathLike, weights: PathLike, recipe: Mapping[str, Any])
     folder, weights = Path(folder), Path(weights)
     digest = digest_of(weights)
     rules = json.dumps(recipe, sort_keys=True)
-    run = hashlib.sha256(f"{digest} {rules}".encode()).hexdigest()[:8]
+    further = {str(member): digest_of(Path(member) / "models" / "model.pt") for member in ensemble}
+    run = hashlib.sha256(" ".join([digest, *further.values(), rules]).encode()).hexdigest()[:8]
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with FileLock(folder / f".{RUNS}.lock"):
             others = {name: known for name, known in _runs(folder).items() if name != run}
-            runs = others | {run: {"weights": str(weights), "sha256": digest}}
+            known = {"weights": str(weights), "sha256": digest} | ({"ensemble": further} if further else {})
+            runs = others | {run: known}
             write_text(folder / RUNS, json.dumps({"current": run, "runs": runs}, indent=1) + "\n")
     except OSError as error:
         raise UserError(

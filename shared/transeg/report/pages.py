@@ -23,6 +23,7 @@ from transeg.errors import DataError
 from transeg.files import INDEX, PAGE, PAGE_TEXT, RUN, write_text
 from transeg.references import SLICES, parse, suffix_of
 from transeg.report.layers import Grid, Layer
+from transeg.transforms.members import DISAGREEMENT, UNCERTAINTY
 from transeg.transforms.read import read_volume
 from transeg.visual.tiles import LABEL_COLOURS, grey, label_overlay, upright
 from transeg.visual.volumes import widest_slice
@@ -156,6 +157,8 @@ def read_layers(
         elif postfix == "prob":
             inside = volume if volume.ndim == 3 else 1 - volume[..., 0]  # of everything but the background
             layers.append(grid.layer("probability", "probability", inside))
+        elif postfix in (UNCERTAINTY, DISAGREEMENT):
+            layers.append(grid.layer(postfix, "probability", volume))
         else:
             volume = volume[..., channel] if volume.ndim == 4 else volume
             same = None if recipe.get("domains") else own

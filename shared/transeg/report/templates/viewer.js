@@ -12,7 +12,7 @@
   const layers = await Promise.all(page.layers.map(unpack));
   const images = layers.filter((layer) => layer.kind === "image");
   const labels = layers.find((layer) => layer.kind === "labels");
-  const likely = layers.find((layer) => layer.kind === "probability");
+  const heats = layers.filter((layer) => layer.kind === "probability");
   const grounds = images.map((layer) => ({ name: layer.name, layer }));
   if (page.comparable && images.length > 1)
     grounds.push({ name: "difference", layer: images[0], other: images[1] });
@@ -32,7 +32,7 @@
   ];
   const step = [1, nx, nx * ny];
   const longest = Math.max(...size.map((n, axis) => n * mm[axis])), scale = 380 / longest; // pixels a mm
-  const state = { at: middle(), ground: 0, labels: true, likely: false };
+  const state = { at: middle(), ground: 0, labels: true, heats: new Set() };
 
   function middle() { // of the segmentation, or of the scan
     const centre = size.map((n) => Math.floor(n / 2));
@@ -68,7 +68,7 @@
         const index = state.at[across] * step[across] + (w - 1 - column) * step[right] + (h - 1 - row) * step[down];
         let colour = colourOf(ground, index, low, high);
         const blend = (over, part) => { colour = colour.map((c, k) => (1 - part) * Math.min(255, Math.max(0, c)) + part * over[k]); };
-        if (state.likely && likely) blend(heat(likely.voxels[index]), likely.voxels[index] ? strength : 0);
+        for (const layer of state.heats) blend(heat(layer.voxels[index]), layer.voxels[index] ? strength : 0);
         if (state.labels && labels && labels.voxels[index])
           blend(page.colours[(labels.voxels[index] - 1) % page.colours.length], strength);
         image.data.set([...colour, 255], 4 * (row * w + column));
@@ -127,7 +127,7 @@
       `<span class="bar">${from} <i style="background: linear-gradient(to right, ${colours.map((c) => `rgb(${c})`)})"></i> ${to}</span> `;
     document.getElementById("key").innerHTML =
       (difference ? bar([ADDED, [0, 0, 0], REMOVED], "added by the translation", "removed") : "") +
-      (state.likely ? bar(HEAT, "probability 0", "1") : "");
+      [...state.heats].map((layer) => bar(HEAT, `${layer.name} 0`, "1")).join("");
   }
 
   const choice = (parent, type, text, checked, change) => {
@@ -141,7 +141,9 @@
   };
   grounds.forEach(({ name }, k) => choice("grounds", "radio", name, k === 0, () => { state.ground = k; }));
   if (labels) choice("overlays", "checkbox", labels.name, true, (box) => { state.labels = box.checked; });
-  if (likely) choice("overlays", "checkbox", likely.name, false, (box) => { state.likely = box.checked; });
+  heats.forEach((layer) => choice("overlays", "checkbox", layer.name, false, (box) => {
+    state.heats[box.checked ? "add" : "delete"](layer);
+  }));
   for (const id of ["strength", "low", "high"]) document.getElementById(id).addEventListener("input", redraw);
 
   for (const plane of planes) {
