@@ -100,12 +100,13 @@ def uncertainty() -> str:
         error, likelihood = (found[name]["all voxels"] for name in ("calibration error", "negative log-likelihood"))
         notes.append(
             f"{data}: temperature {found['temperature']:.2f} by {found['validation patients']} validation patients; "
-            f"calibration error of {own['difference']['n']} test patients {error[0]:.4f} without and {error[1]:.4f} with "
-            f"it, negative log-likelihood {likelihood[0]:.4f} and {likelihood[1]:.4f}."
+            f"calibration error of {own['difference']['n']} test patients {error[0]:.4f} without and {error[1]:.4f} "
+            f"with it, negative log-likelihood {likelihood[0]:.4f} and {likelihood[1]:.4f}."
         )
     note = (
-        "Released weights of GenSeg and of the cardiac bundle, masks on disk. Order: Spearman correlation of the entropy "
-        "of a case with its Dice, such that 1 would be perfect, with its 95 % bootstrap interval. " + " ".join(notes)
+        "Released weights of GenSeg and of the cardiac bundle, masks on disk. Order: Spearman correlation of the "
+        "entropy of a case with its Dice, such that 1 would be perfect, with its 95 % bootstrap interval. "
+        + " ".join(notes)
     )
     head = ("", "mean Dice", "more than without copies", "order", "times the processor time")
     return rows(head, *body) + "\n\n" + note

@@ -58,7 +58,7 @@ def voxels_of(payload, layer):
 def segmented(bundle, folder, **settings):
     config = read_config(bundle, "inference.json")
     scans = write_volumes(folder / "scans", len(config["recipe"]["channels"]))
-    everything: dict = {key: True for key in ("save_translation", "save_probability") if key in config}
+    everything: dict = dict.fromkeys(("save_translation", "save_probability", "save_uncertainty"), True)
     if "modality" in config:  # which one to translate from
         everything["modality"] = "ct"
     run_segmentation(scans, bundle, folder / "out", {**everything, **settings})
@@ -81,6 +81,9 @@ def test_pages_show_what_is_on_disk(bundle, tmp_path):
         assert kinds.count("labels") == 1
         assert kinds[0] == "image"
         assert kinds.count("image") == 2  # and the translation
+        heats = [layer["name"] for layer in payload["layers"] if layer["kind"] == "probability"]
+        assert heats == ["probability", "uncertainty"]
+        assert "entropy" in page  # of the case
         mask = nib.as_closest_canonical(nib.load(out / f"{case}_seg.nii.gz"))
         shown = next(layer for layer in payload["layers"] if layer["kind"] == "labels")
         np.testing.assert_array_equal(voxels_of(payload, shown), np.asarray(mask.dataobj))

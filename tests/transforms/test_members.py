@@ -120,6 +120,20 @@ def test_the_temperature_is_of_the_probabilities_and_not_of_the_mask():
     torch.testing.assert_close(found["prob"].as_tensor(), torch.sigmoid(item["image"].as_tensor()[:1] / 2))
 
 
+def test_the_region_of_the_report_is_that_of_the_mask_at_any_temperature(tmp_path):
+    image = MetaTensor(torch.full((1, 9, 5, 5), -3.0))
+    image[0, 2, 2, 2], image[0, 6, 2, 2] = 0.3, 0.5  # probabilities 0.574 and 0.622; at temperature 3, below 0.55
+    for temperature in (1.0, 3.0):
+        item = SIGMOID({"image": image, "case": "P1", "pred": image})
+        out = tmp_path / str(temperature)
+        options = {"threshold": 0.55, "temperature": temperature, "report_dir": out}
+        found = member_mean(True, SIGMOID, Power(), simple, **options)(item)
+        [row] = csv.DictReader((out / "uncertainty.csv").open(newline=""))
+        both = torch.zeros(9, 5, 5, dtype=torch.bool)
+        both[[1, 2, 3, 5, 6, 7], 1:4, 1:4] = True
+        assert float(row["entropy"]) == pytest.approx(float(found["uncertainty"][0][both].mean()), rel=1e-3)
+
+
 def test_probabilities_beside_a_mask_are_those_that_count():
     def segment(item):
         return {**item, "prob": torch.sigmoid(item["pred"]), "pred": (item["pred"] > 0).float()}

@@ -86,8 +86,8 @@ class MeanProbabilityd(MapTransform):
     """Mean of the probabilities of members; the first is the one that the item has already.
 
     Adds "prob" (C, *S), the mean at the temperature, "members", their number, and if there are several "disagreement"
-    (1, *S), see `mutual_information`, and "member_dice", see `pairwise_dice`. The mean also replaces `keys`, if there
-    are several.
+    (1, *S) at temperature 1, see `mutual_information`, and "member_dice", see `pairwise_dice`; the mean at
+    temperature 1 then replaces `keys`.
 
     Args:
         keys: output of the network after `probability`: probabilities (C, *S), or a mask if "prob" has these.
@@ -221,8 +221,10 @@ def member_mean(
         return Compose([])
     copies = scan_copies(tta, mirror)
     mean = MeanProbabilityd("pred", probability, network, inferer, others, copies, threshold, temperature)
-    report = [] if report_dir is None else [UncertaintyReportd(PROBABILITY, report_dir, threshold)]
-    return Compose([mean, *report])
+    if report_dir is None:
+        return Compose([mean])
+    same = float(tempered(torch.tensor([[threshold]]), temperature))  # the mask is made at temperature 1
+    return Compose([mean, UncertaintyReportd(PROBABILITY, report_dir, same)])
 
 
 def uncertainty_output(
