@@ -86,14 +86,14 @@ def uncertainty() -> str:
     body, notes = [], []
     for data, found in read_result("uncertainty")["figures"].items():
         for number, own in ((name, own) for name, own in found.items() if name.endswith("copies")):
-            order = own["Spearman correlation with Dice"]["entropy"]
-            low, high = order["interval"]
+            order = own["Spearman correlation with Dice"]
+            more = _difference("", own["difference"]).removeprefix(": ").rstrip(".")
             body.append(
                 (
-                    f"{data}, {number}",
+                    f"{data}, {number.replace('0', 'no')}",
                     f"{own['dice']:.3f}",
-                    _difference("", own["difference"]).removeprefix(": ").rstrip("."),
-                    f"{order['correlation']:.2f} ({low:.2f} to {high:.2f})",
+                    "" if number[0] == "0" else more,
+                    *(_correlation(order.get(name)) for name in ("entropy", "member_dice")),
                     f"{own['times the processor time']:.1f}",
                 )
             )
@@ -104,12 +104,20 @@ def uncertainty() -> str:
             f"with it, negative log-likelihood {likelihood[0]:.4f} and {likelihood[1]:.4f}."
         )
     note = (
-        "Released weights of GenSeg and of the cardiac bundle, masks on disk. Order: Spearman correlation of the "
-        "entropy of a case with its Dice, such that 1 would be perfect, with its 95 % bootstrap interval. "
+        "Released weights of GenSeg and of the cardiac bundle, masks on disk. Order: Spearman correlation of a number "
+        "of uncertainty.csv with Dice, such that 1 would be perfect, with its 95 % bootstrap interval. "
         + " ".join(notes)
     )
-    head = ("", "mean Dice", "more than without copies", "order", "times the processor time")
+    orders = ("order by entropy", "order by Dice between members")
+    head = ("", "mean Dice", "more than without copies", *orders, "times the processor time")
     return rows(head, *body) + "\n\n" + note
+
+
+def _correlation(found: dict | None) -> str:
+    if found is None:
+        return ""
+    low, high = found["interval"]
+    return f"{found['correlation']:.2f} ({low:.2f} to {high:.2f})"
 
 
 def lgg_few_masks(name: str) -> str:
