@@ -163,6 +163,7 @@ def prepare_cases(
                 "kept": {key: len(items) for key, items in (lists | volumes).items()},
                 "dropped": dict(dropped),
                 "groups": {case.name: case.group for case in cases if case.group},
+                "patients": patients_of(cases),
                 "unused": unused,
                 "failed": failed,
             },
@@ -253,6 +254,11 @@ def label_values(case: Case) -> list[int]:
     if broken:
         raise DataError(f"{case.label}: {no_mask(broken[0])}")
     return [int(value) for value in values if value > 0]
+
+
+def patients_of(cases: Sequence[Case]) -> dict[str, str]:
+    """Patient by case name, of cases that are not named after theirs."""
+    return {case.name: case.patient for case in cases if case.patient not in ("", case.name)}
 
 
 def is_known(case: Case) -> bool:

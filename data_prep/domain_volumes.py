@@ -12,7 +12,16 @@ from transeg.data.table import SPLITS, Case
 from transeg.errors import DataError, UserError
 from transeg.methods.cardiac.volumes import CardiacVolumes
 
-from data_prep.cases import DATALIST, familiarity, new_data_set, raise_failed, reasons, scans_below, write_cases
+from data_prep.cases import (
+    DATALIST,
+    familiarity,
+    new_data_set,
+    patients_of,
+    raise_failed,
+    reasons,
+    scans_below,
+    write_cases,
+)
 from data_prep.splits import split_patients
 
 
@@ -114,6 +123,7 @@ def prepare_domains(
                 "seed": seed,
                 "kept": {key: len(items) for key, items in (lists | volumes).items()},
                 "roles": dict(roles),
+                "patients": patients_of(used),
                 "failed": failed,
             },
             dimensions=3,

@@ -17,6 +17,7 @@ from transeg.bundle.temperature import calibrate
 from transeg.bundle.trust import trust
 from transeg.bundle.verify import verify
 from transeg.demo.command import demo
+from transeg.doctor.command import doctor
 from transeg.error_hook import exit_with_reason
 from transeg.report.command import report
 
@@ -34,6 +35,7 @@ app = typer.Typer(
 )
 app.command()(calibrate)
 app.command()(demo)
+app.command()(doctor)
 app.command()(label)
 app.command()(make)
 app.command()(package)

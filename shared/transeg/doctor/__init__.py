@@ -1,0 +1,1 @@
+"""Check data before training: `transeg doctor`."""
