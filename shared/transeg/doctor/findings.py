@@ -14,10 +14,13 @@ Level = Literal["error", "warning", "note"]
 
 @dataclass(frozen=True)
 class View:
-    """A slice to draw: of a scan of the data, by its number there, and the stack's slice; None: that of most label."""
+    """A slice to draw: the scan by its number in the data, its slice (None: the one with most of the mask), its channel
+    (None: the one that pictures show).
+    """
 
     scan: int
     unit: int | None = None
+    channel: int | None = None
 
 
 @dataclass(frozen=True)

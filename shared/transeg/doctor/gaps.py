@@ -15,7 +15,7 @@ from typing import NamedTuple
 import numpy as np
 from scipy.stats import fisher_exact, mannwhitneyu
 
-from transeg.doctor.findings import Finding, View, listed
+from transeg.doctor.findings import Finding, Level, View, listed
 from transeg.doctor.measure import QUANTILES, Measures
 from transeg.doctor.scans import DataSet
 
@@ -112,12 +112,12 @@ class _Comparison:
             found.append(np.array([x for x in values if x is not None and np.isfinite(x)]))
         return Sides(*found)
 
-    def finding(self, kind: str, what: str, sides: Sides, unit: str, remedy: str, level: str = "warning") -> Finding:
+    def finding(self, kind: str, what: str, sides: Sides, unit: str, remedy: str, level: Level = "warning") -> Finding:
         """What is told of a difference."""
         (a, b), (first, second) = sides.medians(), self.names
         numbers = sides.numbers()
         return Finding(
-            "warning" if level == "warning" else "note",
+            level,
             kind,
             f"{what} differs: {a:.3g}{unit} in {first} and {b:.3g}{unit} in {second} (medians of {len(sides.first)} "
             f"and {len(sides.second)} training cases, p {numbers['p']}); {remedy}",

@@ -144,7 +144,7 @@ def _copied_channels(data: DataSet, measured: Sequence[Measures]) -> Iterator[Fi
             "replaced by another one, so leave the case out or train without that channel",
             cases,
             {"scans": len(measured)},
-            tuple((View(k),) for k in members),
+            tuple((View(k, channel=a), View(k, channel=b)) for k in members),
         )
 
 

@@ -161,8 +161,8 @@ def load_image(scan: Scan) -> Loaded:
     """
     if scan.is_stack:
         stack = _stack(scan.images[0])
-        if stack.ndim not in (4, 5):
-            raise DataError(f"{scan.images[0]}: {stack.ndim} axes, not those of a stack; prepare the data again")
+        if stack.ndim not in (4, 5) or not stack.size:
+            raise DataError(f"{scan.images[0]}: shape {stack.shape} is not that of a stack; prepare the data again")
         return Loaded(_along_z(stack).astype(np.float32), stack.ndim == 4, None)
     volumes = [read_volume(reference, scan.spacing) for reference in scan.images]
     affine = volumes[0].affine.numpy()

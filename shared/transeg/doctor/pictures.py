@@ -38,17 +38,18 @@ def _row(data: DataSet, views: tuple[View, ...]) -> list[tuple[Tile | None, str]
     row: list[tuple[Tile | None, str]] = []
     for view in views:
         scan = data.scans[view.scan]
-        row += [(Tile(_fit(pixels)), scan.case) for pixels in _pixels(data, scan, view.unit)]
+        row += [(Tile(_fit(pixels)), scan.case) for pixels in _pixels(data, scan, view)]
     return row
 
 
-def _pixels(data: DataSet, scan: Scan, unit: int | None) -> Iterator[RGB]:
+def _pixels(data: DataSet, scan: Scan, view: View) -> Iterator[RGB]:
     """The slice with its mask over it; nothing of a scan that cannot be read."""
     try:
         image = load_image(scan)
     except UserError:
         return
-    channel = shown_channel(data.channels) if len(image.voxels) == len(data.channels) else 0
+    channel = shown_channel(data.channels) if view.channel is None else view.channel
+    channel = channel if channel < len(image.voxels) else 0
     volume = np.nan_to_num(image.voxels[channel], nan=0.0, posinf=0.0, neginf=0.0)
     label = None
     if scan.label is not None:
@@ -65,7 +66,9 @@ def _pixels(data: DataSet, scan: Scan, unit: int | None) -> Iterator[RGB]:
         volume = np.moveaxis(volume, axis, -1)
         label = None if label is None else np.moveaxis(label, axis, -1)
     low, high = window(volume)
-    z = unit if image.sliced and unit is not None else _widest(label, volume)
+    z = _widest(label, volume)
+    if image.sliced and view.unit is not None and view.unit < volume.shape[-1]:
+        z = view.unit
     ground = grey(upright(volume[..., z]), low, high)
     yield ground if label is None else label_overlay(ground, upright(label[..., z]))
 
