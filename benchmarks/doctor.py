@@ -618,13 +618,14 @@ def _tried(root: Path) -> Iterator[dict[str, Any]]:
             "kind": fault.kind,
             "found": found is not None,
             "level": found and found.level,
-            "text": found and found.text,
+            "text": found and found.text.replace(f"{root}/", ""),
             "other_alarms": others,
         }
 
 
 def main(work: Annotated[Path, typer.Argument(help="Folder for the phantoms, new or empty.")]) -> None:
     """Plant every fault and write `doctor.json`."""
+    work = work.resolve()
     make_clean(work)
     clean = {name: [finding.text for finding in alarms(examine(read_data(work / name)))] for name in CLEAN}
     tried = list(_tried(work))

@@ -186,6 +186,7 @@ class _Comparison:
         """Extent of the body along each axis of the image."""
         prepared = bool(self.data.recipe)
         dimensions = {self.measured[k].extent.shape[1] for scans in self.members for k in scans}
+        found: dict[str, Sides] = {}
         for axis in range(min(dimensions, default=0)):
 
             def extent(found: Measures, units: list[int], axis: int = axis) -> float | None:
@@ -196,9 +197,12 @@ class _Comparison:
 
             sides = self.sides(extent)
             if sides.ratio() > VIEW and sides.p() < CHANCE:
-                unit = " % of the image" if prepared else " mm"
-                remedy = "crop both alike, or the translation changes sizes"
-                yield self.finding("gap_view", f"extent of the body along {'XYZ'[axis]}", sides, unit, remedy)
+                found["XYZ"[axis]] = sides
+        if found:
+            widest = max(found.values(), key=lambda sides: sides.ratio())
+            unit = " % of the image" if prepared else " mm"
+            remedy = "crop both alike, or the translation changes sizes"
+            yield self.finding("gap_view", f"extent of the body along {' and '.join(found)}", widest, unit, remedy)
 
     def intensity(self) -> Iterator[Finding]:
         """Quantiles of the foreground, which normalisation should have made alike."""

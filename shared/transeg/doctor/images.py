@@ -130,21 +130,21 @@ def _constant(data: DataSet, measured: Sequence[Measures]) -> Iterator[Finding]:
 
 
 def _copied_channels(data: DataSet, measured: Sequence[Measures]) -> Iterator[Finding]:
-    groups: dict[tuple[int, int], list[int]] = {}
+    groups: dict[tuple[int, ...], list[int]] = {}
     for k, found in enumerate(measured):
-        for pair in found.copies:
-            if not found.flat[:, pair[0]].all():
-                groups.setdefault(pair, []).append(k)
-    for (a, b), members in groups.items():
+        pairs = [pair for pair in found.copies if not found.flat[:, pair[0]].all()]
+        for first in {min(a for a, b in pairs if b == channel) for _, channel in pairs}:
+            groups.setdefault((first, *(b for a, b in pairs if a == first)), []).append(k)
+    for channels, members in groups.items():
         cases = tuple(data.scans[k].case for k in members)
         yield Finding(
             "warning",
             "copied_channel",
-            f"{listed(cases)}: {_name(data, a)} and {_name(data, b)} are the same image; a missing sequence cannot be "
-            "replaced by another one, so leave the case out or train without that channel",
+            f"{listed(cases)}: {' and '.join(_name(data, c) for c in channels)} are the same image; a missing sequence "
+            "cannot be replaced by another one, so leave the case out or train without that channel",
             cases,
             {"scans": len(measured)},
-            tuple((View(k, channel=a), View(k, channel=b)) for k in members),
+            tuple(tuple(View(k, channel=c) for c in channels) for k in members),
         )
 
 
