@@ -16,6 +16,7 @@ from transeg.cli import app
 from transeg.data.results import remove_results, results_of
 from transeg.errors import BatchError, DataError
 from transeg.report.command import write_report
+from transeg.report.pages import about_case, write_index
 from typer.testing import CliRunner
 
 from benchmarks.results import ROOT
@@ -125,6 +126,27 @@ def test_a_browser_pages_through_the_planes(results, tmp_path):
     assert found["size"][0] / found["size"][1] == pytest.approx(width / height, rel=0.02)
     assert found["slices"] == payload["shape"][2]
     assert found["words"] == "Radiological display: the patient's right is on the left."
+
+
+def test_cases_that_need_a_look_come_first(tmp_path):
+    entries = {"a": {}, "b": {}, "c": {"warnings": ["c: odd"]}, "d": {"failed": "d: unreadable"}}
+    cases = [about_case(case, entry) for case, entry in entries.items()]
+    text = write_index(tmp_path, cases, {"bundle": "thigh"}, {"a": 0.1, "b": 0.3}).read_text()
+    assert re.findall(r"<td>([a-d])</td>", text) == ["d", "c", "b", "a"]
+    assert re.findall(r"<td class=\"number\">(.*?)</td>", text) == ["", "", "0.30", "0.10"]
+    assert "First those with a warning, then the least certain." in text
+    assert "certain" not in write_index(tmp_path, cases, {"bundle": "thigh"}, {}).read_text()
+
+
+def test_the_least_certain_case_comes_first(results):
+    table = results / "uncertainty.csv"
+    table.write_text("case,members,entropy\nanisotropic,1,0.2\nflipped,1,0.5\noblique,1,0.31\n")
+    try:
+        text = write_report(results).read_text()
+    finally:
+        table.unlink()
+    found = re.findall(r">(\w+)</a>.*?<td class=\"number\">(0\.\d\d)</td>", text, re.DOTALL)
+    assert found == [("flipped", "0.50"), ("oblique", "0.31"), ("anisotropic", "0.20")]
 
 
 def test_oblique_slices_are_told(results):

@@ -12,6 +12,7 @@ from tqdm import tqdm
 from transeg.bundle.segment import MANIFEST, read_manifest
 from transeg.errors import BatchError, DataError, UserError, failure_report
 from transeg.report.pages import about_case, read_measures, write_case, write_index
+from transeg.transforms.members import TABLE
 
 
 def report(
@@ -44,7 +45,8 @@ def write_report(results: Path) -> Path:
         except UserError as error:
             failures[case] = str(error)
             cases.append(about_case(case, manifest["cases"][case]) | {"problem": f"no page: {error}"})
-    path = write_index(results, cases, manifest)
+    entropies = {case: float(row["entropy"]) for case, of in measures.items() for row in of.get(Path(TABLE).stem, ())}
+    path = write_index(results, cases, manifest, entropies)
     if failures:
         raise BatchError(failure_report(failures, len(manifest["cases"])))
     return path

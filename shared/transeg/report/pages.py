@@ -100,19 +100,26 @@ def about_case(case: str, entry: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def write_index(out: Path, cases: Sequence[Mapping[str, Any]], manifest: Mapping[str, Any]) -> Path:
-    """Write the page of all cases; returns its path.
+def write_index(
+    out: Path, cases: Sequence[Mapping[str, Any]], manifest: Mapping[str, Any], entropies: Mapping[str, float]
+) -> Path:
+    """Write the page of all cases, those that need a look first; returns its path.
 
     Args:
         out: folder of results.
         cases: what `write_case` returned.
         manifest: of the folder.
+        entropies: of the cases whose uncertainty is known.
     """
+    cases = sorted(
+        cases, key=lambda case: (not case["problem"], not case["warnings"], -entropies.get(case["case"], 0.0))
+    )
     structures = list(dict.fromkeys(name for case in cases for name in case["structures"]))
     about = {key: value for key, value in manifest.items() if key != "cases"}
     text = _template("index.html").render(
         cases=cases,
         structures=structures,
+        entropies=entropies,
         bundle=manifest["bundle"],
         manifest=json.dumps(about, indent=1),
         version=transeg.__version__,
