@@ -113,7 +113,7 @@ def run_segmentation(
         record.write()
     done = sum("failed" not in entry for entry in record.cases.values())
     files = f"masks, volumes.csv and {MANIFEST} are in {out}" if done else f"see {record.path}"
-    print(f"{done} of {len(record.cases)} cases segmented; {files}")
+    print(f"{done} of {len(record.cases)} cases segmented; {files}" if items else files)
     if failures:
         raise BatchError(failure_report(failures, len(items)))
     return record.path
