@@ -173,9 +173,15 @@ def test_what_monai_label_lacks_is_told(ready):
         config["train"]["handlers"][0] = "@validation_handler"
         config["validation_handler"] = {"_target_": "StatsHandler"}
 
+    def without_inferer(config):
+        for part in ("inferer", "members", "uncertainty"):  # the others use it
+            del config[part]
+        del config["evaluator"]["inferer"]
+        steps = [step for step in config["postprocessing"]["transforms"] if step not in ("@members", "@uncertainty")]
+        config["postprocessing"]["transforms"] = steps[:-1]
+
     change(ready / "configs/train.json", unready)
-    change(ready / "configs/inference.json", lambda c: c.pop("inferer") and c["evaluator"].pop("inferer"))
-    change(ready / "configs/inference.json", lambda c: c["postprocessing"]["transforms"].pop())
+    change(ready / "configs/inference.json", without_inferer)
     change(ready / "configs/metadata.json", lambda c: c["network_data_format"]["outputs"]["pred"].pop("channel_def"))
     (ready / "models/model.pt").unlink()
     faults = [fault for fault in preflight_problems(ready) if fault.endswith("(MONAI Label)")]
