@@ -175,11 +175,11 @@ def planted(bundle: Path, erased: bool) -> dict[str, Any]:
     config = json.loads((bundle / "configs" / "inference.json").read_text())
     steps = config["postprocessing"]["transforms"]
     targets = [step["_target_"] if isinstance(step, dict) else step for step in steps]
-    made = [k for k, target in enumerate(targets) if target.endswith((".Translated", "CopyItemsd"))]
-    if not made or not any(target.endswith("TrustReportd") for target in targets):
+    judge = next((k for k, target in enumerate(targets) if target.endswith(".TrustReportd")), None)
+    if judge is None:
         return {}
     ball = {"_target_": "benchmarks.faults.PlantBalld", "keys": "translation", "erased": erased}
-    return {"postprocessing#transforms": [*steps[: made[0] + 1], ball, *steps[made[0] + 1 :]]}
+    return {"postprocessing#transforms": [*steps[:judge], ball, *steps[judge:]]}
 
 
 def write(folder: Path, scan: Scan, channels: Sequence[str]) -> list[str]:
