@@ -18,6 +18,7 @@ if "PYTEST_XDIST_WORKER" in os.environ:  # a thread for each of the processes, a
     torch.set_num_threads(1)
 
 LONGEST = (  # files that begin first, so that none of them is left over at the end
+    "benchmarks/test_gpu_queue.py",
     "test_demo.py",
     "test_documented_commands.py",
     "test_fifth_method.py",

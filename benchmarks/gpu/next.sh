@@ -25,10 +25,10 @@ slices() {
 }
 
 lgg_few_masks_bf16() {
-  local size=(--minutes "${MINUTES:-5}" --width 16 --option batch_size=20 --option labelled_per_batch=4)
+  local size=(--minutes "${MINUTES:-5}" --width 16 --option batch_size=20 --option labelled_per_batch=4 --precision bf16)
   [ -z "${SMALL:-}" ] || size=(--minutes 0.1 --width 2 --draws 1 --validation 1 --test 1 --masks 1 --option batches_per_epoch=1)
   slices
-  python3 -m benchmarks.lgg_few_masks "$SCRATCH/lgg" "$SCRATCH/lgg_few_masks" "${size[@]}" --precision bf16 \
+  python3 -m benchmarks.lgg_few_masks "$SCRATCH/lgg" "$SCRATCH/lgg_few_masks" "${size[@]}" \
     --option network_def#prior=0.02 --name gpu_lgg_few_masks_bf16
 }
 
