@@ -21,7 +21,7 @@ from monai.config import PathLike
 from torch import Tensor
 
 from transeg.bundle.trust import Calibration, inference_config, inference_of, set_inference
-from transeg.data.datalist import load_list, read_json
+from transeg.data.datalist import load_lists
 from transeg.data.recipe import Recipe, label_recipe
 from transeg.data.volumes import find_volumes
 from transeg.errors import UserError
@@ -78,9 +78,8 @@ def labelled_scans(root: PathLike, data: PathLike) -> tuple[list[dict[str, Any]]
     recipe = json.loads(inference_config(root).read_text())["recipe"]
     datalist = Path(data) if Path(data).suffix == ".json" else Path(data) / "datalist.json"
     if datalist.is_file():
-        content = read_json(datalist)
         names = [f"validation_{domain}_volumes" for domain in recipe.get("domains", ())] or ["validation_volumes"]
-        items = [item for name in names if name in content for item in load_list(datalist, content, name)]
+        items = load_lists(datalist, names)
     else:
         items = find_volumes(data, recipe["channels"], (), recipe.get("spacing"))
     return [item for item in items if "label" in item], recipe | label_recipe(recipe, datalist)

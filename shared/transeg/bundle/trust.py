@@ -22,7 +22,7 @@ from ignite.engine import Engine, Events
 from monai.bundle import ConfigParser
 from monai.config import PathLike
 
-from transeg.data.datalist import load_list, read_json
+from transeg.data.datalist import load_lists
 from transeg.data.volumes import find_volumes
 from transeg.errors import UserError, reason, root_cause
 from transeg.files import RUN, write_text
@@ -190,10 +190,7 @@ class TrustCalibration(Calibration):
         return f"The trust report will flag no scan ({why}); to calibrate it: transeg trust {self.path} --data SCANS"
 
     def _items(self) -> list[dict[str, Any]]:
-        if not self.datalist.is_file():
-            return []
-        content = read_json(self.datalist)
-        return [item for key in LISTS if key in content for item in load_list(self.datalist, content, key)]
+        return load_lists(self.datalist, LISTS) if self.datalist.is_file() else []
 
 
 def choose_operating_point(
@@ -287,11 +284,8 @@ class OperatingPointChoice(Calibration):
 
     def calibrate(self) -> str:
         """Choose by the scans of the datalist."""
-        content = read_json(self.datalist)
-        lists = (f"{split}_volumes" for split in ("validation", "training"))
-        point = choose_operating_point(
-            self.path, *(load_list(self.datalist, content, key) if key in content else [] for key in lists)
-        )
+        training, validation = (load_lists(self.datalist, [name]) for name in LISTS)
+        point = choose_operating_point(self.path, validation, training)
         return (
             f"Threshold {point.threshold:g} and least area {point.least_area:.0f} mm^2 chosen by image-level labels: "
             f"mean of sensitivity and specificity over slices {point.accuracy:.3f}."

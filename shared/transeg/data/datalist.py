@@ -29,6 +29,12 @@ logger = logging.getLogger(__name__)
 FILES = ("image", "label", "mask")  # fields that hold file names
 
 
+def load_lists(path: Path, keys: Sequence[str]) -> list[dict[str, Any]]:
+    """Items of those of the lists that a datalist has, see `load_list`; their files are not looked for."""
+    content = read_json(path)
+    return [item for key in keys if key in content for item in load_list(path, content, key)]
+
+
 def read_datalist(path: PathLike, key: str, optional: bool = False) -> list[dict[str, Any]]:
     """Read one list of a datalist and check that its files exist.
 
