@@ -77,6 +77,8 @@ class Method:
         without_masks: what to do if no training case has a mask, which its training needs; None: it needs none, or not
             of every data set.
         domain_of_case: whether a case as a whole is of one domain, rather than each of its slices.
+        keeps_structures: whether its translation shows the structures where the scan has them, so that a mask of the
+            scan is one of the translation.
         structures: how many structures it segments at most; None: any number.
         proposed_size: longest side in voxels that preparation proposes for an image.
         phantoms: command of `data_prep.phantoms` that makes suitable cases.
@@ -91,6 +93,7 @@ class Method:
     uses_masks: bool = True
     without_masks: str | None = None
     domain_of_case: bool = False
+    keeps_structures: bool = False
     structures: int | None = 1
     proposed_size: int = 128
     phantoms: str | None = None

@@ -18,10 +18,12 @@ from filelock import FileLock
 from monai.config import PathLike
 from PIL import Image
 
-from transeg.errors import UserError
+from transeg.errors import DataError, UserError
 from transeg.files import FIGURE_TEXT, PAGE, PAGE_TEXT, RUN, RUNS, digest_of, read_run, remove_rows, write_text
 
 logger = logging.getLogger(__name__)
+
+NAMES = ("channels", "labels")  # of a recipe: what the voxels of results mean
 
 
 def open_results(
@@ -51,6 +53,7 @@ def open_results(
         with FileLock(folder / f".{RUNS}.lock"):
             others = {name: known for name, known in _runs(folder).items() if name != run}
             known = {"weights": str(weights), "sha256": digest} | ({"ensemble": further} if further else {})
+            known |= {key: recipe[key] for key in NAMES if key in recipe}
             runs = others | {run: known}
             write_text(folder / RUNS, json.dumps({"current": run, "runs": runs}, indent=1) + "\n")
     except OSError as error:
@@ -66,6 +69,19 @@ def open_results(
 
 def _runs(folder: Path) -> dict[str, Any]:
     return json.loads((folder / RUNS).read_text())["runs"] if read_run(folder) else {}
+
+
+def names_of_results(folder: PathLike) -> dict[str, list[str]]:
+    """Names of the channels and labels, background first, of the results in a folder.
+
+    Raises:
+        DataError: not recorded.
+    """
+    path = Path(folder) / RUNS
+    known = _runs(Path(folder)).get(read_run(folder), {}) if path.is_file() else {}
+    if not {*NAMES} <= known.keys():
+        raise DataError(f"{path}: does not tell channels and labels of the results; make them again with this version")
+    return {key: list(known[key]) for key in NAMES}
 
 
 def remove_results(folder: PathLike, case: str, keep: Collection[PathLike] = ()) -> list[Path]:

@@ -8,6 +8,7 @@ METHOD = Method(
     lists={"training_{domain}": "validation_{domain}"},
     extractor="transeg.methods.cardiac.volumes.CardiacVolumes",
     domain_of_case=True,
+    keeps_structures=True,
     structures=None,
     proposed_size=48,
     phantoms="heart",

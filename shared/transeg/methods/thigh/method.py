@@ -9,6 +9,7 @@ METHOD = Method(
     optional=frozenset({"validation"}),  # the last weights are kept
     extractor="transeg.methods.thigh.slices.ThighSlices",
     domain_of_case=True,
+    keeps_structures=True,
     phantoms="thigh",
     prepare=("data_prep.thigh",),
     demo=Demo(
