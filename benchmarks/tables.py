@@ -113,6 +113,26 @@ def uncertainty() -> str:
     return rows(head, *body) + "\n\n" + note
 
 
+def export() -> str:
+    """What a limit of the confidence ignores."""
+    result = read_result("export")["figures"]
+    figures = {name: own for name, own in result["confidence"].items() if name.startswith("temperature")}
+    head = ("", *(f"below {limit}" for limit in next(iter(figures.values()))))
+    body = [
+        (f"{name.replace('temperature 1', 'as released').replace('temperature', 'calibrated, temperature')}: {what}",
+         *(f"{own[what]:.0%}" for own in limits.values()))
+        for name, limits in figures.items()
+        for what in next(iter(limits.values()))
+    ]  # fmt: skip
+    passed = sum(found["passes nnU-Net's check"] for found in result["handoffs"].values())
+    note = (
+        f"Masks of GenSeg's released weights on {result['confidence']['patients']} validation patients of TCGA-LGG, by "
+        f"the probability below which voxels are ignored. nnU-Net's check of integrity passes {passed} of "
+        f"{len(result['handoffs'])} data sets that were exported from phantoms, of all four bundles."
+    )
+    return rows(head, *body) + "\n\n" + note
+
+
 def _correlation(found: dict | None) -> str:
     if found is None:
         return ""
@@ -568,6 +588,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "gpu_lgg_weak": partial(lgg_weak, "gpu_lgg_weak"),
     "knees": knees,
     "uncertainty": uncertainty,
+    "export": export,
     "genseg_step": genseg_step,
     "thigh_phantoms": thigh_phantoms,
     "thigh_hull": thigh_hull,

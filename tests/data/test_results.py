@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from transeg.data.results import open_results, remove_results, results_of
-from transeg.errors import UserError
+from transeg.data.results import names_of_results, open_results, remove_results, results_of
+from transeg.errors import DataError, UserError
 from transeg.files import RUN, write_rows
 from transeg.transforms.outputs import write_nifti
 from transeg.transforms.reports import save_figure
@@ -52,6 +52,16 @@ def test_rows_tell_which_weights_and_recipe_they_are_of(tmp_path, caplog):
     assert {*record["runs"]} == {*found.values()}
     assert record["current"] == found["p1"]
     assert record["runs"][found["p2"]]["sha256"].startswith("a7937b64b8ca")  # of b"first"
+
+
+def test_results_tell_their_channels_and_labels(tmp_path):
+    names = {"channels": ["t1", "flair"], "labels": ["background", "tumour"]}
+    open_results(tmp_path, tmp_path / "model.pt", {"pixdim": 2, **names})
+    assert names_of_results(tmp_path) == names
+    for content in ("[1]", '{"current": "a", "runs": {"a": {"sha256": ""}}}'):
+        (tmp_path / "runs.json").write_text(content)
+        with pytest.raises(DataError, match=r"runs.json: does not tell channels and labels of the results"):
+            names_of_results(tmp_path)
 
 
 def test_another_file_of_the_name_is_no_record(tmp_path):

@@ -24,7 +24,7 @@ from typer.testing import CliRunner
 
 from benchmarks.results import ROOT
 from tests.bundles.conftest import read_config
-from tests.bundles.test_workflows import GRIDS, write_volumes
+from tests.bundles.test_workflows import GRIDS, workflow, write_volumes
 
 BUNDLES = find_bundles(ROOT / "bundles")
 THIGH = ROOT / "bundles" / "thigh_mri_muscle_segmentation"
@@ -142,7 +142,7 @@ def write_prepared(folder: Path, recipe: dict, **lists: list[dict]) -> Path:
 
 
 def scan(results: Path, case: str, label: bool = True) -> dict:
-    """Item of one of the segmented scans."""
+    """Item of one of the segmented scans, which lie beside their results."""
     folder = results.parent / "scans"
     item = {"image": str(folder / f"{case}.nii.gz"), "case": case}
     return item | ({"label": str(folder / f"{case}_label.nii.gz")} if label else {})
@@ -171,16 +171,12 @@ def test_given_masks_come_before_predicted_ones_and_test_scans_are_left_out(resu
     }
 
 
-def test_no_patient_is_on_both_sides_of_a_fold(masks, tmp_path):
-    items = [scan(masks, "flipped") | {"case": f"P{k}"} for k in range(7)]
-    for k, item in enumerate(items):  # scans of their own
-        path = tmp_path / f"P{k}.nii.gz"
-        image = nib.load(tmp_path / item["image"]) if Path(item["image"]).is_file() else None
-        image = image or nib.Nifti1Image(np.full((8, 8, 8), 10.0 + k, np.float32), np.eye(4))
-        nib.save(nib.Nifti1Image(np.asarray(image.dataobj) + k, image.affine), path)
-        label = nib.Nifti1Image(np.ones(image.shape, np.uint8), image.affine)
-        nib.save(label, tmp_path / f"P{k}_label.nii.gz")
-        item |= {"image": str(path), "label": str(tmp_path / f"P{k}_label.nii.gz")}
+def test_no_patient_is_on_both_sides_of_a_fold(tmp_path):
+    items = []
+    for k in range(7):
+        items.append({"image": str(tmp_path / f"P{k}.nii.gz"), "label": str(tmp_path / "mask.nii.gz"), "case": f"P{k}"})
+        nib.save(nib.Nifti1Image(np.full((8, 8, 8), 10.0 + k, np.float32), np.eye(4)), items[-1]["image"])
+    nib.save(nib.Nifti1Image(np.ones((8, 8, 8), np.uint8), np.eye(4)), tmp_path / "mask.nii.gz")
     prepared = write_prepared(tmp_path / "prepared", recipe_of(THIGH), training_volumes=items)
     samples = write_samples(tmp_path / "samples", ["P0", "P3"], recipe_of(THIGH))
     out = run_export([prepared, samples], tmp_path / "Dataset504_Folds")
@@ -228,9 +224,22 @@ def test_empty_samples_are_refused_and_their_variety_is_told(results, tmp_path):
     record = json.loads((out / "export.json").read_text())["variety"]
     assert record["sample"]["spread_mm"] < 0.1
     assert (record["sample"]["cases"], record["sample"]["shapes"]) == (4, 1)
-    assert "warning: the 4 samples have only 1 shapes" in run.output
+    assert "warning: the 4 samples have only 1 shape\n" in run.output
     assert "next: nnUNetv2_plan_and_preprocess -d 505 --verify_dataset_integrity" in run.output
     assert {case.name for case in survey(out).cases} == cases_of(out).keys()  # it can be prepared
+
+
+def test_samples_of_pathogan_are_read_with_their_names(tmp_path):
+    scans = write_volumes(tmp_path / "scans", 3)
+    settings = {"output_dir": str(tmp_path / "samples"), "samples": 1, "threshold": 1e-9, "run_id": "inferring"}
+    workflow(PATHOGAN, "infer", ["inference.json", "synthesise.json"], scans, **settings).run()
+    out = run_export([tmp_path / "samples"], tmp_path / "Dataset521_Tumours")
+    content = check_layout(out)
+    assert [*content["channel_names"].values()] == recipe_of(PATHOGAN)["channels"]
+    assert [*content["labels"]] == recipe_of(PATHOGAN)["labels"]
+    assert {case: entry["patient"] for case, entry in cases_of(out).items()} == {
+        f"{case}_sample1": case for case in GRIDS
+    }
 
 
 def test_cases_with_a_warning_and_empty_masks_are_left_out_unless_asked_for(masks, tmp_path, capsys):
@@ -256,6 +265,7 @@ def test_cases_with_a_warning_and_empty_masks_are_left_out_unless_asked_for(mask
 
 def test_without_probabilities_the_uncertainty_decides_and_without_both_nothing_is_ignored(masks, tmp_path, capsys):
     with_prob = run_export([masks], tmp_path / "Dataset508_Prob", keep_warned=True, keep_empty=True)
+    assert "ignore" in json.loads((with_prob / "dataset.json").read_text())["labels"]
     for case in GRIDS:
         prob = nib.load(masks / f"{case}_prob.nii.gz")
         p = np.clip(np.asarray(prob.dataobj, float), 1e-9, 1 - 1e-9)
@@ -268,6 +278,8 @@ def test_without_probabilities_the_uncertainty_decides_and_without_both_nothing_
     for case in GRIDS:
         sure, found = (voxels(out / "labelsTr" / f"{case}.nii.gz") for out in (with_prob, by_entropy))
         assert (sure == found).mean() > 0.999 or (sure[found != 2] != 2).all()
+    certain = run_export([masks], tmp_path / "Dataset522_All", confidence=0, keep_warned=True, keep_empty=True)
+    assert "ignore" not in json.loads((certain / "dataset.json").read_text())["labels"]
     for case in GRIDS:
         (masks / f"{case}_uncertainty.nii.gz").unlink()
     capsys.readouterr()
@@ -312,8 +324,11 @@ def test_what_cannot_be_exported_is_refused_with_a_remedy(results, masks, tmp_pa
         run_export(sources, tmp_path / "Dataset514_Old")
     with pytest.raises(UserError, match=r"knees: nnU-Net wants .* such as .*Dataset501_knees"):
         run_export(sources, tmp_path / "knees", keep_warned=True)
-    with pytest.raises(DataError, match=r"no case with a mask; name prepared data with masks, a folder that"):
+    with pytest.raises(DataError, match=r"Dataset514_Old: nothing to export; name prepared data, a folder that"):
         run_export([tmp_path / "Dataset514_Old"], tmp_path / "Dataset515_None")
+    without = write_prepared(tmp_path / "without", recipe_of(THIGH), training_volumes=[scan(masks, "oblique", False)])
+    with pytest.raises(DataError, match=r"without: no case is left to export"):
+        run_export([without], tmp_path / "Dataset515_None")
     with pytest.raises(DataError, match=r"channels t1, flair, t1c, but .*masks has T1w; export them as data sets"):
         run_export([masks, results[PATHOGAN.name]], tmp_path / "Dataset516_Both", keep_warned=True)
     with pytest.raises(DataError, match=r"--domain mr: no labelled scan of it; the domains are none"):

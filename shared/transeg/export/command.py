@@ -239,5 +239,6 @@ def variety_warnings(found: Mapping[str, Variety]) -> list[str]:
             f"that of the {PLURALS[other]} {found[other].spread_mm:.1f} mm"
         )
     if samples.cases > 1 and samples.shapes < LITTLE * samples.cases:
-        warnings.append(f"warning: the {samples.cases} samples have only {samples.shapes} shapes")
+        many = "s" * (samples.shapes > 1)
+        warnings.append(f"warning: the {samples.cases} samples have only {samples.shapes} shape{many}")
     return warnings

@@ -70,7 +70,7 @@ class Source:
     """The cases of a folder.
 
     Attributes:
-        cases: with a mask.
+        cases: with a mask; those of prepared data may be none, and still say who is a test patient.
         held_out: hashes of the scans of test patients.
         test_patients: their names.
         patients: name of the patient by case, where they differ.
@@ -90,24 +90,23 @@ def read_sources(folders: Sequence[Path], translated: bool = False) -> list[Sour
         translated: take the translations of what `transeg segment` wrote rather than the scans.
 
     Raises:
-        DataError: a folder that is none of these, or without a case; translations that lack the structures.
+        DataError: a folder that is none of these; translations that lack the structures.
     """
     return [_read(folder, translated) for folder in folders]
 
 
 def _read(folder: Path, translated: bool) -> Source:
     if (folder / MANIFEST).is_file():
-        found = Source(tuple(_predicted(folder, translated)))
-    elif (folder / DATALIST).is_file():
-        found = _prepared(folder)
-    else:
-        found = Source(tuple(_samples(folder)))
-    if not found.cases:
+        return Source(tuple(_predicted(folder, translated)))
+    if (folder / DATALIST).is_file():
+        return _prepared(folder)
+    samples = _samples(folder)
+    if not samples:
         raise DataError(
-            f"{folder}: no case with a mask; name prepared data with masks, a folder that `transeg segment` wrote, or "
-            "one of synthetic cases"
+            f"{folder}: nothing to export; name prepared data, a folder that `transeg segment` wrote (--out), or one "
+            "of synthetic cases"
         )
-    return found
+    return Source(tuple(samples))
 
 
 def _prepared(folder: Path) -> Source:
@@ -271,7 +270,7 @@ def choose(sources: Sequence[Source], domain: str = "", keep_warned: bool = Fals
 
 def _of_patient(case: Case, sources: Sequence[Source]) -> Case:
     names = [source.patients[case.patient] for source in sources if case.patient in source.patients]
-    return replace(case, patient=names[0]) if names else case
+    return replace(case, patient=names[0]) if names and case.kind != "labelled" else case
 
 
 def _with_given_mask(case: Case, given: Mapping[str, Case]) -> Case:

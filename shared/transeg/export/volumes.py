@@ -101,11 +101,12 @@ def read_case(case: Case, names: Names, confidence: float) -> Volumes:
     if case.checked and digests_of(case.item["image"]) != case.digests:
         files = ", ".join(ensure_tuple(case.item["image"]))
         raise DataError(f"{files}: has changed since it was segmented; segment the case again")
-    files: dict[Hashable, Any] = dict(case.item)
-    item = label_loading(case.recipe, "label", like="image")(LoadVolumed("image", len(names.channels))(files))
+    references: dict[Hashable, Any] = dict(case.item)
+    item = label_loading(case.recipe, "label", like="image")(LoadVolumed("image", len(names.channels))(references))
     label = item["label"][0].numpy().astype(np.uint8)
     image = item["image"].numpy()[_channel_order(case, names)]
-    doubtful = doubtful_voxels(label, case.maps, len(case.recipe["labels"]), confidence) if case.maps else None
+    known = case.maps and confidence > 0
+    doubtful = doubtful_voxels(label, case.maps, len(case.recipe["labels"]), confidence) if known else None
     return Volumes(image, np.array(_class_order(case, names), np.uint8)[label], doubtful, item["image"].affine.numpy())
 
 
@@ -119,7 +120,7 @@ def doubtful_voxels(label: np.ndarray, maps: Mapping[str, Path], classes: int, c
         label: uint8 (X, Y, Z), the class of each voxel.
         maps: file of "prob" or "uncertainty".
         classes: their number, with the background.
-        confidence: from 0.5 to 1; 0.5 means none of an only structure.
+        confidence: from 0 to 1.
 
     Returns:
         bool (X, Y, Z).
@@ -133,8 +134,8 @@ def doubtful_voxels(label: np.ndarray, maps: Mapping[str, Path], classes: int, c
     if volume.shape != (channels, *label.shape):
         raise DataError(f"{maps[name]}: shape {volume.shape}, but {(channels, *label.shape)} belongs to the mask")
     if name == "uncertainty":
-        bits = np.log2(classes) * volume[0]
-        return np.asarray(bits > entropy([confidence, 1 - confidence], base=2))
+        least = max(confidence, 0.5)
+        return np.asarray(np.log2(classes) * volume[0] > entropy([least, 1 - least], base=2))
     if channels == 1:
         return np.where(label > 0, volume[0], 1 - volume[0]) < confidence
     return np.take_along_axis(volume, label[None].astype(np.intp), axis=0)[0] < confidence
