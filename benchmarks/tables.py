@@ -119,7 +119,7 @@ def export() -> str:
     figures = {name: own for name, own in result["confidence"].items() if name.startswith("temperature")}
     head = ("", *(f"below {limit}" for limit in next(iter(figures.values()))))
     body = [
-        (f"{name.replace('temperature 1', 'as released').replace('temperature', 'calibrated, temperature')}: {what}",
+        (f"{'as released' if name == 'temperature 1' else 'calibrated'}: {what}",
          *(f"{own[what]:.0%}" for own in limits.values()))
         for name, limits in figures.items()
         for what in next(iter(limits.values()))

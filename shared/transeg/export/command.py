@@ -27,6 +27,7 @@ RECORD = "export.json"
 CONFIDENCE = 0.9
 PLURALS = {"labelled": "labelled", "pseudo-label": "pseudo-labels", "translation": "translations", "sample": "samples"}
 NAMED = 5  # cases in a sentence; the record has all
+MUCH = 2.0  # times the volume of the masks: beyond it, too much of the background is ignored
 LITTLE = 0.5  # of the spread of other lesions, or of the number of samples: below it, samples are too much alike
 
 
@@ -217,7 +218,8 @@ def _ignored(written: _Written, confidence: float) -> str:
     if not known:
         return "no voxel is ignored, as there is no map of uncertainty; segment with --save_uncertainty True for one"
     ignored, inside = (sum(entry[name] for entry in known) for name in ("ignored_ml", "ml"))
-    return f"{ignored:.1f} ml ignored as less than {confidence:.0%} certain, beside {inside:.1f} ml of masks"
+    told = f"{ignored:.1f} ml ignored as less than {confidence:.0%} certain, beside {inside:.1f} ml of masks"
+    return f"{told}; that is much, a lower --confidence ignores less" if ignored > MUCH * inside else told
 
 
 def variety_table(found: Mapping[str, Variety]) -> list[str]:
@@ -232,12 +234,16 @@ def variety_table(found: Mapping[str, Variety]) -> list[str]:
 def variety_warnings(found: Mapping[str, Variety]) -> list[str]:
     """What makes samples worth little, from which a network would learn one place or one shape."""
     samples, warnings = found["sample"], []
-    other = next((kind for kind in ("labelled", "pseudo-label") if kind in found and found[kind].cases > 1), None)
-    if other and samples.cases > 1 and samples.spread_mm < LITTLE * found[other].spread_mm:
-        warnings.append(
-            f"warning: the samples lie in much the same place: spread {samples.spread_mm:.1f} mm, "
-            f"that of the {PLURALS[other]} {found[other].spread_mm:.1f} mm"
-        )
+    kind = next((kind for kind in ("labelled", "pseudo-label") if kind in found and found[kind].cases > 1), None)
+    if kind and samples.cases > 1:
+        others, name = found[kind], PLURALS[kind]
+        if samples.spread_mm < LITTLE * others.spread_mm:
+            warnings.append(
+                f"warning: the samples lie in much the same place: spread {samples.spread_mm:.1f} mm, that of the "
+                f"{name} {others.spread_mm:.1f} mm"
+            )
+        if not others.smallest_ml <= samples.median_ml <= others.largest_ml:
+            warnings.append(f"warning: most samples are smaller or larger than any of the {name}")
     if samples.cases > 1 and samples.shapes < LITTLE * samples.cases:
         many = "s" * (samples.shapes > 1)
         warnings.append(f"warning: the {samples.cases} samples have only {samples.shapes} shape{many}")

@@ -102,7 +102,8 @@ def read_case(case: Case, names: Names, confidence: float) -> Volumes:
         files = ", ".join(ensure_tuple(case.item["image"]))
         raise DataError(f"{files}: has changed since it was segmented; segment the case again")
     references: dict[Hashable, Any] = dict(case.item)
-    item = label_loading(case.recipe, "label", like="image")(LoadVolumed("image", len(names.channels))(references))
+    loaded = LoadVolumed("image", len(names.channels))(references)
+    item = label_loading(case.recipe, "label", like="image")(loaded)
     label = item["label"][0].numpy().astype(np.uint8)
     image = item["image"].numpy()[_channel_order(case, names)]
     known = case.maps and confidence > 0
