@@ -17,8 +17,9 @@ from transeg.bundle.segment import run_segmentation
 from transeg.cli import app
 from transeg.data.finder import survey
 from transeg.errors import CasesFailedError, DataError, UserError
-from transeg.export.command import run_export
+from transeg.export.command import run_export, variety_warnings
 from transeg.method import find_method
+from transeg.metrics.variety import Variety
 from transeg.transforms.outputs import write_nifti
 from typer.testing import CliRunner
 
@@ -305,6 +306,10 @@ def test_failed_cases_are_listed_and_the_others_written(masks, tmp_path):
         DataError, match=r"no case is left to export\n(.*\n)*.*anisotropic.nii.gz: has changed since it was seg"
     ):
         run_export([masks], tmp_path / "Dataset512_None", keep_warned=True, keep_empty=True)
+    manifest["cases"]["anisotropic"]["inputs"][0]["file"] = "moved.nii.gz"
+    (masks / "manifest.json").write_text(json.dumps(manifest))
+    with pytest.raises(DataError, match=r"anisotropic: moved.nii.gz: no such file; correct the path"):
+        run_export([masks], tmp_path / "Dataset512_None", keep_warned=True, keep_empty=True)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["Dataset511_Rest", "masks"]
 
 
@@ -356,3 +361,15 @@ def test_whole_numbers_keep_their_type(tmp_path):
     assert nib.load(out / "imagesTr/ct_0000.nii.gz").get_data_dtype() == np.int16
     assert nib.load(out / "labelsTr/ct.nii.gz").get_data_dtype() == np.uint8
     np.testing.assert_array_equal(voxels(out / "imagesTr/ct_0000.nii.gz").ravel(), np.arange(-30, 34))
+
+
+def test_samples_unlike_the_masks_are_told_and_varied_ones_not():
+    given = Variety(10, 30.0, 2.0, 10.0, 50.0, 9)
+    assert variety_warnings({"labelled": given, "sample": Variety(10, 20.0, 1.0, 9.0, 60.0, 6)}) == []
+    told = variety_warnings({"labelled": given, "sample": Variety(10, 4.0, 60.0, 80.0, 90.0, 2)})
+    assert [text.split(":")[1].strip() for text in told] == [
+        "the samples lie in much the same place",
+        "most samples are smaller or larger than any of the labelled",
+        "the 10 samples have only 2 shapes",
+    ]
+    assert len(variety_warnings({"sample": Variety(10, 4.0, 60.0, 80.0, 90.0, 2)})) == 1  # nothing to compare with

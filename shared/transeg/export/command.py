@@ -100,27 +100,13 @@ def run_export(
         DataError: a source that cannot be used, sources that do not agree, or no case to write.
         CasesFailedError: cases that cannot be read; all others are written.
     """
-    cases, left_out = choose(read_sources(sources, translated), domain, keep_warned)
-    names = shared_names(cases) if cases else Names((), ())
-    if channels and len(channels) != len(names.channels):
-        raise UserError(f"--channels: {len(channels)} names, but the images have {', '.join(names.channels)}")
-    shown = names._replace(channels=tuple(channels)) if channels else names
     with new_folder(out) as folder:
-        written = _Written()
-        for case in tqdm(cases, desc="exporting", unit="case", disable=None, file=sys.stderr):
-            try:
-                volumes = read_case(case, names, confidence)
-            except Exception as error:  # MONAI wraps it
-                cause = root_cause(error)
-                if not isinstance(cause, UserError):
-                    raise
-                written.failures[case.name] = str(cause)
-                continue
-            if not volumes.label.any() and case.kind != "labelled" and (case.kind == "sample" or not keep_empty):
-                written.empty.append(case)
-                continue
-            write_volumes(folder, case.name, volumes, len(names.labels))
-            written.add(case, volumes)
+        cases, left_out = choose(read_sources(sources, translated), domain, keep_warned)
+        names = shared_names(cases) if cases else Names((), ())
+        if channels and len(channels) != len(names.channels):
+            raise UserError(f"--channels: {len(channels)} names, but the images have {', '.join(names.channels)}")
+        shown = names._replace(channels=tuple(channels)) if channels else names
+        written = _write_cases(cases, names, folder, confidence, keep_empty)
         left_out = [*left_out, *_empty(written.empty)]
         for part in left_out:
             print(f"left out: {len(part.cases)} {part.why}: {_listed(part.cases)}")
@@ -167,6 +153,27 @@ class _Written:
     def variety(self) -> dict[str, Variety]:
         """Of the masks of each kind, if any are samples."""
         return {kind: variety(found) for kind, found in self.lesions.items()} if "sample" in self.lesions else {}
+
+
+def _write_cases(cases: Sequence[Case], names: Names, folder: Path, confidence: float, keep_empty: bool) -> _Written:
+    """Write image and mask of each case that can be read and, unless it is given, shows something."""
+    written = _Written()
+    for case in tqdm(cases, desc="exporting", unit="case", disable=None, file=sys.stderr):
+        try:
+            volumes = read_case(case, names, confidence)
+        except Exception as error:  # MONAI wraps it
+            cause = root_cause(error)
+            if not isinstance(cause, UserError):
+                raise
+            written.failures[case.name] = str(cause)
+            continue
+        kept = case.kind == "labelled" or (keep_empty and case.kind != "sample")
+        if kept or volumes.label.any():
+            write_volumes(folder, case.name, volumes, len(names.labels))
+            written.add(case, volumes)
+        else:
+            written.empty.append(case)
+    return written
 
 
 def _empty(cases: Sequence[Case]) -> list[LeftOut]:

@@ -98,11 +98,11 @@ def read_case(case: Case, names: Names, confidence: float) -> Volumes:
     """
     if case.problem:
         raise DataError(case.problem)
+    references: dict[Hashable, Any] = {**case.item}
+    loaded = LoadVolumed("image", len(names.channels))(references)
     if case.checked and digests_of(case.item["image"]) != case.digests:
         files = ", ".join(ensure_tuple(case.item["image"]))
         raise DataError(f"{files}: has changed since it was segmented; segment the case again")
-    references: dict[Hashable, Any] = dict(case.item)
-    loaded = LoadVolumed("image", len(names.channels))(references)
     item = label_loading(case.recipe, "label", like="image")(loaded)
     label = item["label"][0].numpy().astype(np.uint8)
     image = item["image"].numpy()[_channel_order(case, names)]
