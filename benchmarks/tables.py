@@ -133,6 +133,21 @@ def export() -> str:
     return rows(head, *body) + "\n\n" + note
 
 
+def student() -> str:
+    """A network that learns from few given masks, without and with predicted ones."""
+    result = read_result("student")["figures"]
+    patients = result["patients"]
+    body = [(name, f"{result['mean'][name]:.3f}", f"{result['median'][name]:.3f}") for name in result["mean"]]
+    many = f"{result['draws']} draws" if result["draws"] > 1 else "one draw"
+    note = (
+        f"MONAI's U-Net on slices of TCGA-LGG, {result['updates']} updates; {many} of {patients['given']} patients "
+        f"with a given mask, beside them up to {patients['predicted']} others with the mask that PathoGAN's released "
+        f"weights, which know no mask, predict. Dice of {patients['test']} test patients"
+        + _difference("", result["difference"])
+    )
+    return rows(("", "mean Dice", "median"), *body) + "\n\n" + note
+
+
 def _correlation(found: dict | None) -> str:
     if found is None:
         return ""
@@ -589,6 +604,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "knees": knees,
     "uncertainty": uncertainty,
     "export": export,
+    "student": student,
     "genseg_step": genseg_step,
     "thigh_phantoms": thigh_phantoms,
     "thigh_hull": thigh_hull,

@@ -54,7 +54,7 @@ class Case:
     kind: Kind
     patient: str
     source: Path
-    item: Mapping[str, Any]
+    item: Mapping[Any, Any]
     recipe: Recipe
     digests: tuple[str, ...] = ()
     checked: bool = False

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from monai.utils import ensure_tuple
@@ -98,8 +98,7 @@ def read_case(case: Case, names: Names, confidence: float) -> Volumes:
     """
     if case.problem:
         raise DataError(case.problem)
-    references: dict[Hashable, Any] = {**case.item}
-    loaded = LoadVolumed("image", len(names.channels))(references)
+    loaded = LoadVolumed("image", len(names.channels))(case.item)
     if case.checked and digests_of(case.item["image"]) != case.digests:
         files = ", ".join(ensure_tuple(case.item["image"]))
         raise DataError(f"{files}: has changed since it was segmented; segment the case again")
