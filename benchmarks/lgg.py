@@ -20,12 +20,13 @@ from transeg import methods
 from transeg.bundle.make import format_config
 from transeg.bundle.runs import OF_OTHER_WEIGHTS
 from transeg.metrics.overlap import dice
+from transeg.metrics.statistics import paired_difference
 from transeg.transforms.load import LoadVolumed
 from transeg.transforms.preprocessing import label_loading
 from transeg.visual.panel import panel
 from transeg.visual.volumes import VOLUME_TITLES, volume_row
 
-from benchmarks.results import ROOT, earlier_scores, paired_difference, write_result
+from benchmarks.results import ROOT, earlier_scores, write_result
 from benchmarks.run import install_weights
 
 GENSEG = ROOT / "bundles" / "brain_mri_genseg_segmentation"
