@@ -19,6 +19,7 @@ from transeg.bundle.verify import verify
 from transeg.demo.command import demo
 from transeg.doctor.command import doctor
 from transeg.error_hook import exit_with_reason
+from transeg.evaluation.command import evaluate
 from transeg.report.command import report
 
 
@@ -36,6 +37,7 @@ app = typer.Typer(
 app.command()(calibrate)
 app.command()(demo)
 app.command()(doctor)
+app.command()(evaluate)
 app.command()(label)
 app.command()(make)
 app.command()(package)

@@ -19,7 +19,7 @@ from transeg.method import find_method
 
 from data_prep import lgg, sts
 from data_prep.fingerprint import examine
-from data_prep.options import assign_values, parse_labels
+from data_prep.options import assign_values
 from data_prep.phantoms.heart import heart_phantom
 from data_prep.phantoms.knee import LESION, knee_phantom, write_knee, write_reading
 from data_prep.prepare import hide_mask, parse_crop, parse_pixdim, prepare, propose

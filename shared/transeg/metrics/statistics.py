@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 DRAWS = 10_000
+AT_ONCE = 10_000_000  # drawn values
 LEVEL = (0.025, 0.975)  # of an interval
 
 
@@ -16,7 +17,10 @@ def bootstrap_interval(values: Sequence[float] | np.ndarray, draws: int = DRAWS)
 
     A single value gives an interval of no width, which says nothing.
     """
-    means = np.random.default_rng(0).choice(np.asarray(values, float), (draws, len(values))).mean(axis=1)
+    sample, random = np.asarray(values, float), np.random.default_rng(0)
+    at_once = max(1, AT_ONCE // len(sample))
+    parts = [min(at_once, draws - done) for done in range(0, draws, at_once)]
+    means = np.concatenate([random.choice(sample, (part, len(sample))).mean(axis=1) for part in parts])
     low, high = np.quantile(means, LEVEL)
     return float(low), float(high)
 
