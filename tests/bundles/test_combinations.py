@@ -345,7 +345,7 @@ INFERENCE = [
         ),
     )
 ]
-SCORED = {"writes": set(), "scores": {"val_mean_dice"}}
+SCORED = {"writes": set(), "scores": {"val_global_dice"}}
 CT = {"reads": {"test_ct_volumes"}, "output": "eval/ct"}
 S_SCORE = CT | {"loads": ["models/model.pt"] * 2, "output": "eval/s_score_ct"}
 EVALUATION = [

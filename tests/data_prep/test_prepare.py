@@ -391,7 +391,6 @@ def test_values_and_sizes_are_parsed():
     assert parse_pixdim("2") == 2
     assert parse_pixdim("") is None
     assert parse_crop("1,2.5,-3") == [1, 2.5, -3]
-    assert parse_labels(["a=1,2", "b=3", "a=5"]) == {"a": [1, 2, 5], "b": [3]}
     assert assign_values({"t": [1, 2, 4]}, ["background=4", "u=2"]) == {"t": [1], "background": [4], "u": [2]}
 
 

@@ -19,6 +19,7 @@ def test_description_leaves_out_what_is_undefined():
     assert (found["mean"], found["median"], found["n"]) == (pytest.approx(0.6), 0.8, 3)
     assert found["interval"] == [0.0, 1.0]
     assert describe([np.nan]) == describe([]) == {}
+    assert describe([0.4]) == {"mean": 0.4, "median": 0.4, "n": 1}
 
 
 def test_pairs_tell_a_small_but_constant_difference():

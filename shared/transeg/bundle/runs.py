@@ -1,7 +1,8 @@
 """Run folders: a training run makes a bundle of its own and leaves the one it was started from as it is.
 
 A run folder holds `configs/`, `models/model.pt` with the hashes of its training scans (`transeg.data.training_cases`),
-`docs/README.md` (a card with data, command, commit, seed, hardware and scores) and `LICENSE`, as every bundle does, beside `logs/` and `train_state.pt` for `--resume True`.
+`docs/README.md` (a card with data, command, commit, seed, hardware and scores) and `LICENSE`, as every bundle does,
+beside `logs/` and `train_state.pt` for `--resume True`.
 """
 
 from __future__ import annotations

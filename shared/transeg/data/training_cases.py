@@ -24,10 +24,10 @@ logger = logging.getLogger(__name__)
 
 FILE = Path("models", "training_cases.json")
 TRAINING, VALIDATION, TRANSDUCTIVE = "training", "validation", "transductive"
-USES = {  # the gravest first
+USES = {  # the gravest first; "weights were ... cases"
     TRAINING: "trained on",
-    VALIDATION: "used for validation",
-    TRANSDUCTIVE: "trained on without their masks",
+    VALIDATION: "validated on",
+    TRANSDUCTIVE: "trained on the images, without masks, of",
 }
 HASHES = "sha256"  # in the preparation of a datalist: of the images of each case
 NAMED = 10  # cases in a message
@@ -106,10 +106,11 @@ def use_in(uses: Mapping[str, str], digests: Iterable[str]) -> str:
     return next((use for use in USES if use in found), "")
 
 
-def check_unseen(seen: Mapping[str, str], cases: int, force: bool, remedy: str) -> None:
-    """Refuse cases that the weights were trained on; other uses are told.
+def check_unseen(where: str, seen: Mapping[str, str], cases: int, force: bool, remedy: str) -> None:
+    """Refuse cases that weights were trained on; other uses are told.
 
     Args:
+        where: weights or masks that messages name.
         seen: use by case.
         cases: number of all cases.
         force: tell of the former too instead.
@@ -122,9 +123,11 @@ def check_unseen(seen: Mapping[str, str], cases: int, force: bool, remedy: str) 
         named = sorted(case for case, found in seen.items() if found == use)
         if named:
             more = f" and {len(named) - NAMED} more" if len(named) > NAMED else ""
-            told = f"{len(named)} of {cases} cases were {text} by these weights: {', '.join(named[:NAMED])}{more}"
+            told = (
+                f"{where}: its weights were {text} {len(named)} of the {cases} cases: {', '.join(named[:NAMED])}{more}"
+            )
             if use == TRAINING and not force:
-                raise DataError(f"{told}; scores on them say nothing about other scans: {remedy}")
+                raise DataError(f"{told}; scores on these say nothing about other scans: {remedy}")
             logger.warning("%s", told)
 
 
@@ -147,7 +150,8 @@ def unseen(
         logger.info("Which scans %s were trained on is not recorded.", ", ".join(map(str, roots)))
         return [dict(item) for item in items]
     hashes = read_json(datalist).get("preparation", {}).get(HASHES, {})
-    found, seen = [], {}
+    found: list[dict[str, Any]] = []
+    seen: dict[str, str] = {}
     for item in items:
         case = case_name(item, "image")
         prepared = str(ensure_tuple(item["image"])[0]).endswith(".npy")
@@ -155,5 +159,6 @@ def unseen(
         found.append(dict(item) | ({"seen": use} if use else {}))
         seen |= {case: use} if use else {}
     cases = len({case_name(item, "image") for item in items})
-    check_unseen(seen, cases, force, "evaluate on other cases, or set --force True to score them all the same")
+    remedy = "evaluate on other cases, or set --force True to score them all the same"
+    check_unseen(", ".join(map(str, roots)), seen, cases, force, remedy)
     return found

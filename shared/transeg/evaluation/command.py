@@ -50,8 +50,8 @@ def evaluate(
 ) -> None:
     """Score masks against reference masks; every case with a reference counts.
 
-    Writes evaluation.csv (every case), evaluation.json and evaluation.md, a table of means with intervals over patients,
-    differences of the first method to the others, and the scores of an empty mask and a mean shape.
+    Writes evaluation.csv (every case), evaluation.json and evaluation.md: a table of means with intervals over
+    patients, differences of the first method to the others, and the scores of an empty mask and a mean shape.
     """
     methods = read_methods(masks)
     target = out or methods[0].runs[0].path
@@ -139,8 +139,8 @@ def _check_masks(methods: Sequence[Method], cases: Sequence[str], data: Path, fo
                 "named after the cases of the data"
             )
         seen = folder.seen(cases)
-        remedy = "name data or a --split that they have not seen, or --force to score them all the same"
-        check_unseen(seen, len(cases), force, f"{folder.path}: {remedy}")
+        remedy = "name data or a --split that the weights have not seen, or --force to score them all the same"
+        check_unseen(str(folder.path), seen, len(cases), force, remedy)
         for case, use in seen.items():
             every[case] = min(use, every.get(case, use), key=[*USES].index)
     return every
@@ -173,6 +173,7 @@ def _notes(methods: Sequence[Method], rows: Iterable[Row]) -> list[str]:
                 )
             if not folder.knows_training_cases:
                 notes.append(
-                    f"What the weights of {folder.path} were trained on is not recorded: check that it was none of these."
+                    f"What the weights of {folder.path} were trained on is not recorded: check that these cases are "
+                    "others."
                 )
     return notes

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -42,7 +42,7 @@ def read_references(
     Args:
         data: prepared data, whose volumes of the split count; a table, or a folder with one, whose rows of the split
             count if it names any; or a folder of masks, which are named after their case, as in `case_mask.nii.gz`.
-        split: "test" and so on, or the name of one list of a datalist.
+        split: "test" and so on, or the name of one list of volumes of a datalist.
         recipe: of the weights that made the masks, if known.
         values: of structures in the reference masks, by name; default as the data or else the weights say.
 
@@ -71,7 +71,7 @@ def read_references(
 
 def _of_datalist(path: Path, split: str) -> list[Reference]:
     content = read_json(path)
-    keys = [key for key in content if key == split or (key.startswith(split) and key.endswith("_volumes"))]
+    keys = [key for key in content if key.startswith(split) and key.endswith("_volumes")]
     items = [item for key in keys for item in load_list(path, content, key)]
     labelled = [item for item in items if "label" in item]
     if not labelled:
@@ -138,8 +138,7 @@ def read_classes(reference: Reference, recipe: Mapping[str, Any]) -> tuple[np.nd
     Raises:
         VolumeError: it cannot be read, or has unknown values.
     """
-    item = {"label": reference.label} | ({"spacing": reference.spacing} if reference.spacing else {})
-    label = label_loading(recipe, "label")(item)["label"]
+    label = label_loading(recipe, "label")({"label": reference.label, "spacing": reference.spacing})["label"]
     return label[0].numpy().astype(np.uint8), label.affine.numpy()
 
 
@@ -150,7 +149,7 @@ def read_mask(path: Path, reference: Reference, recipe: Mapping[str, Any]) -> np
         VolumeError: it cannot be read, is not on the grid of the reference, or has unknown values.
     """
     several = len(recipe["labels"]) > 2
-    item = {"mask": str(path), "label": reference.label} | ({"spacing": reference.spacing} if reference.spacing else {})
+    item: dict[Hashable, Any] = {"mask": str(path), "label": reference.label, "spacing": reference.spacing}
     classes = range(len(recipe["labels"])) if several else None
     mask = LoadVolumed("mask", allowed_labels=classes, like="label", may_be_empty=True)(item)["mask"][0].numpy()
     return (mask if several else mask > 0).astype(np.uint8)

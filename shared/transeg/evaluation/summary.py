@@ -17,6 +17,7 @@ from transeg.metrics.scores import RULE
 from transeg.metrics.statistics import describe
 
 MEAN = "mean of structures"
+FEW = 10  # patients
 MEASURES = (
     "dice", "hd95_mm", "assd_mm", "avd_mm", "volume_error_ml", "absolute_volume_error_ml", "detected",
     "detection_rate", "false_alarm_rate", "false_alarm_ml",
@@ -144,7 +145,8 @@ def write_evaluation(
         notes: sentences on what was scored.
         about: what the record says besides.
     """
-    notes = [NOTE, *notes, *_seen(rows)]
+    few = [f"Of fewer than {FEW} patients, such intervals are too narrow."] if _patients(rows) < FEW else []
+    notes = [" ".join([NOTE, *few]), *notes, *_seen(rows)]
     text = "\n\n".join([*(_table(name, found, method) for name, found in summary.items()), *notes]) + "\n"
     content = {"transeg": transeg.__version__, **about, "method": method, "notes": notes, "structures": summary}
     table, record, readable = (out / name for name in EVALUATION)
@@ -154,16 +156,18 @@ def write_evaluation(
     return text
 
 
+def _patients(rows: Sequence[Row]) -> int:
+    return len({row["patient"] for row in rows})
+
+
 def _seen(rows: Sequence[Row]) -> list[str]:
     """What the scores of cases that the training has seen are worth."""
-    told = []
+    told, every = [], len({row["case"] for row in rows})
     for use, text in USES.items():
         cases = sorted({row["case"] for row in rows if row["seen"] == use})
         worth = "these scores say nothing about other scans" if use == TRAINING else "these scores may be too good"
         if cases:
-            told.append(
-                f"{len(cases)} of {len({row['case'] for row in rows})} cases were {text} by the weights: {worth}."
-            )
+            told.append(f"Weights were {text} {len(cases)} of the {every} cases: {worth}.")
     return told
 
 
@@ -198,8 +202,8 @@ def _padded(cell: str, width: int) -> str:
 def _cell(described: Mapping[str, Any], form: str) -> str:
     if not described:
         return ""
-    low, high = described["interval"]
-    return f"{described['mean']:{form}} ({low:{form}} to {high:{form}})"
+    interval = " to ".join(f"{end:{form}}" for end in described.get("interval", ()))
+    return f"{described['mean']:{form}}" + (f" ({interval})" if interval else "")
 
 
 def _counts(own: Mapping[str, Any]) -> list[str]:

@@ -15,7 +15,7 @@ LEVEL = (0.025, 0.975)  # of an interval
 def bootstrap_interval(values: Sequence[float] | np.ndarray, draws: int = DRAWS) -> tuple[float, float]:
     """95 % percentile bootstrap interval of the mean of values (N,), N > 0, drawn with replacement; the same each time.
 
-    A single value gives an interval of no width, which says nothing.
+    Of few values it is too narrow, of a single one it has no width.
     """
     sample, random = np.asarray(values, float), np.random.default_rng(0)
     at_once = max(1, AT_ONCE // len(sample))
@@ -26,13 +26,16 @@ def bootstrap_interval(values: Sequence[float] | np.ndarray, draws: int = DRAWS)
 
 
 def describe(values: Sequence[float] | np.ndarray) -> dict[str, Any]:
-    """Mean, its 95 % bootstrap interval, median and number of the values (N,) that are not NaN; empty without any."""
+    """Mean, its 95 % bootstrap interval, median and number of the values (N,) that are not NaN; empty without any.
+
+    A single value has no interval.
+    """
     kept = np.asarray(values, float)
     kept = kept[~np.isnan(kept)]
     if not len(kept):
         return {}
-    interval = [*bootstrap_interval(kept)]
-    return {"mean": float(kept.mean()), "interval": interval, "median": float(np.median(kept)), "n": len(kept)}
+    interval = {"interval": [*bootstrap_interval(kept)]} if len(kept) > 1 else {}
+    return {"mean": float(kept.mean()), **interval, "median": float(np.median(kept)), "n": len(kept)}
 
 
 def paired_difference(values: Sequence[float], others: Sequence[float], draws: int = DRAWS) -> dict[str, Any]:
