@@ -80,8 +80,10 @@ def _of_datalist(path: Path, split: str) -> list[Reference]:
             f"({', '.join(SPLITS)}), or prepare test cases with masks"
         )
     patients = content.get("preparation", {}).get("patients", {})
-    cases = [(case_name(item, "image"), item) for item in labelled]
-    return [Reference(case, patients.get(case, case), item["label"], item.get("spacing")) for case, item in cases]
+    cases = {case_name(item, "image"): item for item in labelled}  # once, although in several lists
+    return [
+        Reference(case, patients.get(case, case), item["label"], item.get("spacing")) for case, item in cases.items()
+    ]
 
 
 def _of_table(path: Path, split: str) -> list[Reference]:
