@@ -53,14 +53,15 @@ def test_records_are_added_up(data, tmp_path):
 def test_evaluation_on_training_cases_is_refused(data, tmp_path, caplog):
     run = tmp_path / "run"
     item = {name: {"image": str(tmp_path / f"{name}.nii.gz"), "case": f"case {name}"} for name in "adf"}
-    assert unseen([item["a"]], data, [run]) == [item["a"]]  # no record
+    assert unseen([item["a"]], data, [run]) == [item["a"] | {"seen": ""}]  # no record
     add_cases(run, prepared_cases(data))
     with pytest.raises(DataError, match=r"run: its weights were trained on 1 of the 2 cases: case a; .*--force True"):
         unseen([item["a"], item["f"]], data, [run])
-    assert unseen([item["a"], item["f"]], data, [run], force=True) == [item["a"] | {"seen": "training"}, item["f"]]
+    forced = unseen([item["a"], item["f"]], data, [run], force=True)
+    assert forced == [item["a"] | {"seen": "training"}, item["f"] | {"seen": ""}]
     assert unseen([item["d"]], data, [run]) == [item["d"] | {"seen": "validation"}]
     assert "validated on 1 of the 1 cases: case d" in caplog.text
     slices = [{"image": "images/a.npy", "index": k, "case": "a"} for k in range(3)]
     with pytest.raises(DataError, match="trained on 1 of the 1 cases: a"):  # by what the preparation hashed
         unseen(slices, data, [run])
-    assert unseen([slices[0] | {"case": "f"}], data, [run]) == [slices[0] | {"case": "f"}]
+    assert unseen([slices[0] | {"case": "f"}], data, [run]) == [slices[0] | {"case": "f", "seen": ""}]

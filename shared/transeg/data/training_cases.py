@@ -134,7 +134,7 @@ def check_unseen(where: str, seen: Mapping[str, str], cases: int, force: bool, r
 def unseen(
     items: Sequence[Mapping[str, Any]], datalist: PathLike, roots: Sequence[PathLike], force: bool = False
 ) -> list[dict[str, Any]]:
-    """Items to evaluate weights on, each that their training has seen with how, as "seen".
+    """Items to evaluate weights on, each with how their training has seen it as "seen", empty if it has not.
 
     Args:
         items: scans, or slices of prepared data, whose preparation knows the hashes.
@@ -148,7 +148,7 @@ def unseen(
     uses = uses_of(roots)
     if uses is None:
         logger.info("Which scans %s were trained on is not recorded.", ", ".join(map(str, roots)))
-        return [dict(item) for item in items]
+        return [{**item, "seen": ""} for item in items]
     hashes = read_json(datalist).get("preparation", {}).get(HASHES, {})
     found: list[dict[str, Any]] = []
     seen: dict[str, str] = {}
@@ -156,7 +156,7 @@ def unseen(
         case = case_name(item, "image")
         prepared = str(ensure_tuple(item["image"])[0]).endswith(".npy")
         use = use_in(uses, hashes.get(case, ()) if prepared else digests_of(item))
-        found.append(dict(item) | ({"seen": use} if use else {}))
+        found.append({**item, "seen": use})
         seen |= {case: use} if use else {}
     cases = len({case_name(item, "image") for item in items})
     remedy = "evaluate on other cases, or set --force True to score them all the same"
