@@ -326,7 +326,10 @@ class RunFolder:
         _write(target / "train.json", train | {"bundle_root": self._root_of("train")})
         metadata = run_metadata(_metadata(self.root), self.recipe, bundle_name(self.root))
         _write(target / "metadata.json", metadata | {DATA_HASH: digest_of(self._datalist())})
-        add_cases(self.path, self._cases(), read_cases(self.start) if self.start else None)
+        earlier = read_cases(self.start) if self.start else {}
+        if earlier is None:
+            logger.warning("start: which scans %s was trained on is not recorded: do not evaluate on these", self.start)
+        add_cases(self.path, self._cases(), earlier)
 
     def _cases(self) -> Cases | None:
         """Hashes of the scans of the run, of its prepared data or given in its config."""

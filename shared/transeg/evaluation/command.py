@@ -54,9 +54,7 @@ def evaluate(
     patients, differences of the first method to the others, and the scores of an empty mask and a mean shape.
     """
     methods = read_methods(masks)
-    target = out or methods[0].runs[0].path
-    print(run_evaluation(methods, data, target, split, parse_labels(labels or ()), force), end="")
-    print(f"\n{', '.join(EVALUATION)} are in {target}")
+    run_evaluation(methods, data, out or methods[0].runs[0].path, split, parse_labels(labels or ()), force)
 
 
 def run_evaluation(
@@ -66,8 +64,8 @@ def run_evaluation(
     split: str = "test",
     values: Mapping[str, Sequence[int]] | None = None,
     force: bool = False,
-) -> str:
-    """Score methods and write the evaluation.
+) -> None:
+    """Score methods, write the evaluation and print its table.
 
     Args:
         methods: the first one is compared with the others.
@@ -76,9 +74,6 @@ def run_evaluation(
         split: see `read_references`.
         values: see `read_references`.
         force: score cases that weights were trained on as well; the evaluation says so.
-
-    Returns:
-        Text of `evaluation.md`.
 
     Raises:
         DataError: nothing to compare, weights of different structures, or a case that was trained on.
@@ -116,9 +111,9 @@ def run_evaluation(
     first = methods[0].name
     about = {"masks": folders, "data": str(data), "split": split}
     text = write_evaluation(out, rows, summarise(rows, first), first, _notes(methods, rows), **about)
+    print(f"{text}\n{', '.join(EVALUATION)} are in {out}")
     if failures:
-        raise BatchError(text + "\n" + failure_report(failures, len(references)))
-    return text
+        raise BatchError(failure_report(failures, len(references)))
 
 
 def _recipe_of(methods: Sequence[Method]) -> Recipe | None:
