@@ -78,6 +78,7 @@
     const { canvas } = plane, context = canvas.getContext("2d");
     context.imageSmoothingEnabled = true;
     context.imageSmoothingQuality = "high";
+    context.clearRect(0, 0, canvas.width, canvas.height);  // or the slice before shines through at the smoothed edges
     context.drawImage(small, 0, 0, canvas.width, canvas.height);
     annotate(plane, context);
     plane.caption.textContent = `${plane.name}, ${state.at[across] * page.steps[across] + 1} of ${page.voxels[across]}`;
