@@ -406,21 +406,21 @@ def alarms(bundle: str) -> str:
     }
     faults = list(dict.fromkeys(fault for own in found.values() for fault in own))
     columns = [f"{domain.upper()}: " if domain else "" for domain in found]
-    head = ("", *(f"{column}{what}" for column in columns for what in ("told", "of", "as")))
+    head = ("", *(f"{column}{what}" for column in columns for what in ("scans warned of", "as")))
     body = []
     for fault in faults:
         cells: list[object] = []
         for own in found.values():
             one = own.get(fault)
             told = ", ".join(f"{kind} {count}" for kind, count in sorted(one["kinds"].items())) if one else ""
-            cells += [one["alarms"], one["n"], told] if one else ["-", "-", ""]
+            cells += [f"{one['alarms']} of {one['n']}", told] if one else ["-", ""]
         body.append((fault, *cells))
     clean = ", ".join(
         f"{column}{own['clean']['interval'][0]:.0%} to {own['clean']['interval'][1]:.0%}"
         for column, own in zip(columns, found.values(), strict=True)
     )
     note = (
-        "Scans of which a refusal or a warning tells; a scan may have several. Clean scans are like those of the "
+        "Scans that are refused or come with a warning; a scan may have several. Clean scans are like those of the "
         f"training, and none of them; the 95 % interval of their share of false alarms is {clean}."
     )
     return rows(head, *body) + "\n\n" + note
@@ -594,10 +594,11 @@ def renew(text: str) -> str:
     """Fill in every table with a result."""
 
     def fill(match: re.Match) -> str:
-        name = match[1]
-        if not (FOLDER / f"{name}.json").is_file():
+        try:
+            table = TABLES[match[1]]()
+        except FileNotFoundError:  # of the result
             return match[0]
-        return f"<!-- table: {name} -->\n{TABLES[name]()}\n<!-- end -->"
+        return f"<!-- table: {match[1]} -->\n{table}\n<!-- end -->"
 
     return re.sub(r"<!-- table: (\w+) -->\n.*?<!-- end -->", fill, text, flags=re.DOTALL)
 

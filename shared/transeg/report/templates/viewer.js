@@ -109,6 +109,7 @@
       write(sides[2], canvas.width / 2, 9, "center");
       write(sides[3], canvas.width / 2, canvas.height - 9, "center");
     }
+    if (canvas.height < 110) return;  // no room beside the letters
     const bar = [200, 100, 50, 20, 10, 5, 2, 1].find((length) => length * scale <= canvas.width / 3) || 1;
     context.fillStyle = "#fff";
     context.fillRect(8, canvas.height - 12, bar * scale, 3);
