@@ -452,6 +452,28 @@ def alarms(bundle: str) -> str:
     return rows(head, *body) + "\n\n" + note
 
 
+def all_alarms() -> str:
+    """What the warnings of all bundles tell, side by side."""
+    found = read_result("alarms")["figures"]
+    named = {
+        "GenSeg": "brain_mri_genseg_segmentation",
+        "PathoGAN": "brain_mri_pathogan_segmentation",
+        "thigh": "thigh_mri_muscle_segmentation",
+        "heart, CT": "cardiac_ct_mr_segmentation ct",
+        "heart, MR": "cardiac_ct_mr_segmentation mr",
+    }
+    faults = dict.fromkeys(fault for own in found.values() for fault in own)
+    cells = {
+        fault: [f"{one['alarms']} of {one['n']}" if (one := found[key].get(fault)) else "-" for key in named.values()]
+        for fault in faults
+    }
+    note = (
+        "Scans that are refused or come with a warning. Brains are test patients of TCGA-LGG, thighs and hearts are "
+        "phantoms; other body parts are of patients."
+    )
+    return rows(("", *named), *((fault, *row) for fault, row in cells.items())) + "\n\n" + note
+
+
 def mscmr() -> str:
     """Late enhancement without labels of its own, on patients."""
     result = read_result("mscmr")
@@ -602,6 +624,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "cardiac_phantoms": cardiac_phantoms,
     "cardiac_real": cardiac_real,
     "mscmr": mscmr,
+    "all_alarms": all_alarms,
     **{
         f"alarms_{name}": partial(alarms, bundle)
         for name, bundle in {
