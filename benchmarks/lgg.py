@@ -14,7 +14,9 @@ from typing import Annotated, Any
 
 import nibabel as nib
 import numpy as np
+import torch
 import typer
+from monai.data import MetaTensor
 from PIL import Image
 from transeg import methods
 from transeg.bundle.make import format_config
@@ -131,12 +133,17 @@ def read_reference(item: Mapping[str, Any]) -> np.ndarray:
     return np.asarray(loaded["label"][0]) > 0
 
 
-def read_scan(item: Mapping[str, Any]) -> np.ndarray:
-    """The sequences of a patient (C, X, Y, Z)."""
+def load_scan(item: Mapping[str, Any]) -> MetaTensor:
+    """The sequences of a patient (C, X, Y, Z), with their affine."""
     keys = [f"image_{k}" for k in range(len(item["image"]))]
     files: dict[Hashable, Any] = {**dict(zip(keys, item["image"], strict=True)), "spacing": item.get("spacing")}
     loaded = LoadVolumed(keys)(files)
-    return np.concatenate([np.asarray(loaded[key]) for key in keys])
+    return torch.cat([loaded[key] for key in keys])
+
+
+def read_scan(item: Mapping[str, Any]) -> np.ndarray:
+    """The voxels of `load_scan`."""
+    return np.asarray(load_scan(item))
 
 
 def read_flair(item: Mapping[str, Any], scaled: bool = True) -> np.ndarray:
