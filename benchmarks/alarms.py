@@ -32,7 +32,7 @@ from transeg.files import write_text
 
 from benchmarks import faults
 from benchmarks.faults import Fault, Scan
-from benchmarks.lgg import FLAIR, GENSEG, PATHOGAN, Slices, Test, Validation, Work, prepare, read_scan
+from benchmarks.lgg import FLAIR, GENSEG, PATHOGAN, Slices, Test, Validation, Work, load_scan, prepare
 from benchmarks.results import ROOT, write_result
 
 THIGH = ROOT / "bundles" / "thigh_mri_muscle_segmentation"
@@ -107,7 +107,8 @@ def main(
     patients = read_datalist(
         prepare(slices, work / "data", PATHOGAN, validation, test, "--image-level") / "datalist.json", "test_volumes"
     )
-    brains = [Scan(item["case"], read_scan(item), np.diag([*item["spacing"], 1])) for item in patients[:count]]
+    loaded = {item["case"]: load_scan(item) for item in patients[:count]}
+    brains = [Scan(case, scan.numpy(), scan.affine.numpy()) for case, scan in loaded.items()]
     parts = body_parts(data) | {"brain": [replace(scan, voxels=scan.voxels[FLAIR : FLAIR + 1]) for scan in brains[:6]]}
     clean = {
         kind.name: phantoms(work / "phantoms", kind, count) if kind.phantoms else brains for kind in KINDS_OF_SCANS

@@ -15,7 +15,6 @@ in validation (real only: of all epochs; without shape consistency: the last). F
 
 from __future__ import annotations
 
-import csv
 import json
 import shutil
 import statistics
@@ -24,12 +23,14 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple
 
+import numpy as np
 import typer
 from monai.bundle import ConfigParser
 from transeg.bundle.runs import STATE
 from transeg.data.datalist import read_datalist
 from transeg.data.recipe import bundle_recipe
-from transeg.methods.cardiac.recipe import HEART
+from transeg.evaluation.rows import read_dice
+from transeg.files import EVALUATION
 
 from benchmarks.results import ROOT, write_result
 from benchmarks.run import install_weights, log_of, run_bundle, train
@@ -119,19 +120,26 @@ class Runs:
     def _evaluate(self, method: str, modality: str, name: str, overlays: list[str], *more: object) -> Scores:
         folder = self.folder(method)
         test = folder / f"{name}_{modality}"
-        path = test / "val_mean_dice_raw.csv"
+        path = test / EVALUATION[0]
         if not path.is_file():
             files = ["inference.json", "evaluate.json", *overlays]
-            options = ["--dataset_dir", self.data, "--output_dir", test, "--modality", modality, *more]
+            where = ["--dataset_dir", self.data, "--output_dir", test]
+            options = [
+                *where,
+                "--modality",
+                modality,
+                "--centre",
+                "label",
+                *more,
+            ]  # hearts are centred, as in the paper
             run_bundle("evaluating", folder / "configs", files, *options, log=log_of(folder))
         return read_scores(path)
 
 
 def read_scores(path: Path) -> Scores:
-    """Dice of each region and their mean from a file written by MONAI's MetricsSaver."""
-    with path.open() as file:
-        rows = [[float(cell) for cell in row[1:]] for row in list(csv.reader(file))[1:]]
-    return dict(zip((*HEART["labels"][1:], "mean"), map(list, zip(*rows, strict=True)), strict=True))
+    """Dice of each region and their mean, from the table of an evaluation."""
+    found = read_dice(path)
+    return {**found, "mean": np.nanmean([*found.values()], axis=0).tolist()}
 
 
 def score_seed(data: dict[str, Path], work: Path, seed: int, schedule: Schedule) -> dict[str, Any]:

@@ -21,9 +21,10 @@ import nibabel as nib
 import numpy as np
 import typer
 from transeg.metrics.overlap import dice
+from transeg.metrics.statistics import paired_difference
 from transeg.metrics.threshold import best_threshold
 
-from benchmarks.results import ROOT, paired_difference, read_mask, write_result
+from benchmarks.results import ROOT, read_mask, write_result
 from benchmarks.run import train
 
 BUNDLE = ROOT / "bundles" / "brain_mri_genseg_segmentation"

@@ -14,18 +14,21 @@ from typing import Annotated, Any
 
 import nibabel as nib
 import numpy as np
+import torch
 import typer
+from monai.data import MetaTensor
 from PIL import Image
 from transeg import methods
 from transeg.bundle.make import format_config
 from transeg.bundle.runs import OF_OTHER_WEIGHTS
 from transeg.metrics.overlap import dice
+from transeg.metrics.statistics import paired_difference
 from transeg.transforms.load import LoadVolumed
 from transeg.transforms.preprocessing import label_loading
 from transeg.visual.panel import panel
 from transeg.visual.volumes import VOLUME_TITLES, volume_row
 
-from benchmarks.results import ROOT, earlier_scores, paired_difference, write_result
+from benchmarks.results import ROOT, earlier_scores, write_result
 from benchmarks.run import install_weights
 
 GENSEG = ROOT / "bundles" / "brain_mri_genseg_segmentation"
@@ -130,12 +133,17 @@ def read_reference(item: Mapping[str, Any]) -> np.ndarray:
     return np.asarray(loaded["label"][0]) > 0
 
 
-def read_scan(item: Mapping[str, Any]) -> np.ndarray:
-    """The sequences of a patient (C, X, Y, Z)."""
+def load_scan(item: Mapping[str, Any]) -> MetaTensor:
+    """The sequences of a patient (C, X, Y, Z), with their affine."""
     keys = [f"image_{k}" for k in range(len(item["image"]))]
     files: dict[Hashable, Any] = {**dict(zip(keys, item["image"], strict=True)), "spacing": item.get("spacing")}
     loaded = LoadVolumed(keys)(files)
-    return np.concatenate([np.asarray(loaded[key]) for key in keys])
+    return torch.cat([loaded[key] for key in keys])
+
+
+def read_scan(item: Mapping[str, Any]) -> np.ndarray:
+    """The voxels of `load_scan`."""
+    return np.asarray(load_scan(item))
 
 
 def read_flair(item: Mapping[str, Any], scaled: bool = True) -> np.ndarray:

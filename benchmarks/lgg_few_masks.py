@@ -24,6 +24,7 @@ import typer
 from transeg.bundle.runs import WEIGHTS
 from transeg.data.datalist import read_datalist
 from transeg.metrics.overlap import dice
+from transeg.metrics.statistics import paired_difference
 from transeg.metrics.threshold import best_threshold
 
 from benchmarks import lgg
@@ -42,7 +43,7 @@ from benchmarks.lgg import (
     read_scan,
     settings_of,
 )  # fmt: skip
-from benchmarks.results import paired_difference, read_mask, read_result, write_result
+from benchmarks.results import read_mask, read_result, write_result
 from benchmarks.side_by_side import WRITE_CURVE, Training, read_curve, segment, train
 from benchmarks.voxels import VoxelClassifier
 

@@ -25,10 +25,11 @@ import numpy as np
 import typer
 from transeg.data.datalist import read_datalist
 from transeg.metrics.overlap import dice
+from transeg.metrics.statistics import paired_difference
 from transeg.transforms.preprocessing import label_loading
 
 from benchmarks.lgg import Add, Name, Settings, settings_of
-from benchmarks.results import ROOT, earlier_scores, paired_difference, write_result
+from benchmarks.results import ROOT, earlier_scores, write_result
 from benchmarks.side_by_side import Training, segment, train
 from data_prep.mscmr import RECIPE
 

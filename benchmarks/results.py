@@ -7,7 +7,7 @@ import os
 import platform
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -74,14 +74,6 @@ def earlier_scores(name: str, same: Mapping[str, Any]) -> dict[str, Any]:
 def read_mask(path: Path) -> np.ndarray:
     """A mask on disk, bool (X, Y, Z)."""
     return np.asarray(nib.Nifti1Image.from_filename(path).dataobj) > 0
-
-
-def paired_difference(values: Sequence[float], others: Sequence[float], draws: int = 10_000) -> dict[str, Any]:
-    """Mean difference over the same patients, with its 95 % bootstrap interval."""
-    difference = np.subtract(values, others)
-    means = np.random.default_rng(0).choice(difference, (draws, len(difference))).mean(axis=1)
-    interval = np.quantile(means, (0.025, 0.975)).round(3).tolist()
-    return {"mean": round(float(difference.mean()), 3), "interval": interval, "n": len(difference)}
 
 
 def hardware() -> str:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import torch
 from transeg.bundle.runs import WEIGHTS
+from transeg.data.training_cases import FILE, add_cases, read_cases
 from transeg.demo.steps import bundle_arguments, run_dir_arguments
 
 
@@ -47,3 +48,5 @@ def install_weights(run_dir: Path, bundle: Path) -> None:
     half = {key: value.half() if value.is_floating_point() else value for key, value in state.items()}
     (bundle / WEIGHTS).parent.mkdir(exist_ok=True)
     torch.save(half, bundle / WEIGHTS)
+    (bundle / FILE).unlink(missing_ok=True)  # of the weights before
+    add_cases(bundle, read_cases(run_dir))

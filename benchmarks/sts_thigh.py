@@ -30,10 +30,11 @@ from transeg.data.datalist import read_datalist
 from transeg.methods.thigh.compartment import muscle_compartment
 from transeg.metrics.overlap import dice
 from transeg.metrics.silhouette import silhouette
+from transeg.metrics.statistics import paired_difference
 
 from benchmarks.infiltration import find_muscle, infiltrate
 from benchmarks.lgg import Name, Settings, settings_of
-from benchmarks.results import ROOT, paired_difference, read_mask, write_result
+from benchmarks.results import ROOT, read_mask, write_result
 from benchmarks.run import run_bundle
 from benchmarks.side_by_side import Training, segment, train
 

@@ -29,9 +29,10 @@ from transeg.export.command import run_export
 from transeg.export.dataset import MONAI
 from transeg.metrics.overlap import dice
 from transeg.metrics.silhouette import body
+from transeg.metrics.statistics import paired_difference
 
 from benchmarks.lgg import GENSEG, PATHOGAN, Scans, Slices, Test, Validation, Work, prepare, read_reference, read_scan
-from benchmarks.results import paired_difference, write_result
+from benchmarks.results import write_result
 
 BATCH = 8
 

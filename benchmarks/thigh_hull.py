@@ -21,8 +21,9 @@ from transeg.methods.thigh.classical.mixture import segment_mixture
 from transeg.methods.thigh.compartment import muscle_compartment
 from transeg.metrics.overlap import dice
 from transeg.metrics.silhouette import silhouette
+from transeg.metrics.statistics import paired_difference
 
-from benchmarks.results import paired_difference, write_result
+from benchmarks.results import write_result
 from benchmarks.thigh_phantoms import BUNDLE, load, translate
 
 TRANSLATION = "mixture on the translation"

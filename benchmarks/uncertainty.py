@@ -29,12 +29,13 @@ from transeg.bundle.segment import run_segmentation
 from transeg.bundle.temperature import fit_scans, labelled_scans, probabilities_of
 from transeg.data.volumes import find_volumes
 from transeg.metrics.calibration import calibration_error, negative_log_likelihood, tempered
+from transeg.metrics.statistics import paired_difference
 from transeg.metrics.uncertainty import pairwise_dice
 from transeg.transforms.members import TABLE
 from transeg.transforms.preprocessing import label_loading
 
 from benchmarks.lgg import GENSEG, Slices, Test, Validation, Work, prepare
-from benchmarks.results import ROOT, paired_difference, write_result
+from benchmarks.results import ROOT, write_result
 
 CARDIAC = ROOT / "bundles" / "cardiac_ct_mr_segmentation"
 COPIES = {"TCGA-LGG": (3, 7), "heart phantoms": (2, 4)}  # of a scan

@@ -26,6 +26,7 @@ from transeg.data.datalist import read_json, write_datalist
 from transeg.data.finder import Patterns, find_cases
 from transeg.data.slices import CaseSlices, write_slices
 from transeg.data.table import SPLITS, Case
+from transeg.data.training_cases import HASHES, digests_of
 from transeg.error_hook import exit_with_reason
 from transeg.errors import CasesFailedError, DataError, UserError, failure_report, reason, root_cause
 from transeg.references import parse
@@ -41,12 +42,16 @@ Extract = Callable[[Mapping[str, Any]], CaseSlices]
 
 @dataclass
 class Kept:
-    """The items of the slices that a case contributes, counts of dropped slices by reason, and features of the scan."""
+    """The items of the slices that a case contributes, counts of dropped slices by reason, and features of the scan.
+
+    `digests` are the hashes of its images, see `transeg.data.training_cases`.
+    """
 
     presence: list[dict[str, Any]] = field(default_factory=list)
     absence: list[dict[str, Any]] = field(default_factory=list)
     dropped: dict[str, int] = field(default_factory=dict)
     features: np.ndarray | None = None
+    digests: list[str] = field(default_factory=list)
 
 
 def scans_below(folder: Path, channels: Sequence[str], patterns: Patterns | None = None) -> list[Case]:
@@ -164,6 +169,7 @@ def prepare_cases(
                 "dropped": dict(dropped),
                 "groups": {case.name: case.group for case in cases if case.group},
                 "patients": patients_of(cases),
+                HASHES: {name: one.digests for name, one in kept.items()},
                 "unused": unused,
                 "failed": failed,
             },
@@ -329,14 +335,16 @@ def _prepare_case(case: Case, channels: Sequence[str], extract: Extract, out: Pa
     if case.problem:
         return case.problem
     try:
-        slices = extract(case.item(channels))
+        item = case.item(channels)
+        slices = extract(item)
         presence, absence = write_slices(out, case.name, slices)
+        digests = digests_of(item)
     except Exception as error:  # one bad case must not stop the others
         cause = root_cause(error)
         if not isinstance(cause, UserError):
             logger.exception("%s", case.name, exc_info=cause)
         return reason(cause)
-    return Kept(presence, absence, slices.dropped, slices.features)
+    return Kept(presence, absence, slices.dropped, slices.features, digests)
 
 
 def choose_labelled(

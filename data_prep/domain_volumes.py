@@ -9,6 +9,7 @@ from typing import Any
 
 from transeg.data.datalist import write_datalist
 from transeg.data.table import SPLITS, Case
+from transeg.data.training_cases import HASHES
 from transeg.errors import DataError, UserError
 from transeg.methods.cardiac.volumes import CardiacVolumes
 
@@ -124,6 +125,7 @@ def prepare_domains(
                 "kept": {key: len(items) for key, items in (lists | volumes).items()},
                 "roles": dict(roles),
                 "patients": patients_of(used),
+                HASHES: {name: one.digests for name, one in kept.items()},
                 "failed": failed,
             },
             dimensions=3,

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from transeg.data.recipe import parse_labels
 from transeg.errors import UserError
 
 Data = Annotated[Path, typer.Option(help="Folder of the raw data, searched with its subfolders.")]
@@ -68,28 +69,6 @@ Workers = Annotated[int, typer.Option(help="Number of worker processes.", min=1)
 def names_of(text: str) -> list[str]:
     """Split a comma-separated option."""
     return [name.strip() for name in text.split(",") if name.strip()]
-
-
-def parse_labels(texts: Sequence[str]) -> dict[str, list[int]]:
-    """Values by name of the structure, from NAME=VALUE,... each.
-
-    Raises:
-        UserError: not of this form, or a value of two structures.
-    """
-    found: dict[str, list[int]] = {}
-    for text in texts:
-        name, equals, values = text.partition("=")
-        try:
-            found.setdefault(name.strip(), []).extend(int(value) for value in values.split(","))
-        except ValueError:
-            equals = ""
-        if not equals or not name.strip():
-            raise UserError(f"--labels {text}: expected NAME=VALUE or NAME=VALUE,VALUE, e.g. tumour=1,2,3")
-    taken = [value for values in found.values() for value in values]
-    double = sorted({value for value in taken if taken.count(value) > 1})
-    if double:
-        raise UserError(f"--labels: value {', '.join(map(str, double))} is given twice")
-    return found
 
 
 def assign_values(values: Mapping[str, Sequence[int]], labels: Sequence[str] | None) -> dict[str, list[int]]:

@@ -24,7 +24,7 @@ from typing import Annotated, Any, Literal
 import numpy as np
 import typer
 from transeg.bundle.package import bundle_root
-from transeg.data.recipe import OF_THE_DATA, bundle_recipe
+from transeg.data.recipe import OF_THE_DATA, bundle_recipe, parse_labels
 from transeg.data.table import Case, format_presence, read_table, table_channels
 from transeg.errors import UserError
 from transeg.method import Method, find_method, resolve
@@ -47,7 +47,6 @@ from data_prep.options import (
     Validation,
     Workers,
     names_of,
-    parse_labels,
     record_options,
 )
 from data_prep.splits import split_labelled

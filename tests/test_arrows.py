@@ -26,13 +26,14 @@ ALLOWED = {
     "inferers": {"engines", "networks"},
     # make reads the source that lies in a method
     "bundle": {"data", "engines", "method", "methods", "metrics", "transforms", "visual"},
+    "evaluation": {"bundle", "data", "metrics", "transforms"},
     "report": {"bundle", "data", "transforms", "visual"},
     "export": {"bundle", "data", "method", "metrics", "transforms"},
     "doctor": {"data", "method", "metrics", "transforms", "visual"},
-    "demo": {"bundle", "data", "method", "metrics", "networks", "visual"},
+    "demo": {"bundle", "data", "evaluation", "method", "metrics", "networks", "visual"},
     "method": {"methods"},  # the registry looks into the folder, and names none of them
     "methods": set(),
-    "cli": {"bundle", "demo", "doctor", "export", "report"},
+    "cli": {"bundle", "demo", "doctor", "evaluation", "export", "report"},
 } | {name: set() for name in CORE}
 # what a method may import: every shared package, and the registry from its method.py
 SHARED = set(ALLOWED) - {"cli", "methods"}

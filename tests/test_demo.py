@@ -1,6 +1,7 @@
 """The quick demo from its command to its picture."""
 
 import json
+import math
 import subprocess
 import sys
 
@@ -8,7 +9,9 @@ import numpy as np
 import pytest
 from PIL import Image
 from transeg.demo.steps import read_scores
+from transeg.evaluation.rows import METHOD, write_rows
 from transeg.methods.pathogan.demo import read_patients, threshold_dice
+from transeg.metrics.scores import MaskScore
 
 
 @pytest.mark.timeout(900)
@@ -35,9 +38,15 @@ def test_demo_scores_and_draws_held_out_patients(options, patients, names, tmp_p
     assert (out / "run" / "models" / "model.pt").is_file()
 
 
-def test_scores_are_read_from_what_monai_writes(tmp_path):
-    (tmp_path / "raw.csv").write_text("filename,class0,mean\na.nii.gz,0.25,0.25\nb.nii.gz,0.75,0.5\n")
-    assert read_scores(tmp_path / "raw.csv") == [0.25, 0.5]
+def test_scores_are_read_from_an_evaluation(tmp_path):
+    rows = []
+    for case, values in {"a": (0.25, 0.75), "b": (0.5, math.nan)}.items():
+        for structure, value in zip(("LV", "RV"), values, strict=True):
+            score = MaskScore(value, *[0.0] * (len(MaskScore._fields) - 1))._asdict()
+            about = {"method": METHOD, "run": 1, "case": case, "patient": case, "structure": structure}
+            rows.append({**about, "mask": "", "seen": "", **score})
+    write_rows(tmp_path / "evaluation.csv", rows)
+    assert read_scores(tmp_path) == [0.5, 0.5]
 
 
 def test_patients_without_a_tumour_slice_have_no_score(tmp_path):

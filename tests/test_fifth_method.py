@@ -92,7 +92,7 @@ def test_a_fifth_method_touches_no_shared_file(checkout, tmp_path):
         assert mask.shape == SHAPE
         files = [folder / "configs/inference.json", folder / "configs/evaluate.json"]
         bundle(checkout, "evaluating", *files, dataset_dir=data, output_dir=out)
-        assert (out / "val_mean_dice_raw.csv").is_file()
+        assert (out / "evaluation.csv").is_file()
         assert "ready" in run(checkout, "transeg.cli", "preflight", folder, "--dataset_dir", data)
         run(checkout, "transeg.cli", "package", folder, "--out", tmp_path / f"dist_{folder.name}")
         [archive] = (tmp_path / f"dist_{folder.name}").glob("*.zip")

@@ -19,6 +19,7 @@ from transeg.bundle.verify import verify
 from transeg.demo.command import demo
 from transeg.doctor.command import doctor
 from transeg.error_hook import exit_with_reason
+from transeg.evaluation.command import evaluate
 from transeg.export.command import export
 from transeg.report.command import report
 
@@ -37,6 +38,7 @@ app = typer.Typer(
 app.command()(calibrate)
 app.command()(demo)
 app.command()(doctor)
+app.command()(evaluate)
 app.command()(export)
 app.command()(label)
 app.command()(make)

@@ -14,13 +14,14 @@ from typing import Any
 from filelock import FileLock
 
 from transeg.errors import DataError
-from transeg.references import parse
+from transeg.references import files_of, parse
 
 RUNS = "runs.json"  # in a folder of results: of which weights they are, see `transeg.data.results`
 RUN = "transeg_run"  # column of our tables: name of the run that wrote a row
 FIGURE_TEXT = "Software"  # PNG keyword under which our figures say what they are
 PAGE = "_report.html"  # after the name of a case
 INDEX = "report.html"  # page of all cases
+EVALUATION = tuple(f"evaluation.{kind}" for kind in ("csv", "json", "md"))  # what `transeg evaluate` writes
 PAGE_TEXT = "transeg report"  # "generator" by which our pages say what they are
 VOLUME_SUFFIXES = (".nii.gz", ".nii", ".nrrd", ".nhdr", ".mha", ".mhd")
 
@@ -55,6 +56,16 @@ def digest_of(path: str | os.PathLike) -> str:
         return ""
     with Path(path).open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def digest_of_reference(reference: str | os.PathLike) -> str:
+    """SHA-256 of the files of a reference (see `transeg.references`), one after the other."""
+    digest = hashlib.sha256()
+    for path in files_of(reference):
+        with path.open("rb") as file:
+            while block := file.read(1 << 20):
+                digest.update(block)
+    return digest.hexdigest()
 
 
 def write_text(path: str | os.PathLike, text: str) -> None:

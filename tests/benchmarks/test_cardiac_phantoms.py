@@ -1,4 +1,6 @@
 import pytest
+from transeg.evaluation.rows import EMPTY_MASK, METHOD, write_rows
+from transeg.metrics.scores import MaskScore
 
 from benchmarks.cardiac_phantoms import Schedule, gap_closed, over_seeds, read_scores
 
@@ -9,12 +11,17 @@ def test_epochs_are_shared_out_as_the_bundle_does():
 
 
 def test_scores_by_region(tmp_path):
-    (tmp_path / "raw.csv").write_text(
-        "filename,class0,class1,class2,class3,class4,mean\na.nii.gz,0.1,0.2,0.3,0.4,0.5,0.3\nb.nii.gz,1,1,1,1,0,0.8\n"
-    )
-    scores = read_scores(tmp_path / "raw.csv")
-    assert list(scores) == ["Myo", "LA", "LV", "RA", "RV", "mean"]
-    assert (scores["Myo"], scores["RV"], scores["mean"]) == ([0.1, 1], [0.5, 0], [0.3, 0.8])
+    rows = []
+    for case, values in {"a": (0.1, 0.2, 0.3), "b": (1.0, 1.0, 0.4)}.items():
+        for region, value in zip(("Myo", "LA", "LV"), values, strict=True):
+            score = MaskScore(value, *[0.0] * (len(MaskScore._fields) - 1))._asdict()
+            about = {"run": 1, "case": case, "patient": case, "structure": region, "mask": "", "seen": ""}
+            rows += [{"method": name, **about, **score} for name in (METHOD, EMPTY_MASK)]
+    write_rows(tmp_path / "evaluation.csv", rows)
+    scores = read_scores(tmp_path / "evaluation.csv")
+    assert list(scores) == ["Myo", "LA", "LV", "mean"]
+    assert (scores["Myo"], scores["LV"]) == ([0.1, 1], [0.3, 0.4])
+    assert scores["mean"] == pytest.approx([0.2, 0.8])
 
 
 def test_mean_over_volumes_then_over_seeds():

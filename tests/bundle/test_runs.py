@@ -15,6 +15,7 @@ from torch import nn
 from transeg.bundle import runs
 from transeg.bundle.runs import RunFolder, bundle_name, check_run, method_of, new_run_dir, run_metadata, shared_facts
 from transeg.errors import RunError
+from transeg.files import digest_of_reference
 
 BUNDLES = Path(__file__).resolve().parents[2] / "bundles"
 GENSEG, THIGH = (BUNDLES / name for name in ("brain_mri_genseg_segmentation", "thigh_mri_muscle_segmentation"))
@@ -168,6 +169,19 @@ def folder(tmp_path, weights: dict[str, float], **options):
         lambda: RunFolder(path, root, network, {"method": "toy"}, validator=validator(network), **options)
     )
     return made, network
+
+
+def test_hashes_of_the_scans_of_a_run(tmp_path):
+    """Of prepared data, which the preparation has hashed, or of studies that the config lists."""
+    listed = {"training_volumes": [{"image": "gone.nii", "case": "a"}], "preparation": {"sha256": {"a": ["hash of a"]}}}
+    (tmp_path / "datalist.json").write_text(json.dumps(listed))
+    made, _ = folder(tmp_path, {"run": 1.0})
+    made.config |= {"dataset_dir": str(tmp_path), "train": {"dataset": {"data": "@presence"}}}
+    assert made._cases() == {"training": ["hash of a"]}
+    (tmp_path / "study.nii").write_text("x")
+    study = {"image": str(tmp_path / "study.nii"), "label": "y.nii"}
+    made.config |= {"train": {"dataset": {"data": [study]}}, "validate": {"dataset": {"data": []}}}
+    assert made._cases() == {"training": [digest_of_reference(tmp_path / "study.nii")]}
 
 
 @pytest.mark.parametrize(("value", "replaced"), [(2.0, True), (0.5, False), (1.0, False)])

@@ -12,13 +12,14 @@ from transeg.bundle import segment
 from transeg.bundle.package import bundle_root
 from transeg.bundle.segment import run_segmentation
 from transeg.cli import app
+from transeg.data.training_cases import add_cases, study_cases
 from transeg.errors import BatchError, DataError, ReleaseError
 from transeg.files import RUN, read_run
 from typer.testing import CliRunner
 
 from tests.bundles.test_workflows import GRIDS, workflow, write_volumes
 
-from .conftest import ROOT, TRAINED, recipe_of
+from .conftest import LEFT, ROOT, TRAINED, recipe_of
 
 
 def test_masks_are_those_of_the_bundles_inference(bundle, tmp_path):
@@ -73,6 +74,22 @@ def test_slices_get_the_voxel_size_of_the_option(thigh, tmp_path):
     assert any("no voxel size" in text for text in entry["warnings"])
     with (tmp_path / "out" / "volumes.csv").open(newline="") as file:
         assert [int(row["warnings"]) for row in csv.DictReader(file)] == [len(entry["warnings"])]
+
+
+def test_scans_that_the_weights_were_trained_on_are_told(thigh, tmp_path):
+    bundle, scans = thigh
+    root = shutil.copytree(bundle, tmp_path / "run", ignore=LEFT)
+    items = json.loads((scans / "datalist.json").read_text())["test_volumes"]
+    add_cases(root, study_cases([items[0] | {"image": str(scans / items[0]["image"])}], []))
+    path = run_segmentation(scans, root, tmp_path / "out", {"save_reports": False}, pictures=False)
+    manifest = json.loads(path.read_text())
+    assert manifest["training_cases"] == 1
+    assert {case: entry.get("seen") for case, entry in manifest["cases"].items()} == {
+        item["case"]: "training" if item == items[0] else None for item in items
+    }
+    result = CliRunner().invoke(app, ["evaluate", str(path.parent), "--data", str(scans)])
+    assert result.exit_code == 1
+    assert f"its weights were trained on 1 of the 3 cases: {items[0]['case']};" in result.output + str(result.exception)
 
 
 def test_done_cases_are_left_out_and_failed_ones_listed(thigh, tmp_path, capsys):

@@ -118,7 +118,7 @@ GENSEG_OTHERS = [
     Row(("averaged.json",), {"export": "average", "averages": {"average": 0.99}}),
     Row(("strong_augmentation.json",)),
     Row(("no_validation.json",), {"scores": set(), "saves": "last"}),
-    Row(("evaluate_slices.json",), {"scores": {"test", "test_absence"}}),
+    Row(("evaluate_slices.json",), {"scores": {"test"}}),
 ]
 # the overlay of a data set, and the one that the paper's setting needs as well
 LITS = (
@@ -345,7 +345,7 @@ INFERENCE = [
         ),
     )
 ]
-SCORED = {"writes": set(), "scores": {"val_mean_dice"}}
+SCORED = {"writes": set(), "scores": {"val_global_dice"}}
 CT = {"reads": {"test_ct_volumes"}, "output": "eval/ct"}
 S_SCORE = CT | {"loads": ["models/model.pt"] * 2, "output": "eval/s_score_ct"}
 EVALUATION = [

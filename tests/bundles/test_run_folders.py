@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 import torch
+from transeg.data.training_cases import add_cases, read_cases
 from transeg.errors import RunError, root_cause
 
 from .conftest import BUNDLES, one_update, other_recipe, parser_of, read_config
@@ -108,8 +109,10 @@ def test_weights_that_do_not_fit_leave_no_run_behind(copy, other, tmp_path):  # 
 def test_a_run_begins_from_the_weights_it_is_given(copy, other, tmp_path):  # noqa: F811
     run = tmp_path / "run"
     trained(copy, other, run)
+    add_cases(run, {"training": ["of a scan"]})
     first = torch.load(run / "models/model.pt", weights_only=True)
     trained(run, other, tmp_path / "onward", start=str(run), learning_rate=1e-12, seed=1)
+    assert read_cases(tmp_path / "onward") == {"training": ["of a scan"]}
     last = torch.load(tmp_path / "onward/models/model.pt", weights_only=True)
     learned = {key: value for key, value in first.items() if "running_" not in key and "num_batches" not in key}
     for key, value in learned.items():  # spectral norm is known only roughly at first, so the scale may differ

@@ -1,6 +1,7 @@
 """Every bundle through MONAI's own consumers: workflows, inference and evaluation of volumes, federated learning."""
 
 import json
+import operator
 import shutil
 
 import nibabel as nib
@@ -11,6 +12,10 @@ from monai.bundle import ConfigParser, create_workflow
 from monai.fl.client import MonaiAlgo
 from monai.fl.utils.constants import ExtraItems, FlStatistics, ModelType, WeightType
 from monai.fl.utils.exchange_object import ExchangeObject
+from transeg.errors import BatchError, root_cause
+from transeg.evaluation.command import run_evaluation
+from transeg.evaluation.masks import read_methods
+from transeg.evaluation.rows import METHOD, read_rows
 
 from .conftest import CPU, load_nifti, read_config
 
@@ -102,18 +107,41 @@ def test_masks_lie_on_the_grids_of_the_scans(copy, volumes, tmp_path):
         np.testing.assert_allclose(mask.affine, affine, atol=1e-6)
 
 
-def test_evaluation_scores_every_scan(copy, volumes, tmp_path):
+def one_case_fails(run):
+    with pytest.raises(RuntimeError) as error:
+        run.run()
+    cause = root_cause(error.value)
+    assert isinstance(cause, BatchError)
+    assert "1 of 3 cases failed" in str(cause)
+
+
+def test_evaluation_scores_every_scan_as_written(copy, volumes, tmp_path):
+    """One scan fails to load: it counts as a missing mask. The scores are those of `transeg evaluate` of the masks."""
+    items = json.loads((volumes / "datalist.json").read_text())["test_volumes"]
+    (volumes / f"{items[1]['case']}.nii.gz").write_bytes(b"no image")
     out = tmp_path / "out"
     configs = ["inference.json", "evaluate.json"]
-    finds_nothing = "least_area" in read_config(copy, "inference.json")  # in noise
-    marking = {"threshold": 0.0} if finds_nothing else {}
-    evaluation = workflow(copy, "infer", configs, volumes, output_dir=str(out), run_id="evaluating", **marking)
-    evaluation.run()
+    config = read_config(copy, "inference.json")
+    same = {"threshold": 0.0} if "least_area" in config else {}  # which finds nothing in noise
+    same |= {"modality": "ct"} if "modality" in config else {}
+    evaluation = workflow(copy, "infer", configs, volumes, output_dir=str(out), run_id="evaluating", **same)
+    one_case_fails(evaluation)
     metrics = evaluation.evaluator.state.metrics
     assert 0 < metrics["val_mean_dice"] < 1
     assert 0 < metrics["val_global_dice"] < 1
-    rows = (out / "val_mean_dice_raw.csv").read_text().splitlines()
-    assert len(rows) == 1 + len(GRIDS)
+    rows = [row for row in read_rows(out / "evaluation.csv") if row["method"] == METHOD]
+    labels = config["recipe"]["labels"]
+    assert len(rows) == len(GRIDS) * len(labels[1:])
+
+    masks = tmp_path / METHOD
+    apply = workflow(copy, "infer", configs[:1], volumes, output_dir=str(masks), run_id="inferring", **same)
+    one_case_fails(apply)
+    values = {name: [k] for k, name in enumerate(labels) if k} if len(labels) > 2 else {labels[1]: [1, 2, 3, 4]}
+    run_evaluation(read_methods([str(masks)]), volumes, masks, values=values)
+    written = [row for row in read_rows(masks / "evaluation.csv") if row["method"] == METHOD]
+    key = operator.itemgetter("case", "structure")
+    for row, own in zip(sorted(rows, key=key), sorted(written, key=key), strict=True):
+        assert {name: str(value) for name, value in row.items()} == {name: str(value) for name, value in own.items()}
 
 
 def weights(algo, **extra):

@@ -3,7 +3,7 @@
 import json
 
 import pytest
-from transeg.data.recipe import bundle_recipe, check_recipe, label_recipe, load_recipe
+from transeg.data.recipe import bundle_recipe, check_recipe, label_recipe, load_recipe, parse_labels
 from transeg.errors import DataError
 
 OWN = {"method": "genseg", "channels": ["FLAIR"], "pixdim": 2.0, "min_brain": 0.02}
@@ -98,3 +98,7 @@ def test_structures_that_the_weights_do_not_have(tmp_path):
     data = {"labels": ["background", "LV", "aorta"], "label_values": {"LV": [1], "aorta": [2]}}
     with pytest.raises(DataError, match=r"its labels are LV, aorta, but the weights segment LV, RV"):
         label_recipe(HEART, datalist(tmp_path, recipe=data))
+
+
+def test_values_of_labels_are_parsed():
+    assert parse_labels(["a=1,2", "b=3", "a=5"]) == {"a": [1, 2, 5], "b": [3]}

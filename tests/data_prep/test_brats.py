@@ -9,7 +9,9 @@ import pytest
 from transeg.data.datalist import read_datalist
 from transeg.data.datasets import UnpairedDataset
 from transeg.data.samplers import UnpairedBatchSampler
+from transeg.data.training_cases import prepared_cases
 from transeg.errors import CasesFailedError, TableError
+from transeg.files import digest_of
 from transeg.transforms.preprocessing import load_scan
 from transeg.transforms.slices import LoadSliced
 
@@ -77,6 +79,8 @@ def test_prepared_data_trains(raw, tmp_path, capsys):
     preparation = json.loads(path.read_text())["preparation"]
     assert preparation["dropped"] == {"little foreground": 6 * 4}
     assert set(preparation["labelled_cases"]) == labelled
+    assert preparation["sha256"][volumes[0]["case"]] == [digest_of(file) for file in volumes[0]["image"]]
+    assert prepared_cases(path).keys() == {"training"}
     assert "dropped: little foreground 24" in capsys.readouterr().out
 
 

@@ -19,7 +19,7 @@ from transeg.method import find_method
 
 from data_prep import lgg, sts
 from data_prep.fingerprint import examine
-from data_prep.options import assign_values, parse_labels
+from data_prep.options import assign_values
 from data_prep.phantoms.heart import heart_phantom
 from data_prep.phantoms.knee import LESION, knee_phantom, write_knee, write_reading
 from data_prep.prepare import hide_mask, parse_crop, parse_pixdim, prepare, propose
@@ -391,7 +391,6 @@ def test_values_and_sizes_are_parsed():
     assert parse_pixdim("2") == 2
     assert parse_pixdim("") is None
     assert parse_crop("1,2.5,-3") == [1, 2.5, -3]
-    assert parse_labels(["a=1,2", "b=3", "a=5"]) == {"a": [1, 2, 5], "b": [3]}
     assert assign_values({"t": [1, 2, 4]}, ["background=4", "u=2"]) == {"t": [1], "background": [4], "u": [2]}
 
 

@@ -39,6 +39,8 @@ def test_features_by_hand():
     found = dict(zip(feature_names(CHANNELS), values, strict=True))
     assert np.exp([found[f"size of the foreground along {axis}"] for axis in "XYZ"]) == pytest.approx([8, 6, 10])
     assert found["shape of the foreground"] == 1
+    assert [found[f"balance of the foreground along {axis}"] for axis in "XYZ"] == [0, 0, 0]
+    assert [found[f"trend of the intensity along {axis}"] for axis in "YZ"] == [0, 0]
     assert found["T1 intensity (50 % quantile)"] == pytest.approx(0.25)
     assert found["T2 intensity (95 % quantile)"] == pytest.approx(0.5)
     assert found["T1 texture"] == pytest.approx((0.5 + 0) / 2)  # steps of 0.5 along X, none along Y
@@ -54,6 +56,20 @@ def test_the_body_is_the_foreground_of_a_scan_without_a_recorded_background():
     assert np.isfinite(scan_features(MetaTensor(torch.full((1, 4, 4, 1), -1.0), affine=torch.eye(4)))).all()
 
 
+def test_a_foreground_that_leans_to_one_side_by_hand():
+    image = torch.full((1, 5, 4, 3), -1.0)
+    image[:, 1:4, 1, 1] = torch.tensor([0.1, 0.2, 0.3])  # along X
+    image[:, 1, 2, 1] = 0.1
+    meta = {"intensity_background": torch.tensor([-1.0])}
+    found = dict(zip(feature_names(["T1"]), scan_features(MetaTensor(image, meta=meta)), strict=True))
+    along_x = np.array([-1, 0, 1, -1]) / 3
+    assert found["balance of the foreground along X"] == pytest.approx(along_x.mean())
+    assert found["balance of the foreground along Y"] == pytest.approx((-0.25 * 3 + 0.25) / 4)
+    assert found["balance of the foreground along Z"] == 0
+    assert found["trend of the intensity along X"] == pytest.approx(np.corrcoef(along_x, [0.1, 0.2, 0.3, 0.1])[0, 1])
+    assert found["trend of the intensity along Z"] == 0
+
+
 def test_reference_and_distance_by_hand():
     """Eleven scans 0 to 10: the central 80 % are 1 to 9; two features of sizes are constant."""
     features = np.zeros((11, 4))
@@ -62,12 +78,22 @@ def test_reference_and_distance_by_hand():
     assert reference["scans"] == 11
     assert reference["centre"] == [0, 0, 0, 5]
     assert reference["spread"] == [0.1, 0.1, 0.1, pytest.approx(8 / 2.563, abs=1e-3)]
-    distance, deviations = familiarity_distance(np.array([0.3, 0, 0, 5 + 2 * 8 / 2.563]), reference)
+    assert np.array(reference["correlation"]).shape == (4, 4)
+    plain = {name: value for name, value in reference.items() if name != "correlation"}
+    distance, deviations = familiarity_distance(np.array([0.3, 0, 0, 5 + 2 * 8 / 2.563]), plain)
     assert deviations.tolist() == pytest.approx([3, 0, 0, 2], abs=1e-3)
     assert distance == pytest.approx(np.sqrt((9 + 4) / 4), abs=1e-3)
-    # without scan 0 the others are 1 to 10 (centre 5.5, central 80 % 1.9 to 9.1), likewise without scan 10
-    furthest = 5.5 / (7.2 / 2.563) / 2
-    assert reference["limit"] == pytest.approx(1.5 * furthest, abs=1e-3)
+    correlation = np.array([[1, 0.6], [0.6, 1]])  # its inverse is [[1, -0.6], [-0.6, 1]] / 0.64
+    pair = {"centre": [0, 0], "spread": [1, 1], "correlation": correlation}
+    assert familiarity_distance(np.array([1.0, 1.0]), pair)[0] == pytest.approx(np.sqrt(0.8 / 0.64 / 2))
+    assert familiarity_distance(np.array([1.0, -1.0]), pair)[0] == pytest.approx(np.sqrt(3.2 / 0.64 / 2))
+
+
+def test_the_limit_is_what_nearly_all_scans_keep_when_compared_with_the_others():
+    features = np.random.default_rng(0).normal(size=(600, 6))
+    reference = fit_reference(features[:100])
+    told = [familiarity_distance(values, reference)[0] > reference["limit"] for values in features[100:]]
+    assert 0 < np.mean(told) <= 0.05
 
 
 def test_few_scans_are_no_reference():

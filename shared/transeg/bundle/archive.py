@@ -19,7 +19,7 @@ from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
 
 MANIFEST = "manifest.json"
-CONTENTS = ("LICENSE", "configs/**/*", "docs/**/*", "models/model.pt")
+CONTENTS = ("LICENSE", "configs/**/*", "docs/**/*", "models/model.pt", "models/training_cases.json")
 LEFT_BY_RUNS = {"data", "eval", "runs", "__pycache__"}
 
 

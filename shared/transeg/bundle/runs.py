@@ -1,7 +1,8 @@
 """Run folders: a training run makes a bundle of its own and leaves the one it was started from as it is.
 
-A run folder holds `configs/`, `models/model.pt`, `docs/README.md` (a card with data, command, commit, seed, hardware
-and scores) and `LICENSE`, as every bundle does, beside `logs/` and `train_state.pt` for `--resume True`.
+A run folder holds `configs/`, `models/model.pt` with the hashes of its training scans (`transeg.data.training_cases`),
+`docs/README.md` (a card with data, command, commit, seed, hardware and scores) and `LICENSE`, as every bundle does,
+beside `logs/` and `train_state.pt` for `--resume True`.
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ from torch import nn
 
 from transeg.bundle.card import run_card
 from transeg.bundle.config import content, references, running_parser
+from transeg.data.training_cases import Cases, add_cases, prepared_cases, read_cases, study_cases
 from transeg.engines.trainer import AlternatingTrainer
 from transeg.engines.weights import SCORING, load_weights, save_weights
 from transeg.errors import RunError
@@ -301,6 +303,7 @@ class RunFolder:
             logger.info("The previous weights are kept as %s.", previous)
         with atomic(target) as partial:
             shutil.copyfile(self.path / WEIGHTS, partial)
+        add_cases(self.root, read_cases(self.path))
         before = "none before" if self._before is None else f"before {self._before:.4f}"
         logger.info("New weights in %s: score %.4f (%s).", target, after, before)
 
@@ -323,6 +326,18 @@ class RunFolder:
         _write(target / "train.json", train | {"bundle_root": self._root_of("train")})
         metadata = run_metadata(_metadata(self.root), self.recipe, bundle_name(self.root))
         _write(target / "metadata.json", metadata | {DATA_HASH: digest_of(self._datalist())})
+        earlier = read_cases(self.start) if self.start else {}
+        if earlier is None:
+            logger.warning("start: which scans %s was trained on is not recorded: do not evaluate on these", self.start)
+        add_cases(self.path, self._cases(), earlier)
+
+    def _cases(self) -> Cases | None:
+        """Hashes of the scans of the run, of its prepared data or given in its config."""
+        lists = [self.config.get(phase, {}).get("dataset", {}).get("data") for phase in ("train", "validate")]
+        if not any(isinstance(items, str) for items in lists):
+            training, validation = ([item for item in items or () if "image" in item] for items in lists)
+            return study_cases(training, validation)
+        return prepared_cases(self._datalist()) if self._datalist().is_file() else None
 
     def _datalist(self) -> Path:
         return Path(str(self.config.get("dataset_dir", ""))) / "datalist.json"

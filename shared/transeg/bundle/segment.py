@@ -5,7 +5,6 @@ The masks are those of the bundle's own inference config; this only calls it and
 
 from __future__ import annotations
 
-import hashlib
 import json
 import logging
 import platform
@@ -14,7 +13,6 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
-from os import PathLike
 from pathlib import Path
 from typing import Annotated, Any, cast
 
@@ -34,10 +32,10 @@ from transeg.bundle.preflight import read_overrides
 from transeg.data.names import shown_part
 from transeg.data.recipe import Recipe, bundle_recipe
 from transeg.data.results import results_of
+from transeg.data.training_cases import use_in, uses_of
 from transeg.data.volumes import VolumeDataset
 from transeg.errors import BatchError, DataError, failure_report, root_cause
-from transeg.files import INDEX, RUN, digest_of, read_run, write_csv, write_text
-from transeg.references import files_of
+from transeg.files import EVALUATION, INDEX, RUN, digest_of, digest_of_reference, read_run, write_csv, write_text
 from transeg.transforms.read import read_volume
 from transeg.transforms.reports import save_figure
 from transeg.visual.overview import overview
@@ -106,7 +104,8 @@ def run_segmentation(
         found, items = items, [item for item in items if not record.has(item)]
         print(f"{len(found) - len(items)} of {len(found)} cases are done already")
     if items:
-        (out / INDEX).unlink(missing_ok=True)  # of `transeg report`; its pages are of earlier masks
+        for name in (INDEX, *EVALUATION):  # of earlier masks
+            (out / name).unlink(missing_ok=True)
     try:
         failures = _run(root, items, settings, record, pictures) if items else {}
     finally:
@@ -142,11 +141,13 @@ class Record:
             made_with["ensemble"] = [_digest(Path(member) / "models" / "model.pt") for member in settings["ensemble"]]
         earlier = read_manifest(self.path)
         self.cases: dict[str, Any] = earlier.get("cases", {}) if earlier.get("made_with") == made_with else {}
+        self.uses = uses_of([root, *settings.get("ensemble", ())])
         self.about = {
             "transeg": transeg.__version__,
             "software": {"python": platform.python_version(), "torch": torch.__version__, "monai": monai.__version__},
             "command": [Path(sys.argv[0]).name, *sys.argv[1:]],
             "bundle": root.resolve().name,
+            "training_cases": None if self.uses is None else len(self.uses),
             "made_with": made_with,
         }
         self._written = time.monotonic()
@@ -178,6 +179,9 @@ class Record:
         """Write the manifest and the volumes of all of its cases; nothing if there is none."""
         if not self.cases:
             return
+        for entry in self.cases.values():
+            use = use_in(self.uses or {}, (part["sha256"] for part in entry["inputs"]))
+            entry |= {"seen": use} if use else {}
         cases = dict(sorted(self.cases.items()))
         volumes = {case: entry["structures"] for case, entry in cases.items() if "structures" in entry}
         run = {RUN: read_run(self.out)}
@@ -314,16 +318,8 @@ def _inputs(item: Mapping[str, Any]) -> list[dict[str, str]]:
     inputs = []
     for role in ("image", "mask"):
         for reference in ensure_tuple(item.get(role, ())):
-            inputs.append({"role": role, "file": str(reference), "sha256": digest_of_input(reference)})
+            inputs.append({"role": role, "file": str(reference), "sha256": digest_of_reference(reference)})
     return inputs
-
-
-def digest_of_input(reference: str | PathLike) -> str:
-    """SHA-256 of the files of a reference, one after the other."""
-    digest = hashlib.sha256()
-    for file in files_of(reference):
-        digest.update(file.read_bytes())
-    return digest.hexdigest()
 
 
 def read_manifest(path: Path) -> dict[str, Any]:

@@ -29,7 +29,7 @@ from transeg.files import RUN, write_text
 from transeg.metrics.presence import OperatingPoint, areas_above, best_operating_point
 from transeg.metrics.trust import FEWEST, RATE, TrustLimits, calibrate
 from transeg.transforms.intensity import foreground_mask
-from transeg.transforms.preprocessing import AXES, label_loading, slice_axis
+from transeg.transforms.preprocessing import label_loading, scan_slice_axis
 
 logger = logging.getLogger(__name__)
 
@@ -269,7 +269,7 @@ def _with_presence(item: Mapping[str, Any], recipe: Mapping[str, Any]) -> dict[s
     if "presence" in item:
         return own
     label = label_loading(recipe, "label", like="image")(dict(item))["label"]
-    along = slice_axis(label.affine.numpy(), AXES[recipe.get("axis", "axial")])
+    along = scan_slice_axis(label.affine.numpy(), recipe)
     shown = label[0].numpy().any(axis=tuple({0, 1, 2} - {along}))
     return own | {"presence": [(int(z), int(z)) for z in np.flatnonzero(shown)]}
 

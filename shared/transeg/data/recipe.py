@@ -16,7 +16,7 @@ from typing import Any
 
 from monai.config import PathLike
 
-from transeg.errors import DataError
+from transeg.errors import DataError, UserError
 
 logger = logging.getLogger(__name__)
 
@@ -70,22 +70,59 @@ def label_recipe(recipe: Mapping[str, Any], datalist: PathLike) -> Recipe:
     Raises:
         DataError: a structure of the data that the weights do not have.
     """
-    labels = list(recipe["labels"])
     try:
         found = json.loads(Path(datalist).read_text(encoding="utf-8-sig"))["recipe"]
         names, values = list(found["labels"]), dict(found["label_values"])
     except (OSError, ValueError, KeyError, TypeError):
-        return {"labels": labels, "label_values": recipe.get("label_values")}
+        return {"labels": list(recipe["labels"]), "label_values": recipe.get("label_values")}
+    return match_labels(recipe, names, values, str(datalist))
+
+
+def match_labels(recipe: Mapping[str, Any], names: Sequence[str], values: Mapping[str, Any], where: str) -> Recipe:
+    """As `label_recipe`, for names of labels, background first, and their values in files.
+
+    Args:
+        recipe: of the weights.
+        names: of the labels.
+        values: of each name.
+        where: what has these labels, for the message.
+
+    Raises:
+        DataError: see `label_recipe`.
+    """
+    labels = list(recipe["labels"])
     if len(names) == len(labels) == 2:
         renamed = dict(zip(names, labels, strict=True))
         return {"labels": labels, "label_values": {renamed.get(name, name): held for name, held in values.items()}}
     unknown = [name for name in names if name not in labels]
     if unknown:
         raise DataError(
-            f"{datalist}: its labels are {', '.join(names[1:])}, but the weights segment {', '.join(labels[1:])}; "
+            f"{where}: its labels are {', '.join(names[1:])}, but the weights segment {', '.join(labels[1:])}; "
             "evaluate with weights trained on these labels, or prepare the data with those of the weights"
         )
-    return {"labels": labels, "label_values": values}
+    return {"labels": labels, "label_values": dict(values)}
+
+
+def parse_labels(texts: Sequence[str]) -> dict[str, list[int]]:
+    """Values by name of the structure, from NAME=VALUE,... each.
+
+    Raises:
+        UserError: not of this form, or a value of two structures.
+    """
+    found: dict[str, list[int]] = {}
+    for text in texts:
+        name, equals, values = text.partition("=")
+        try:
+            found.setdefault(name.strip(), []).extend(int(value) for value in values.split(","))
+        except ValueError:
+            equals = ""
+        if not equals or not name.strip():
+            raise UserError(f"--labels {text}: expected NAME=VALUE or NAME=VALUE,VALUE, e.g. tumour=1,2,3")
+    taken = [value for values in found.values() for value in values]
+    double = sorted({value for value in taken if taken.count(value) > 1})
+    if double:
+        raise UserError(f"--labels: value {', '.join(map(str, double))} is given twice")
+    return found
 
 
 def bundle_recipe(bundle_root: PathLike) -> Recipe:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import json
 import shutil
 import subprocess
@@ -19,7 +18,8 @@ from rich.table import Table
 
 from transeg.bundle.runs import STATE
 from transeg.errors import UserError
-from transeg.files import write_text
+from transeg.evaluation.rows import read_dice
+from transeg.files import EVALUATION, write_text
 
 console = Console()
 BEGUN = {"LICENSE", "configs", "docs", "logs", "models"}  # what a training run makes before its first epoch
@@ -63,11 +63,9 @@ def run_dir_arguments(run_dir: Path) -> list[object]:
     return ["--run_dir", run_dir]
 
 
-def read_scores(path: Path) -> list[float]:
-    """Scores of each patient from a file that monai's MetricsSaver wrote."""
-    with path.open() as file:
-        rows = list(csv.reader(file))
-    return [float(row[-1]) for row in rows[1:]]
+def read_scores(folder: Path) -> list[float]:
+    """Dice of each patient, the mean over the structures, from the evaluation in a folder."""
+    return np.nanmean([*read_dice(folder / EVALUATION[0]).values()], axis=0).tolist()
 
 
 def read_ras(path: Path | str) -> np.ndarray:

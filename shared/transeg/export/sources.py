@@ -12,12 +12,11 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from monai.utils import ensure_tuple
-
-from transeg.bundle.segment import MANIFEST, digest_of_input, read_manifest
+from transeg.bundle.segment import MANIFEST, read_manifest
 from transeg.data.datalist import load_list, read_json
 from transeg.data.recipe import Recipe
 from transeg.data.results import names_of_results
+from transeg.data.training_cases import digests_of
 from transeg.errors import DataError
 from transeg.method import find_method
 
@@ -120,7 +119,7 @@ def _prepared(folder: Path) -> Source:
     cases, held_out, tested = [], set(), set()
     for name, items in lists.items():
         for item in items:
-            case, digests = item["case"], digests_of(item["image"])
+            case, digests = item["case"], tuple(digests_of(item))
             patient = patients.get(case, case)
             if name.startswith(TEST):
                 held_out |= {*digests}
@@ -132,11 +131,6 @@ def _prepared(folder: Path) -> Source:
                 domain = item.get("domain", "")
                 cases.append(Case(case, "labelled", patient, folder, known, recipe, digests, domain=domain))
     return Source(tuple(cases), frozenset(held_out), frozenset(tested), patients)
-
-
-def digests_of(images: str | Sequence[str]) -> tuple[str, ...]:
-    """Hash of each file of a scan."""
-    return tuple(digest_of_input(image) for image in ensure_tuple(images))
 
 
 def _predicted(folder: Path, translated: bool) -> list[Case]:

@@ -11,8 +11,9 @@ from monai.utils import ensure_tuple
 from scipy.stats import entropy
 
 from transeg.data.names import canonical
+from transeg.data.training_cases import digests_of
 from transeg.errors import DataError
-from transeg.export.sources import Case, digests_of
+from transeg.export.sources import Case
 from transeg.transforms.load import LoadVolumed
 from transeg.transforms.preprocessing import label_loading
 from transeg.transforms.read import read_volume
@@ -99,7 +100,7 @@ def read_case(case: Case, names: Names, confidence: float) -> Volumes:
     if case.problem:
         raise DataError(case.problem)
     loaded = LoadVolumed("image", len(names.channels))(case.item)
-    if case.checked and digests_of(case.item["image"]) != case.digests:
+    if case.checked and tuple(digests_of(case.item)) != case.digests:
         files = ", ".join(ensure_tuple(case.item["image"]))
         raise DataError(f"{files}: has changed since it was segmented; segment the case again")
     item = label_loading(case.recipe, "label", like="image")(loaded)

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from monai.metrics import compute_average_surface_distance, compute_hausdorff_distance
 from numpy.typing import ArrayLike
-from scipy.ndimage import distance_transform_edt
+from scipy.ndimage import distance_transform_edt, find_objects
 
 
 def hausdorff95(prediction: ArrayLike, label: ArrayLike, spacing: Sequence[float] | float = 1.0) -> float:
@@ -69,6 +69,8 @@ def average_distance(
                 _batch(s), _batch(y), include_background=True, symmetric=True, spacing=steps.tolist()
             )
         return float(distance)
+    [box] = find_objects((s | y).astype(np.uint8))  # beyond it, nothing is measured
+    s, y = s[box], y[box]
     to_label, to_prediction = (distance_transform_edt(~mask, sampling=steps) for mask in (y, s))
     return float(max(to_label[s].mean(), to_prediction[y].mean()))
 

@@ -17,10 +17,9 @@ import numpy as np
 from PIL import Image
 
 import transeg
-from transeg.bundle.segment import digest_of_input
 from transeg.data.names import shown_channel, shown_part
 from transeg.errors import DataError
-from transeg.files import INDEX, PAGE, PAGE_TEXT, RUN, write_text
+from transeg.files import EVALUATION, INDEX, PAGE, PAGE_TEXT, RUN, digest_of_reference, write_text
 from transeg.references import SLICES, parse, suffix_of
 from transeg.report.layers import Grid, Layer
 from transeg.transforms.members import DISAGREEMENT, UNCERTAINTY
@@ -31,7 +30,7 @@ from transeg.visual.volumes import widest_slice
 if TYPE_CHECKING:
     import jinja2
 
-TABLES = ("volumes.csv",)  # shown in another way
+TABLES = ("volumes.csv", *EVALUATION)  # shown in another way, or elsewhere
 THUMBNAIL = 160  # pixels
 Rows = list[dict[str, str]]
 
@@ -144,7 +143,7 @@ def read_layers(
     part, of_file = shown_part(inputs, recipe["channels"])
     file = part["file"]
     scan = read_volume(file, entry.get("spacing"))
-    if digest_of_input(file) != part["sha256"]:
+    if digest_of_reference(file) != part["sha256"]:
         raise DataError(f"{file}: has changed since it was segmented; segment the case again")
     grid = Grid(scan.affine.numpy(), scan.shape[1:])
     shown = scan[of_file].numpy()

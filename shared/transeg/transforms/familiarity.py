@@ -1,9 +1,11 @@
 """Whether a scan resembles those that a network was trained on: another body part or contrast does not.
 
 A preprocessed scan is described by a few numbers: the distribution of its intensities, how its channels go together,
-its texture, and the size and shape of its foreground. The training scans give the centre and spread of each number; a
-scan is unfamiliar if its numbers are `MARGIN` times further off than those of nearly all training scans, each compared
-with the others. The reference travels in the recipe.
+its texture, the size and shape of its foreground, and how far the foreground and its intensity lean to one side. The
+training scans give the centre and spread of each number and how the numbers go together; a scan is unfamiliar if its
+Mahalanobis distance is larger than that of nearly all training scans, each compared with the others (`FALSE_ALARMS`).
+Numbers that usually agree, such as the sizes along two axes, thus tell by their disagreement. The reference travels in
+the recipe.
 """
 
 from __future__ import annotations
@@ -11,6 +13,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Hashable, Mapping, Sequence
 from itertools import combinations
+from math import ceil
 from pathlib import Path
 from typing import Any, cast
 
@@ -18,6 +21,7 @@ import numpy as np
 from monai.config import KeysCollection, PathLike
 from monai.data import MetaTensor
 from monai.transforms import MapTransform
+from sklearn.covariance import LedoitWolf
 
 from transeg.files import case_name, write_rows
 from transeg.metrics.silhouette import body
@@ -35,8 +39,8 @@ CENTRAL = (10, 90)  # percentiles between which the spread is measured, so that 
 CENTRAL_WIDTH = 2.563  # standard deviations of a normal distribution between them
 SMALLEST_SPREAD = 0.02  # of intensities in [-1, 1], shares and correlations
 SMALLEST_SIZE_SPREAD = 0.1  # of logarithms of sizes: a few slices more or less are no other body part
-USUAL = 95  # percentile of the training scans
-MARGIN = 1.5
+FALSE_ALARMS = 0.025  # share of scans like the training scans that are told
+LARGEST_DEVIATION = 4  # of a training scan, beyond which it does not widen the correlation
 NAMED = 3  # features in a message
 
 
@@ -49,13 +53,15 @@ def scan_features(image: MetaTensor) -> np.ndarray:
         image: (C, X, Y, Z) in [-1, 1] (values beyond are clipped), with its affine.
 
     Returns:
-        float64 (4 + 6 C + C (C - 1) / 2,).
+        float64 (10 + 6 C + C (C - 1) / 2,).
     """
     voxels = np.clip(image.numpy(force=True), -1, 1)
     inside = _foreground(image)
     spans = [np.flatnonzero(inside.any(axis=tuple({0, 1, 2} - {axis}))) for axis in range(3)]
     box = np.array([span[-1] - span[0] + 1 for span in spans])
     values = voxels[:, inside].astype(np.float64)
+    places = (np.argwhere(inside) - [(span[-1] + span[0]) / 2 for span in spans]) / box  # in the box, from its centre
+    brightness = values.mean(axis=0)
     steps = [
         np.abs(np.diff(voxels, axis=axis + 1))[:, _pairs(inside, axis)].mean(axis=1, dtype=np.float64)
         for axis in (0, 1)  # not across slices, which may be any distance apart
@@ -64,6 +70,8 @@ def scan_features(image: MetaTensor) -> np.ndarray:
     parts = [
         np.log(box * image.pixdim.numpy()),
         [inside.sum() / box.prod()],
+        places.mean(axis=0),
+        [_correlation(brightness, along) for along in places.T],
         np.quantile(values, QUANTILES, axis=1).T.ravel(),
         np.mean(steps, axis=0) if steps else np.zeros(len(values)),
         [_correlation(a, b) for a, b in combinations(values, 2)],
@@ -76,6 +84,8 @@ def feature_names(channels: Sequence[str]) -> list[str]:
     return [
         *(f"size of the foreground along {axis}" for axis in "XYZ"),
         "shape of the foreground",
+        *(f"balance of the foreground along {axis}" for axis in "XYZ"),
+        *(f"trend of the intensity along {axis}" for axis in "XYZ"),
         *(f"{name} intensity ({100 * rank:.0f} % quantile)" for name in channels for rank in QUANTILES),
         *(f"{name} texture" for name in channels),
         *(f"similarity of {a} and {b}" for a, b in combinations(channels, 2)),
@@ -121,41 +131,33 @@ def fit_references(features: Sequence[np.ndarray], groups: Sequence[str]) -> dic
 
 
 def fit_reference(features: np.ndarray) -> Reference:
-    """Reference of scans for `distances`: a record of plain numbers.
+    """Reference of scans for `familiarity_distance`: a record of plain numbers.
 
     Args:
-        features: (scans, features) of at least two scans.
+        features: (scans, features) of at least three scans.
 
     Returns:
-        "scans", their number; "centre" and "spread" of each feature; "limit" of the distance.
+        "scans", their number; "centre" and "spread" of each feature; "correlation" of the features, shrunk towards none
+        (Ledoit and Wolf 2004, doi:10.1016/S0047-259X(03)00096-4); "limit" of the distance.
     """
-    centre, spread = _statistics(features)
-    own = [
-        _total(_deviations(values, *_statistics(np.delete(features, number, axis=0))))
+    count = len(features)
+    own = sorted(
+        familiarity_distance(values, _statistics(np.delete(features, number, axis=0)))[0]
         for number, values in enumerate(features)
-    ]
-    return {
-        "scans": len(features),
-        "limit": round(MARGIN * float(np.percentile(own, USUAL)), 3),
-        "centre": [round(float(value), 3) for value in centre],
-        "spread": [round(float(value), 3) for value in spread],
+    )
+    rank = min(ceil((count + 1) * (1 - FALSE_ALARMS)), count)  # of a new scan among them, all orders being as likely
+    return {"scans": count, "limit": round(own[rank - 1], 3)} | {
+        name: np.round(values, 3).tolist() for name, values in _statistics(features).items()
     }
 
 
-def _statistics(features: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _statistics(features: np.ndarray) -> dict[str, np.ndarray]:
     low, high = np.percentile(features, CENTRAL, axis=0)
     smallest = np.full(features.shape[1], SMALLEST_SPREAD)
     smallest[LOG_SIZE] = SMALLEST_SIZE_SPREAD
-    return np.median(features, axis=0), np.maximum((high - low) / CENTRAL_WIDTH, smallest)
-
-
-def _deviations(values: np.ndarray, centre: np.ndarray, spread: np.ndarray) -> np.ndarray:
-    return (values - centre) / spread
-
-
-def _total(deviations: np.ndarray) -> float:
-    """Root mean square."""
-    return float(np.sqrt(np.mean(deviations**2)))
+    centre, spread = np.median(features, axis=0), np.maximum((high - low) / CENTRAL_WIDTH, smallest)
+    deviations = np.clip((features - centre) / spread, -LARGEST_DEVIATION, LARGEST_DEVIATION)
+    return {"centre": centre, "spread": spread, "correlation": LedoitWolf().fit(deviations).covariance_}
 
 
 def familiarity_distance(values: np.ndarray, reference: Reference) -> tuple[float, np.ndarray]:
@@ -163,13 +165,15 @@ def familiarity_distance(values: np.ndarray, reference: Reference) -> tuple[floa
 
     Args:
         values: see `scan_features`.
-        reference: see `fit_reference`.
+        reference: see `fit_reference`; without "correlation", the features are taken as independent.
 
     Returns:
-        Root mean square of the deviations, and the deviations, (features,), in standard deviations.
+        Mahalanobis distance divided by the square root of the number of features, and the deviations, (features,), in
+        standard deviations.
     """
-    deviations = _deviations(values, np.array(reference["centre"]), np.array(reference["spread"]))
-    return _total(deviations), deviations
+    deviations = (values - np.array(reference["centre"])) / np.array(reference["spread"])
+    correlation = np.array(reference.get("correlation", np.eye(len(deviations))))
+    return float(np.sqrt(deviations @ np.linalg.solve(correlation, deviations) / len(deviations))), deviations
 
 
 class CheckFamiliard(MapTransform):

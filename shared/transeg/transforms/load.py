@@ -34,6 +34,7 @@ class LoadVolumed(MapTransform):
             value, to which the voxels are then mapped; default any value.
         like: key of a volume, loaded or not, whose grid the loaded ones must match and take.
         allow_missing_keys: skip keys that are not in the item.
+        may_be_empty: whether a channel without `allowed_labels` may be all zero, as a mask may.
 
     Returns:
         float32 MetaTensor (C, X, Y, Z) per key, with the meta data of its first file, see `read_volume`. The item's
@@ -52,8 +53,10 @@ class LoadVolumed(MapTransform):
         allowed_labels: Collection[int] | Mapping[int, int] | None = None,
         like: str | None = None,
         allow_missing_keys: bool = False,
+        may_be_empty: bool = False,
     ) -> None:
         super().__init__(keys, allow_missing_keys)
+        self.may_be_empty = may_be_empty
         self.channels = ensure_tuple_rep(channels, len(self.keys))
         self.allowed_labels = allowed_labels
         self.like = like
@@ -106,10 +109,10 @@ class LoadVolumed(MapTransform):
             with reading(name):
                 voxels = volume.voxels()
         voxels = fill_outside(voxels, name)
-        if self.allowed_labels is None:
-            check_not_zero(voxels, name)
-        else:
+        if self.allowed_labels is not None:
             voxels = check_labels(voxels, self.allowed_labels, name)
+        elif not self.may_be_empty:
+            check_not_zero(voxels, name)
         return MetaTensor(torch.from_numpy(voxels), affine=affine, meta=dict(meta))
 
 

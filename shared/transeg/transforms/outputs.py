@@ -25,7 +25,7 @@ from monai.transforms import (
 from transeg.files import atomic, case_name
 from transeg.transforms.grid import grid_distance, voxel_size
 from transeg.transforms.intensity import RestoreIntensityd
-from transeg.transforms.preprocessing import AXES, slice_axis
+from transeg.transforms.preprocessing import scan_slice_axis
 
 logger = logging.getLogger(__name__)
 
@@ -83,7 +83,7 @@ class EmptySlicesd(MapTransform):
 
     def __init__(self, least: float, recipe: Mapping[str, Any], keys: KeysCollection = "pred") -> None:
         super().__init__(keys)
-        self.least, self.axes = least, AXES[recipe.get("axis", "axial")]
+        self.least, self.recipe = least, recipe
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
         """Return a copy of the item with the masks."""
@@ -91,7 +91,7 @@ class EmptySlicesd(MapTransform):
         for key in self.key_iterator(item):
             mask = item[key]
             affine = mask.affine.cpu().numpy()
-            along = slice_axis(affine, self.axes)
+            along = scan_slice_axis(affine, self.recipe)
             across = sorted({0, 1, 2} - {along})
             pixel = float(np.prod(nib.affines.voxel_sizes(affine)[across]))
             areas = pixel * (mask > 0).sum(dim=[0, *(1 + axis for axis in across)], keepdim=True)

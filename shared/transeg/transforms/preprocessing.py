@@ -140,8 +140,8 @@ def check_recipe(recipe: Mapping[str, Any]) -> None:
         raise DataError(f"crop is {crop!r}; expected {', '.join(CROPS)}, or (x, y, z) in mm")
 
 
-def label_loading(recipe: Mapping[str, Any], keys: KeysCollection, like: str) -> Compose:
-    """Compose: load label files (1, X, Y, Z) as the classes of a recipe, 0 for background.
+def label_loading(recipe: Mapping[str, Any], keys: KeysCollection, like: str | None = None) -> Compose:
+    """Compose: load label files (1, X, Y, Z) as the classes of a recipe, 0 for background; they may be empty.
 
     Args:
         recipe: with "labels" and, optionally, "label_values".
@@ -153,7 +153,7 @@ def label_loading(recipe: Mapping[str, Any], keys: KeysCollection, like: str) ->
         return Compose([])
     values = label_classes(recipe)
     if values is None:
-        return Compose([LoadVolumed(labels, like=like), AsDiscreted(labels, threshold=0.5)])
+        return Compose([LoadVolumed(labels, like=like, may_be_empty=True), AsDiscreted(labels, threshold=0.5)])
     return Compose([LoadVolumed(labels, allowed_labels=values, like=like)])
 
 
@@ -291,6 +291,12 @@ def slice_axis(affine: np.ndarray, axes: str) -> int:
     """Axis of a file, with its affine (4, 4), along which the slices of an orientation lie, one of `AXES`."""
     world = next(axis for axis, codes in enumerate(("LR", "PA", "IS")) if axes[-1] in codes)
     return nib.io_orientation(affine)[:, 0].tolist().index(world)
+
+
+def scan_slice_axis(affine: np.ndarray, recipe: Mapping[str, Any]) -> int:
+    """Axis of a file, with its affine (4, 4), along which the slices of a recipe lie; "native": the last one."""
+    axes = AXES.get(recipe.get("axis", "axial"))
+    return 2 if axes is None else slice_axis(affine, axes)
 
 
 def foreground(image: torch.Tensor) -> torch.Tensor:

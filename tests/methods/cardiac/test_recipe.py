@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 from transeg.errors import DataError
 from transeg.methods import cardiac
-from transeg.methods.cardiac.recipe import HEART, check_domains, class_values
+from transeg.methods.cardiac.recipe import HEART, check_domains, class_values, with_class_numbers
 
 
 def test_the_bundle_has_the_recipe_of_the_paper_on_a_coarser_grid():
@@ -21,6 +21,13 @@ def test_values_of_label_files_become_classes():
     swapped = class_values(["background", "LV", "Myo"], {"LV": [2], "Myo": [1]})
     assert swapped == {0: 0, 2: 1, 1: 2}, "the values of the files go first"
     assert class_values(["background", "LV", "Myo"], {"LV": [2, 3]}) == {0: 0, 2: 1, 3: 1}
+
+
+def test_class_numbers_are_read_as_well():
+    values = {"LV": [500], "background": [9]}
+    recipe = with_class_numbers({"labels": ["background", "LV"], "label_values": values, "axis": "native"})
+    assert recipe["label_values"] == {"background": [0, 9], "LV": [1, 500]}
+    assert recipe["axis"] == "native"
 
 
 def test_values_that_cannot_be_mapped_are_refused():

@@ -58,7 +58,7 @@ def cardiac_demo(out: Path, scale: Scale) -> None:
         folder = out / "scores" / name.replace(" ", "_")
         options = ["--dataset_dir", data, "--output_dir", folder, "--modality", "mr", "--handlers#0#path", path]
         run_bundle("evaluating", trained, ["inference.json", "evaluate.json"], *options)
-        dices[name] = read_scores(folder / "val_mean_dice_raw.csv")
+        dices[name] = read_scores(folder)
 
     say("Segmenting and translating them on the scans' own grid: CT in HU, and what the translation moved")
     options = ["--dataset_dir", data, "--output_dir", out / "masks", "--save_mask", True]

@@ -36,6 +36,13 @@ HEART: Recipe = {
 }  # fmt: skip
 
 
+def with_class_numbers(recipe: Mapping[str, Any]) -> Recipe:
+    """A recipe by whose "label_values" the numbers of the classes are read as well, see `class_values`."""
+    classes = class_values(recipe["labels"], recipe.get("label_values"))
+    names = list(recipe["labels"])
+    return dict(recipe) | {"label_values": {name: [v for v in classes if names[classes[v]] == name] for name in names}}
+
+
 def check_domains(domains: Mapping[str, Mapping[str, Any]]) -> tuple[str, str]:
     """Names of the two domains, A and B of the paper.
 

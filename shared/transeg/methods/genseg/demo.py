@@ -43,7 +43,7 @@ def brain_demo(out: Path, scale: Scale, labelled: float = 0.25) -> None:
         folder = out / "scores" / name
         options = ["--dataset_dir", data, "--output_dir", folder, "--handlers#0#path", weights]
         run_bundle("evaluating", run_dir / "configs", ["inference.json", "evaluate.json"], *options)
-        dices[name] = read_scores(folder / "val_mean_dice_raw.csv")
+        dices[name] = read_scores(folder)
     dices = {"untrained": dices["untrained"], "threshold on FLAIR": threshold_dice(data), "GenSeg": dices["GenSeg"]}
 
     segment_and_draw(data, out)

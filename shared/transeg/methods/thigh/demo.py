@@ -42,7 +42,7 @@ def thigh_demo(out: Path, scale: Scale) -> None:
         folder = out / "scores" / name.replace(" ", "_")
         files = ["inference.json", "evaluate.json", *overlays]
         run_bundle("evaluating", trained, files, "--dataset_dir", data, "--output_dir", folder)
-        dices[name] = read_scores(folder / "val_mean_dice_raw.csv")
+        dices[name] = read_scores(folder)
 
     say("Segmenting them: masks, muscle volume and fat fraction of each leg, trust in each translation")
     masks = out / "masks"

@@ -78,6 +78,7 @@
     const { canvas } = plane, context = canvas.getContext("2d");
     context.imageSmoothingEnabled = true;
     context.imageSmoothingQuality = "high";
+    context.clearRect(0, 0, canvas.width, canvas.height);  // or the slice before shines through at the smoothed edges
     context.drawImage(small, 0, 0, canvas.width, canvas.height);
     annotate(plane, context);
     plane.caption.textContent = `${plane.name}, ${state.at[across] * page.steps[across] + 1} of ${page.voxels[across]}`;
@@ -108,6 +109,7 @@
       write(sides[2], canvas.width / 2, 9, "center");
       write(sides[3], canvas.width / 2, canvas.height - 9, "center");
     }
+    if (canvas.height < 110) return;  // no room beside the letters
     const bar = [200, 100, 50, 20, 10, 5, 2, 1].find((length) => length * scale <= canvas.width / 3) || 1;
     context.fillStyle = "#fff";
     context.fillRect(8, canvas.height - 12, bar * scale, 3);

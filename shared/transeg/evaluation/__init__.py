@@ -1,0 +1,1 @@
+"""Scores of written masks with intervals and baselines: `transeg evaluate`, and the evaluation of every bundle."""
