@@ -10,7 +10,7 @@ import subprocess
 import sys
 from collections.abc import Hashable, Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, cast
 
 import nibabel as nib
 import numpy as np
@@ -138,7 +138,7 @@ def load_scan(item: Mapping[str, Any]) -> MetaTensor:
     keys = [f"image_{k}" for k in range(len(item["image"]))]
     files: dict[Hashable, Any] = {**dict(zip(keys, item["image"], strict=True)), "spacing": item.get("spacing")}
     loaded = LoadVolumed(keys)(files)
-    return torch.cat([loaded[key] for key in keys])
+    return cast(MetaTensor, torch.cat([loaded[key] for key in keys]))
 
 
 def read_scan(item: Mapping[str, Any]) -> np.ndarray:
