@@ -21,16 +21,15 @@ from torch.utils.data import Dataset
 from torch.utils.tensorboard import SummaryWriter
 
 from transeg.bundle.runs import WEIGHTS
+from transeg.engines.tracking import PREFIX
 from transeg.engines.trainer import AlternatingTrainer
 from transeg.engines.tree import to_device
 from transeg.engines.weights import save_weights
 from transeg.files import atomic, write_csv
-from transeg.metrics.criterion import LABEL_FREE
 from transeg.metrics.label_free import mean_ranks, patch_distance, undominated
 
 logger = logging.getLogger(__name__)
 
-PREFIX = f"{LABEL_FREE}/"  # of names in logs and trackers
 CYCLE, DISTANCE = "cycle", "distance"  # decide, lower is better
 CHANGE, VARIETY = "change", "variety"  # raise an alarm
 LEAST = {CHANGE: 0.01, VARIETY: 0.1}
@@ -95,8 +94,14 @@ class EpochRecommendation:
     def attach(self, engine: AlternatingTrainer) -> None:
         """Register with a trainer."""
         if idist.get_rank() == 0:
+            engine.add_event_handler(Events.EPOCH_STARTED, self._forget)
             engine.add_event_handler(Events.EPOCH_COMPLETED(every=self.interval), self)
             engine.add_event_handler(Events.COMPLETED, self._finish)
+
+    def _forget(self, engine: AlternatingTrainer) -> None:
+        """Remove the criteria of an earlier epoch, which are not those of every epoch."""
+        for name in [name for name in engine.state.metrics if name.startswith(PREFIX)]:
+            del engine.state.metrics[name]
 
     def __call__(self, engine: AlternatingTrainer) -> None:
         """Compare the epoch with those before."""
