@@ -1,10 +1,10 @@
 """Which epoch the criteria without labels choose, against the one that labels would.
 
 Short training runs of every bundle on phantoms. The criteria of each epoch are those of the run's `epochs.csv` and, to
-see whether it would help, the soft Dice between the segmentations of validation scans and of copies with another
-contrast ("agreement", as 1 - Dice). Compared with the score of validation masks, which is also what is lost by a choice.
-In the hearts, the labels of MR are hidden from the training. Runs that are done are not repeated; several processes may
-do a bundle each (`--bundle`), and the last one writes the result.
+see whether it would help, "agreement": 1 - soft Dice between the segmentations of validation scans and of copies with
+another contrast. They are compared with the score of the validation masks, which also tells what a choice loses. In the
+hearts, the labels of MR are hidden from the training. Runs that are done are not repeated; several processes may do a
+bundle each (`--bundle`), and the last one writes the result.
 
     python -m benchmarks.epochs WORK
 """
@@ -13,9 +13,9 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, cast
 
 import numpy as np
 import torch
@@ -26,7 +26,6 @@ from monai.engines import Evaluator
 from scipy.stats import spearmanr
 from torch import Tensor
 from transeg.bundle.epochs import CYCLE, DISTANCE, TABLE, Row, candidates, read_epochs, recommended
-from transeg.engines.weights import SCORING
 from transeg.method import find_method
 from transeg.metrics.label_free import mean_ranks
 
@@ -34,10 +33,10 @@ from benchmarks.doctor import PREPARED, make_clean
 from benchmarks.results import ROOT, write_result
 
 SETTINGS: dict[str, dict[str, Any]] = {
-    "genseg": {"width": 4, "epochs": 12, "batches_per_epoch": 25},
-    "pathogan": {"width": 8, "blocks": 3, "epochs": 12, "batches_per_epoch": 30, "choose_threshold": False},
-    "thigh": {"width": 8, "blocks": 3, "crop_size": [48, 48], "epochs": 12, "batches_per_epoch": 30},
-    "cardiac": {"epochs": 12, "segmenter_epochs": 2, "translation_epochs": 2, "batches_per_epoch": 8},
+    "genseg": {"width": 4, "levels": 3, "discriminator_levels": 2, "epochs": 8, "batches_per_epoch": 25},
+    "pathogan": {"width": 8, "blocks": 2, "epochs": 8, "batches_per_epoch": 25, "choose_threshold": False},
+    "thigh": {"width": 8, "blocks": 2, "crop_size": [48, 48], "epochs": 8, "batches_per_epoch": 30},
+    "cardiac": {"width": 4, "epochs": 10, "segmenter_epochs": 1, "translation_epochs": 1, "batches_per_epoch": 8},
 }
 NOT_NEEDED = {"TrustCalibration", "PanelSaver"}
 AGREEMENT, SCORE = "agreement", "score"
@@ -116,35 +115,31 @@ class Agreement:
 
     def __init__(self, validator: Evaluator) -> None:
         self.validator, self.found = validator, dict[int, float]()
+        self.segmented: list[Tensor] = []
 
     def attach(self, engine: Engine) -> None:
         """Register with a trainer."""
+        self.validator.add_event_handler(Events.STARTED, self._begin)
+        self.validator.add_event_handler(Events.ITERATION_COMPLETED, self._collect)
         engine.add_event_handler(Events.EPOCH_COMPLETED, self)
 
+    def _begin(self, engine: Engine) -> None:
+        self.segmented = []
+
+    def _collect(self, engine: Engine) -> None:
+        items = cast(list[dict[str, Any]], engine.state.output)
+        self.segmented += [torch.as_tensor(item["pred"]) for item in items]
+
     def __call__(self, engine: Engine) -> None:
-        """Segment twice."""
-        metrics = dict(self.validator.state.metrics)
-        pairs = zip(self._segment(lambda image: image), self._segment(with_contrast), strict=True)
-        self.validator.state.metrics = metrics
-        self.found[engine.state.epoch] = 1 - float(np.mean([soft_dice(first, second) for first, second in pairs]))
-
-    def _segment(self, change: Callable[[Tensor], Tensor]) -> list[Tensor]:
-        inferer, found, state = self.validator.inferer, list[Tensor](), self.validator.state
-        best = state.best_metric, state.best_metric_epoch
-        self.validator.inferer = lambda image, *rest, **more: inferer(change(image), *rest, **more)
-
-        def collect(engine: Engine) -> None:
-            found.extend(torch.as_tensor(item["pred"]) for item in engine.state.output)
-
-        setattr(self.validator, SCORING, True)
-        try:
-            with self.validator.add_event_handler(Events.ITERATION_COMPLETED, collect):
-                self.validator.run()
-        finally:
-            self.validator.inferer = inferer
-            setattr(self.validator, SCORING, False)
-            self.validator.state.best_metric, self.validator.state.best_metric_epoch = best
-        return found
+        """Segment the copies."""
+        plain, inferer, state = self.segmented, self.validator.inferer, self.validator.state
+        metrics, best = dict(state.metrics), (state.best_metric, state.best_metric_epoch)
+        self.validator.inferer = lambda image, *rest, **more: inferer(with_contrast(image), *rest, **more)
+        self.validator.run()
+        self.validator.inferer, state.metrics = inferer, metrics
+        state.best_metric, state.best_metric_epoch = best
+        dices = [soft_dice(first, second) for first, second in zip(plain, self.segmented, strict=True)]
+        self.found[engine.state.epoch] = 1 - float(np.mean(dices))
 
 
 def with_contrast(image: Tensor) -> Tensor:

@@ -69,4 +69,5 @@ def undominated(epochs: Sequence[Mapping[str, float]]) -> np.ndarray:
         bool (number of epochs,).
     """
     values = np.array([list(epoch.values()) for epoch in epochs])
-    return ~(values[:, None] > values[None]).all(axis=2).any(axis=1)
+    worse = np.all(values[:, None] > values[None], axis=2)  # each than each other
+    return np.logical_not(np.any(worse, axis=1))

@@ -48,7 +48,7 @@ def test_held_out_pairs_of_both_modalities_whichever_has_more():
     mr = [{"value": 300 + k, "label": "l", "domain": "mr"} for k in range(2)]
     for dataset in (both(2, 3), both(3, 2)):
         pairs = held_out_pairs(dataset, mr, load, 2)
-        assert [(values(pair)["a"], values(pair)["b"]) for pair in pairs][0] == (100, 300)
+        assert (values(pairs[0])["a"], values(pairs[0])["b"]) == (100, 300)
         assert not any(pair["a_labelled"] or pair["b_labelled"] for pair in pairs)
 
 
