@@ -22,7 +22,7 @@ import torch
 import typer
 from ignite.engine import Engine, Events
 from monai.bundle import ConfigParser
-from monai.engines import Evaluator
+from monai.engines import SupervisedEvaluator
 from scipy.stats import spearmanr
 from torch import Tensor
 from transeg.bundle.epochs import CYCLE, DISTANCE, TABLE, Row, candidates, read_epochs, recommended
@@ -113,7 +113,7 @@ class Agreement:
         validator: segments and postprocesses.
     """
 
-    def __init__(self, validator: Evaluator) -> None:
+    def __init__(self, validator: SupervisedEvaluator) -> None:
         self.validator, self.found = validator, dict[int, float]()
         self.segmented: list[Tensor] = []
 
