@@ -7,7 +7,7 @@ import logging
 import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import ignite.distributed as idist
 import numpy as np
@@ -15,12 +15,13 @@ import torch
 from ignite.engine import Events
 from monai.config import PathLike
 from monai.data import DataLoader
-from monai.engines import Evaluator
-from torch import Tensor, nn
-from torch.utils.data import Dataset
+from monai.engines import SupervisedEvaluator
+from torch import Tensor
 from torch.utils.tensorboard import SummaryWriter
 
 from transeg.bundle.runs import WEIGHTS
+from transeg.data.datasets import PairedDataset, SliceDataset, held_out_pairs
+from transeg.engines.step import translations_of
 from transeg.engines.tracking import PREFIX
 from transeg.engines.trainer import AlternatingTrainer
 from transeg.engines.tree import to_device
@@ -34,6 +35,7 @@ CYCLE, DISTANCE = "cycle", "distance"  # decide, lower is better
 CHANGE, VARIETY = "change", "variety"  # raise an alarm
 LEAST = {CHANGE: 0.01, VARIETY: 0.1}
 ALARMS = {CHANGE: "translations are nearly their inputs", VARIETY: "translations of different scans are nearly alike"}
+PAIRS = {2: 16, 3: 4}  # that are translated, by the dimensions of the images
 TABLE, FOLDER = "epochs.csv", "epochs"
 
 Row = dict[str, float]  # of the table; epoch and phase are integers
@@ -42,8 +44,8 @@ Row = dict[str, float]  # of the table; epoch and phase are integers
 class EpochRecommendation:
     """Recommends an epoch by criteria that need no labels, and on demand keeps its weights.
 
-    With every validation, a few pairs of scans are translated there and back. In `state.metrics`, TensorBoard and
-    `epochs.csv` (beside the scores of validation):
+    With every validation, a few pairs of scans, held-out ones where there are any, are translated there and back. In
+    `state.metrics`, TensorBoard and `epochs.csv` (beside the scores of validation):
 
     - ``label_free/cycle``: mean absolute error of the way there and back;
     - ``label_free/distance``: `patch_distance` of the translations to the scans of their domain;
@@ -53,47 +55,27 @@ class EpochRecommendation:
 
     All are means over the directions. An epoch whose change or variety is below a limit raises an alarm. Recommended is
     the epoch with the least mean rank in cycle and distance of those without an alarm (of all if every one has one)
-    and, as for `BestModelSaver`, of the last phase of the training run; of equal ones the last. `state.recommendation`
-    says so in a sentence. The first process does all of this; what a training run computes does not change.
+    and, as for `BestModelSaver`, of the last phase of the training run; of equal ones the last. The trainer's
+    `recommendation` says so in a sentence. The first process does all of this; what a training run computes does not change.
 
     Args:
-        path: the run folder.
-        log_dir: for `epochs.csv` and TensorBoard.
-        pairs: pairs of scans like those of the training run, see `held_out_pairs`.
-        translations: field of the objective's result with a translation, to the fields with its input ("from"), the
-            scans of its domain ("to") and the way back ("back"). Epochs of which the objective has none are left out.
-        network: the network whose weights are exported.
-        validator: whose scores are written as well.
-        interval: epochs between validations.
-        batch_size: of pairs.
-        keep: save the weights of the recommended epoch. Those of every epoch that may still be recommended are in the
-            log's folder `epochs`.
-        resume: go on with the table of an interrupted run.
+        path: the run folder; `epochs.csv` is in its `logs`.
+        validator: has the held-out scans, scores that are written as well, and the network whose weights are exported.
+        interval: epochs between comparisons; 0: none.
+        keep: save the weights of the recommended epoch. Those of every epoch that may still be recommended are in
+            `logs/epochs`.
     """
 
-    def __init__(
-        self,
-        path: PathLike,
-        log_dir: PathLike,
-        pairs: Dataset,
-        translations: Mapping[str, Mapping[str, str]],
-        network: nn.Module,
-        validator: Evaluator | None = None,
-        interval: int = 1,
-        batch_size: int = 1,
-        keep: bool = False,
-        resume: bool = False,
-    ) -> None:
-        self.path, self.log_dir, self.pairs, self.translations = Path(path), Path(log_dir), pairs, dict(translations)
-        self.network, self.validator, self.interval, self.batch_size = network, validator, interval, batch_size
-        self.keep, self.resume = keep, resume
+    def __init__(self, path: PathLike, validator: SupervisedEvaluator, interval: int = 1, keep: bool = False) -> None:
+        self.path, self.log_dir, self.validator = Path(path), Path(path) / "logs", validator
+        self.interval, self.keep = interval, keep
         self.rows: list[Row] = []
         self._batches: list[Mapping[str, Any]] = []
         self._writer: SummaryWriter | None = None
 
     def attach(self, engine: AlternatingTrainer) -> None:
         """Register with a trainer."""
-        if idist.get_rank() == 0:
+        if idist.get_rank() == 0 and self.interval and translations_of(engine.objective):
             engine.add_event_handler(Events.EPOCH_STARTED, self._forget)
             engine.add_event_handler(Events.EPOCH_COMPLETED(every=self.interval), self)
             engine.add_event_handler(Events.COMPLETED, self._finish)
@@ -105,13 +87,12 @@ class EpochRecommendation:
 
     def __call__(self, engine: AlternatingTrainer) -> None:
         """Compare the epoch with those before."""
-        if not self.rows and self.resume:
+        if not self.rows:  # a new run has no table, only one that goes on
             self.rows = read_epochs(self.log_dir / TABLE)
         criteria = self._criteria(engine)
         if not criteria:
             return
-        scores = self.validator.state.metrics if self.validator is not None else {}
-        row = {"epoch": engine.state.epoch, "phase": engine.phase, **criteria, **scores}
+        row = {"epoch": engine.state.epoch, "phase": engine.phase, **criteria, **self.validator.state.metrics}
         self.rows = [*(known for known in self.rows if known["epoch"] < engine.state.epoch), row]
         write_csv(self.log_dir / TABLE, list(dict.fromkeys(name for known in self.rows for name in known)), self.rows)
         self._log(engine, criteria)
@@ -124,19 +105,23 @@ class EpochRecommendation:
         with torch.no_grad(), torch.random.fork_rng([device] if device.type == "cuda" else []):
             torch.manual_seed(0)
             if not self._batches:
-                self._batches = list(DataLoader(self.pairs, self.batch_size))
+                self._batches = self._load(cast(Any, engine.data_loader).dataset)
             networks = dict(engine.networks)
             for average, source in engine.averages.items():
                 networks[source] = engine.networks[average].module  # type: ignore[assignment]  # of an AveragedModel
             for network in networks.values():  # the trainer sets them to training in every iteration
                 network.eval()
             found = [engine.objective.forward(networks, to_device(batch, device)) for batch in self._batches]
-            ways = [
-                [_joined(found, field) for field in (made, way["from"], way["to"], way["back"])]
-                for made, way in self.translations.items()
-            ]
+            fields = [(made, *way) for made, way in translations_of(engine.objective).items()]
+            ways = [[_joined(found, field) for field in own] for own in fields]
             values = [translation_criteria(*way) for way in ways if all(way)]
         return {name: float(np.mean([value[name] for value in values])) for name in values[0]} if values else {}
+
+    def _load(self, dataset: PairedDataset) -> list[Mapping[str, Any]]:
+        """Pairs one by one, as volumes may differ in size."""
+        held_out = cast(SliceDataset, cast(DataLoader, self.validator.data_loader).dataset)
+        number = PAIRS[held_out.transform(dict(dataset.data[0]))["image"].ndim - 1]
+        return list(DataLoader(held_out_pairs(dataset, held_out.items, held_out.transform, number)))
 
     def _log(self, engine: AlternatingTrainer, criteria: Row) -> None:
         named = {f"{PREFIX}{name}": value for name, value in criteria.items()}
@@ -155,7 +140,7 @@ class EpochRecommendation:
     def _keep(self, epoch: int) -> None:
         """Save the weights of the epoch, and remove those of epochs that cannot be recommended any more."""
         folder = self.log_dir / FOLDER
-        save_weights(self.network, folder / f"{epoch:04d}.pt")
+        save_weights(self.validator.network, folder / f"{epoch:04d}.pt")
         rows = candidates(self.rows)
         possible = undominated([_deciding(row) for row in rows])
         kept = {f"{row['epoch']:04d}.pt" for row, is_possible in zip(rows, possible, strict=True) if is_possible}
