@@ -56,7 +56,7 @@ class EpochRecommendation:
     All are means over the directions. An epoch whose change or variety is below a limit raises an alarm. Recommended is
     the epoch with the least mean rank in cycle and distance of those without an alarm (of all if every one has one)
     and, as for `BestModelSaver`, of the last phase of the training run; of equal ones the last. The trainer's
-    `recommendation` says so in a sentence. The first process does all of this; what a training run computes does not change.
+    `recommendation` says so in a sentence. The first process does all of this; the training run itself does not change.
 
     Args:
         path: the run folder; `epochs.csv` is in its `logs`.
