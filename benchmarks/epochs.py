@@ -4,7 +4,7 @@ Short training runs of every bundle on phantoms. The criteria of each epoch are 
 see whether it would help, "agreement": 1 - soft Dice between the segmentations of validation scans and of copies with
 another contrast. They are compared with the score of the validation masks, which also tells what a choice loses. In the
 hearts, the labels of MR are hidden from the training. Runs that are done are not repeated; several processes may do a
-bundle each (`--bundle`), and the last one writes the result.
+bundle each (`--bundle`); each writes what is done by then.
 
     python -m benchmarks.epochs WORK
 """
@@ -59,11 +59,10 @@ def main(
             if not rows_of(work, method, seed).is_file():
                 rows = train(method, hidden(data) if method == "cardiac" else data / method, work, seed)
                 rows_of(work, method, seed).write_text(json.dumps(rows))
-    files = {method: [rows_of(work, method, seed) for seed in range(seeds)] for method in PREPARED}
-    if all(path.is_file() for paths in files.values() for path in paths):
-        tables = {method: [json.loads(path.read_text()) for path in paths] for method, paths in files.items()}
-        figures = {method: compare(rows) for method, rows in tables.items()} | {"settings": SETTINGS}
-        write_result("epochs", "small phantoms of every bundle, see benchmarks.doctor", [*range(seeds)], figures)
+    done = {method: sorted(work.glob(f"{method}_?.json")) for method in PREPARED}
+    tables = {method: [json.loads(path.read_text()) for path in paths] for method, paths in done.items() if paths}
+    figures = {method: compare(rows) for method, rows in tables.items()} | {"settings": SETTINGS}
+    write_result("epochs", "small phantoms of every bundle, see benchmarks.doctor", [*range(seeds)], figures)
 
 
 def rows_of(work: Path, method: str, seed: int) -> Path:
@@ -134,7 +133,7 @@ class Agreement:
         """Segment the copies."""
         plain, inferer, state = self.segmented, self.validator.inferer, self.validator.state
         metrics, best = dict(state.metrics), (state.best_metric, state.best_metric_epoch)
-        self.validator.inferer = lambda image, *rest, **more: inferer(with_contrast(image), *rest, **more)
+        cast(Any, self.validator).inferer = lambda image, *rest, **more: inferer(with_contrast(image), *rest, **more)
         self.validator.run()
         self.validator.inferer, state.metrics = inferer, metrics
         state.best_metric, state.best_metric_epoch = best

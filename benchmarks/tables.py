@@ -115,31 +115,23 @@ def uncertainty() -> str:
 
 def epochs() -> str:
     """What the choice of an epoch without labels loses."""
-    result = read_result("epochs")
-    figures = {name: own for name, own in result["figures"].items() if "score lost" in own}
+    figures = {name: own for name, own in read_result("epochs")["figures"].items() if "score lost" in own}
     body = []
     for method, own in figures.items():
         correlation, lost = own["correlation with the score"], own["score lost"]
         order = [f"{correlation[name]['mean']:.2f}" for name in ("cycle", "distance", "agreement", "epoch")]
         losses = [f"{lost[name]['mean']:.3f} ({max(lost[name]['runs']):.3f})" for name in ("recommended", "last")]
         body.append((method, f"{mean(own['best score']):.3f}", *losses, *order))
-    number = len(result["seeds"])
-    compared = ", ".join(f"{method} {len(own['epochs'][0])}" for method, own in figures.items())
+    compared = "; ".join(
+        f"{method}: {len(own['epochs'])} of {len(own['epochs'][0])} epochs" for method, own in figures.items()
+    )
     note = (
-        f"Small phantoms and networks, {number} short runs of each bundle (epochs: {compared}). Dice of validation "
-        "masks. Loses: less than the best epoch has, mean (most) of the runs. Order: Spearman correlation of a "
-        "criterion, or of the number of the epoch, with Dice over the epochs, such that 1 would be perfect."
+        f"Small phantoms and networks, short runs ({compared}). Dice of validation masks. Loses: less than the best "
+        "epoch has, mean (most) of the runs. Order: Spearman correlation of a criterion, or of the number of the epoch, "
+        "with Dice over the epochs, such that 1 would be perfect."
     )
-    head = (
-        "",
-        "best epoch",
-        "recommended loses",
-        "last loses",
-        "cycle",
-        "distance",
-        "agreement",
-        "number of the epoch",
-    )
+    orders = [f"order by {name}" for name in ("cycle", "distance", "agreement", "epoch")]
+    head = ("", "best epoch", "recommended loses", "last loses", *orders)
     return rows(head, *body) + "\n\n" + note
 
 

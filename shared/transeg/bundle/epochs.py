@@ -17,6 +17,7 @@ from monai.config import PathLike
 from monai.data import DataLoader
 from monai.engines import SupervisedEvaluator
 from torch import Tensor
+from torch.utils.data import Dataset
 from torch.utils.tensorboard import SummaryWriter
 
 from transeg.bundle.runs import WEIGHTS
@@ -121,7 +122,8 @@ class EpochRecommendation:
         """Pairs one by one, as volumes may differ in size."""
         held_out = cast(SliceDataset, cast(DataLoader, self.validator.data_loader).dataset)
         number = PAIRS[held_out.transform(dict(dataset.data[0]))["image"].ndim - 1]
-        return list(DataLoader(held_out_pairs(dataset, held_out.items, held_out.transform, number)))
+        pairs = held_out_pairs(dataset, held_out.items, held_out.transform, number)
+        return list(DataLoader(cast(Dataset, pairs)))
 
     def _log(self, engine: AlternatingTrainer, criteria: Row) -> None:
         named = {f"{PREFIX}{name}": value for name, value in criteria.items()}
