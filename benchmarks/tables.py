@@ -148,6 +148,28 @@ def student() -> str:
     return rows(("", "mean Dice", "median"), *body) + "\n\n" + note
 
 
+def epochs() -> str:
+    """What the choice of an epoch without labels loses."""
+    figures = {name: own for name, own in read_result("epochs")["figures"].items() if "score lost" in own}
+    body = []
+    for method, own in figures.items():
+        correlation, lost = own["correlation with the score"], own["score lost"]
+        order = [f"{correlation[name]['mean']:.2f}" for name in ("cycle", "distance", "agreement", "epoch")]
+        losses = [f"{lost[name]['mean']:.3f} ({max(lost[name]['runs']):.3f})" for name in ("recommended", "last")]
+        body.append((method, f"{mean(own['best score']):.3f}", *losses, *order))
+    compared = "; ".join(
+        f"{method}: {len(own['epochs'])} of {len(own['epochs'][0])} epochs" for method, own in figures.items()
+    )
+    note = (
+        f"Small phantoms and networks, short runs ({compared}). Dice of validation masks. Loses: less than the best "
+        "epoch has, mean (most) of the runs. Order: Spearman correlation of a criterion, or of the number of the "
+        "epoch, with Dice over the epochs, such that 1 would be perfect."
+    )
+    orders = [f"order by {name}" for name in ("cycle", "distance", "agreement", "epoch")]
+    head = ("", "best epoch", "recommended loses", "last loses", *orders)
+    return rows(head, *body) + "\n\n" + note
+
+
 def _correlation(found: dict | None) -> str:
     if found is None:
         return ""
@@ -653,6 +675,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "uncertainty": uncertainty,
     "export": export,
     "student": student,
+    "epochs": epochs,
     "genseg_step": genseg_step,
     "thigh_phantoms": thigh_phantoms,
     "thigh_hull": thigh_hull,

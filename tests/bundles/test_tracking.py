@@ -24,7 +24,10 @@ def test_terms_metrics_and_settings_are_tracked(settings, copy, slices, tmp_path
     assert run.info.status == "FINISHED"
     assert terms | {"loss", "lr_group_0", evaluator.state.key_metric_name} <= run.data.metrics.keys()
     assert run.data.metrics[evaluator.state.key_metric_name] == evaluator.state.metrics[evaluator.state.key_metric_name]
+    criteria = {name for name in trainer.state.metrics if name.startswith("label_free/")}
+    assert len(criteria) == 4
     assert run.data.params["max_epochs"] == "2"
     if settings != "mlflow":  # that logs means of the epochs and no further settings
         assert [m.step for m in client.get_metric_history(run.info.run_id, "loss")] == [1, 2, 3, 4]
+        assert criteria <= run.data.metrics.keys()
         assert run.data.params.items() >= {key: str(value) for key, value in small.items()}.items()

@@ -1,6 +1,6 @@
 import pytest
 import torch
-from transeg.data.datasets import UnpairedDataset
+from transeg.data.datasets import UnpairedDataset, held_out_pairs
 
 
 def load(item):
@@ -39,3 +39,17 @@ def test_empty_lists_are_refused_with_what_to_do():
         UnpairedDataset(PRESENCE, [], load)
     with pytest.raises(ValueError, match=r"no presence slice"):
         UnpairedDataset([], ABSENCE, load)
+
+
+def test_held_out_pairs_are_of_held_out_items_of_training_items_only_where_a_domain_has_none():
+    dataset = UnpairedDataset(PRESENCE, ABSENCE, lambda item: item)
+    held_out = [{"value": 10 + k, "label": "l", "presence": True} for k in range(5)]
+    pairs = held_out_pairs(dataset, held_out, load, 3)
+    assert [(int(p["image"][0, 0, 0]), int(p["absence"][0, 0, 0])) for p in pairs] == [(10, -1), (12, -2), (14, -1)]
+    assert not any(pair["labelled"] for pair in pairs)  # no label takes part
+    assert len(dataset) == 3
+
+    absent = [{"value": -3, "presence": False}]
+    pairs = held_out_pairs(dataset, absent, load, 2)
+    assert [(int(p["image"][0, 0, 0]), int(p["absence"][0, 0, 0])) for p in pairs] == [(0, -3), (2, -3)]
+    assert held_out_pairs(UnpairedDataset(PRESENCE, None, load), absent, load, 2).absence is None

@@ -1,10 +1,12 @@
 import logging
 from dataclasses import dataclass
+from types import SimpleNamespace
 
 import pytest
 import torch
 from ignite.engine import Engine
 from transeg.engines.alarms import CollapseAlarm, RangeAlarm
+from transeg.engines.step import Way
 
 
 @dataclass
@@ -64,7 +66,9 @@ class Images:
 
 def ranges(*batches):
     engine = Engine(lambda _, batch: {"translation": Images(*batch)})
-    RangeAlarm({"made": "real", "absent": "real"}).attach(engine)
+    ways = {"made": Way("", "real", ""), "absent": Way("", "real", "")}
+    engine.objective = SimpleNamespace(translations=ways)
+    RangeAlarm().attach(engine)
     engine.run(list(batches), max_epochs=1)
 
 

@@ -39,7 +39,7 @@ class Watch:
     """Notes, epoch by epoch, the terms and what changed."""
 
     def __init__(self):
-        self.terms, self.changed, self.rates = [], [], []
+        self.terms, self.changed, self.rates, self.phases = [], [], [], []
 
     def attach(self, engine):
         engine.add_event_handler(Events.EPOCH_STARTED, self.begin)
@@ -53,6 +53,7 @@ class Watch:
         self.changed.append("".join(name for name in "gd" if not torch.equal(self.before[name], after[name])))
         self.terms.append(sorted(engine.state.output["terms"]))
         self.rates.append(engine.optimizer.param_groups[0]["lr"])
+        self.phases.append(engine.phase)
 
 
 def train(phases, epochs=5, handlers=(), **kwargs):
@@ -68,6 +69,7 @@ def test_each_phase_has_its_players_terms_and_weights():
     discriminator = ["discriminators/fake", "discriminators/real"]
     everything = [*discriminator, "generators/adversarial", "generators/reconstruction"]
     assert watch.changed == ["g", "g", "d", "gd", "gd"]
+    assert watch.phases == [1, 1, 2, 3, 3]
     assert watch.terms == [["generators/reconstruction"]] * 2 + [discriminator] + [everything] * 2
     # seen before the schedule of an epoch's end is: it halves after 2 and 3 epochs, whoever plays
     assert watch.rates == [1e-2, 5e-3, 2.5e-3, 2.5e-3, 2.5e-3]
@@ -84,6 +86,7 @@ def test_weights_of_a_phase_stand_in_for_the_players_own():
 def test_a_phase_of_no_epochs_is_left_out():
     _, watch = train([{**FIRST, "epochs": 0}, {**SECOND, "epochs": 0}, {}], epochs=1)
     assert watch.changed == ["gd"]
+    assert watch.phases == [3]
 
 
 @pytest.mark.parametrize("stop", [1, 2, 3, 4])

@@ -66,6 +66,7 @@ def run_card(
     seconds: float,
     device: str,
     scores: Mapping[str, float],
+    recommendation: str,
     picture: str | None,
 ) -> str:
     """Markdown of a run: data and their hash, command, commit, seed, time, hardware, scores, picture.
@@ -82,6 +83,7 @@ def run_card(
         seconds: since the run began.
         device: that it ran on.
         scores: of the last validation.
+        recommendation: which epoch to keep, and why; empty for none.
         picture: file beside the card.
     """
     training = {
@@ -101,7 +103,7 @@ def run_card(
         data=_data(datalist),
         recipe=_rows({key: value for key, value in recipe.items() if key != "familiarity"}),  # long lists of numbers
         training=_rows(training),
-        scores=_rows_of_scores(scores),
+        scores=_rows_of_scores(scores) + (f"\n\n{recommendation}" if recommendation else ""),
         references="\n".join(f"- {text}" for text in metadata.get("references", [])),
         license="Apache License 2.0 for the software (`LICENSE`); that of the weights depends on the data.",
     )

@@ -387,6 +387,7 @@ class RunFolder:
             seconds=time.time() - began,
             device=str(engine.state.device),
             scores=scores,
+            recommendation=engine.recommendation,
             picture="panel.png" if panels else None,
         )
         write_text(self.path / "docs" / "README.md", text)

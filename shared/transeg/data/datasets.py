@@ -1,12 +1,14 @@
-"""Datasets of unpaired slices, one with the lesion and one without, and of single slices."""
+"""Datasets of unpaired slices, one with the lesion and one without, of single slices, and of held-out pairs."""
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, Protocol, TypeVar
 
 import ignite.distributed as idist
 import monai
+import numpy as np
 from torch.utils.data import Dataset
 
 from transeg.data.studies import StudySlices, are_studies
@@ -68,6 +70,51 @@ class UnpairedDataset(Dataset):
         if self.absence is not None:
             item["absence"] = self.transform(dict(self.absence[j % len(self.absence)]))["image"]
         return item
+
+    def leads(self, item: Mapping[str, Any]) -> bool:
+        """Whether an item is of the domain of `data` and not of that of `absence`."""
+        return bool(item.get("presence", True))
+
+
+class PairedDataset(Protocol):
+    """A dataset of pairs of items of two domains, as this module's and the methods' own."""
+
+    data: Sequence[Mapping[str, Any]]
+    absence: Sequence[Mapping[str, Any]] | None
+    transform: Callable[[dict[Any, Any]], Mapping[Any, Any]]
+
+    def leads(self, item: Mapping[str, Any]) -> bool:
+        """Whether an item is of the domain of `data` and not of that of `absence`."""
+
+
+Paired = TypeVar("Paired", bound=PairedDataset)
+
+
+def held_out_pairs(
+    dataset: Paired,
+    items: Sequence[Mapping[str, Any]],
+    transform: Callable[[dict[Any, Any]], Mapping[Any, Any]],
+    number: int,
+) -> Paired:
+    """Pairs like those of a training dataset, of held-out items and without any label.
+
+    Args:
+        dataset: the training dataset.
+        items: held-out items; of a domain that has none, training items are taken.
+        transform: as for the dataset, without augmentation.
+        number: of items of each domain, evenly spread.
+    """
+    pairs = copy.copy(dataset)
+    lead = [item for item in items if dataset.leads(item)] or dataset.data
+    other = [item for item in items if not dataset.leads(item)] or dataset.absence
+    pairs.data, pairs.transform = _unlabelled(lead, number), transform
+    pairs.absence = None if dataset.absence is None or other is None else _unlabelled(other, number)
+    return pairs
+
+
+def _unlabelled(items: Sequence[Mapping[str, Any]], number: int) -> list[dict[str, Any]]:
+    places = np.linspace(0, len(items) - 1, min(number, len(items))).round().astype(int)
+    return [{key: value for key, value in items[place].items() if key != "label"} for place in places]
 
 
 class SliceDataset(monai.data.Dataset):

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import logging
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any, cast
 
 import ignite.distributed as idist
 import torch
 from ignite.engine import Engine, Events
 from torch import Tensor
+
+from transeg.engines.step import translations_of
 
 logger = logging.getLogger(__name__)
 
@@ -112,28 +114,28 @@ class CollapseAlarm(Alarm):
 
 
 class RangeAlarm(Alarm):
-    """Warns at the end of an epoch if translations do not reach the intensities of their domain.
+    """Warns at the end of an epoch if the objective's translations do not reach the intensities of their domain.
 
     The last layer of a generator may have saturated: no loss shows it, since the discriminator sees a patch that is
     merely less bright.
 
     Args:
-        pairs: field of the translation with the result of a generator, to the one with the images of its domain; those
-            that are None are left out.
         percent: of the voxels of these images that lie beyond the intensities looked at, at either end.
         tolerance: part of the range between the two ends by which translations may miss them.
     """
 
-    def __init__(self, pairs: Mapping[str, str], percent: float = 1.0, tolerance: float = 0.05) -> None:
-        self.pairs, self.percent, self.tolerance = dict(pairs), percent, tolerance
+    def __init__(self, percent: float = 1.0, tolerance: float = 0.05) -> None:
+        self.percent, self.tolerance = percent, tolerance
+        self._domains: dict[str, str] = {}
         self._ranges: dict[str, list[Tensor]] = {}
 
     def _begin(self, engine: Engine) -> None:
         self._ranges = {}
+        self._domains = {made: way.domain for made, way in translations_of(cast(Any, engine).objective).items()}
 
     def _collect(self, engine: Engine) -> None:
         t = cast(dict[str, Any], engine.state.output)["translation"]
-        for made, real in self.pairs.items():
+        for made, real in self._domains.items():
             found, expected = getattr(t, made, None), getattr(t, real, None)
             if found is not None and expected is not None and expected.numel():
                 voxels = expected.float().flatten()[:: -(-expected.numel() // SAMPLE)].sort().values
@@ -153,5 +155,5 @@ class RangeAlarm(Alarm):
                         "Epoch %d: intensities of the translations %s lie between %.2f and %.2f, but %g %% of the "
                         "voxels of %s are %s %.2f. If this lasts, the generator has saturated; start again with "
                         "another seed.",
-                        engine.state.epoch, made, lowest, highest, self.percent, self.pairs[made], side, bound,
+                        engine.state.epoch, made, lowest, highest, self.percent, self._domains[made], side, bound,
                     )  # fmt: skip

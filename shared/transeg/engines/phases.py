@@ -81,6 +81,7 @@ class Phases:
     def _enter(self, engine: AlternatingTrainer) -> None:
         index = self._index(engine)
         phase = self.phases[index]
+        engine.phase = index + 1
         played = phase.get("players", self._weights.keys())
         engine.active_players = [player for player in engine.players if player.name in played]
         for player in engine.players:

@@ -18,6 +18,7 @@ from monai.utils import path_to_sqlite_uri
 
 from transeg.errors import ConfigError
 
+PREFIX = "label_free/"  # of the metrics of an epoch, see `transeg.bundle.epochs`
 NEEDED = ("mlflow", "sqlalchemy", "alembic")  # that a local file needs
 
 
@@ -29,7 +30,7 @@ class _Untracked:
 
 
 def track_training(output_dir: PathLike, settings: Mapping[str, Any]) -> MLFlowHandler | _Untracked:
-    """Track each term ("player/term") and the loss at each iteration, and the settings.
+    """Track each term ("player/term") and the loss at each iteration, label-free criteria, and the settings.
 
     Args:
         output_dir: folder for the file; its name becomes the name of the run.
@@ -39,9 +40,16 @@ def track_training(output_dir: PathLike, settings: Mapping[str, Any]) -> MLFlowH
     def values(output: Mapping[str, Any]) -> dict[str, Any]:
         return {"loss": output["loss"], **output["terms"]}
 
-    return _tracker(
-        output_dir, epoch_log=False, close_on_complete=True, output_transform=values, experiment_param=dict(settings)
-    )
+    tracker = _tracker(output_dir, close_on_complete=True, output_transform=values, experiment_param=dict(settings))
+
+    def log_epoch(engine: Engine) -> None:  # not the means of the terms, which have the names of those
+        found = {name: value for name, value in engine.state.metrics.items() if name.startswith(PREFIX)}
+        if found and isinstance(tracker, MLFlowHandler):
+            tracker._log_metrics(found, step=engine.state.epoch)
+
+    if isinstance(tracker, MLFlowHandler):
+        tracker.epoch_logger = log_epoch
+    return tracker
 
 
 def track_validation(output_dir: PathLike) -> MLFlowHandler | _Untracked:

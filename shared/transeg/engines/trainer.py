@@ -82,7 +82,7 @@ class AlternatingTrainer(SupervisedTrainer):
     """Runs the objective's forward once per batch, then lets each player in turn minimise its own terms; see `Step`.
 
     ``active_players`` are those that play: all, unless a handler (`Phases`) selects some. The schedules of the others
-    continue.
+    continue. ``phase`` is its number, from 1. ``recommendation`` is a sentence of `EpochRecommendation` at the end.
 
     All random generators are seeded at the start of each epoch from (seed, epoch, rank), and the loader is restarted.
     Checkpoints are taken between epochs, so seed and epoch are all the random state they need.
@@ -147,6 +147,7 @@ class AlternatingTrainer(SupervisedTrainer):
             raise ConfigError(f"precision must be one of {[*_PRECISIONS, 'auto']}, got {precision!r}.")
         self.objective, self.players, self.networks = objective, list(players), dict(networks)
         self.active_players = self.players
+        self.phase, self.recommendation = 1, ""
         self.averages = dict(averages or {})
         self.precision, self.seed = precision, seed
         if accumulation_steps < 1:

@@ -5,7 +5,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 import torch
-from transeg.data.datasets import SliceDataset
+from transeg.data.datasets import SliceDataset, held_out_pairs
 from transeg.data.samplers import UnpairedBatchSampler
 from transeg.errors import DataError, StudiesError
 from transeg.methods.cardiac.datasets import (
@@ -42,6 +42,14 @@ def both(ct, mr):
 
 def values(item):
     return {key: round(float(x[0, 0, 0, 0]), 2) for key, x in item.items() if torch.is_tensor(x)}
+
+
+def test_held_out_pairs_of_both_modalities_whichever_has_more():
+    mr = [{"value": 300 + k, "label": "l", "domain": "mr"} for k in range(2)]
+    for dataset in (both(2, 3), both(3, 2)):
+        pairs = held_out_pairs(dataset, mr, load, 2)
+        assert (values(pairs[0])["a"], values(pairs[0])["b"]) == (100, 300)
+        assert not any(pair["a_labelled"] or pair["b_labelled"] for pair in pairs)
 
 
 def test_a_pair_holds_both_modalities_whichever_has_more():

@@ -124,7 +124,7 @@ class TwoDomainDataset(Dataset):
                 raise DataError(f"no {name.upper()} volume to train on; prepare volumes of both domains")
         if not any("label" in item for item in data):
             raise DataError("no training volume has a label; label some volumes of at least one domain")
-        self.a_leads = len(a) >= len(b)
+        self.domains, self.a_leads = tuple(domains), len(a) >= len(b)
         self.data, self.absence = (a, b) if self.a_leads else (b, a)  # names that the sampler expects
         self.transform = transform
 
@@ -140,6 +140,10 @@ class TwoDomainDataset(Dataset):
             for name, volume in drawn
             for key, part in ((name, "image"), (f"{name}_label", "label"), (f"{name}_labelled", "labelled"))
         }
+
+    def leads(self, item: Mapping[str, Any]) -> bool:
+        """Whether an item is of the domain of `data` and not of that of `absence`."""
+        return (item[DOMAIN] == self.domains[0]) == self.a_leads
 
 
 def unlabelled_domains(datalist: PathLike, domains: Sequence[str]) -> list[str]:

@@ -13,11 +13,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple, cast
+from typing import Any, ClassVar, NamedTuple, cast
 
 import torch
 from torch import Tensor, nn
 
+from transeg.engines.step import Way
 from transeg.errors import ConfigError
 from transeg.losses.adversarial import least_squares_discriminator, least_squares_generator
 from transeg.losses.reconstruction import absolute_error
@@ -83,6 +84,7 @@ class CardiacObjective:
     """
 
     detached = frozenset({"segmenters", "discriminators"})
+    translations: ClassVar[Mapping[str, Way]] = {"x_ab": Way("x_a", "x_b", "x_aba"), "x_ba": Way("x_b", "x_a", "x_bab")}
 
     def __init__(
         self, shape: bool = True, volumes: Sequence[str] = VOLUMES, translate: bool = True, pool_size: int = 50

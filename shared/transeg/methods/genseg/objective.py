@@ -8,11 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import cast
+from typing import ClassVar, cast
 
 import torch
 from torch import Tensor, nn
 
+from transeg.engines.step import Way
 from transeg.errors import ConfigError
 from transeg.losses.adversarial import hinge_discriminator, hinge_generator
 from transeg.losses.ranks import roll_over_ranks
@@ -69,6 +70,7 @@ class GenSegObjective:
     """
 
     detached = frozenset({"discriminators", "information"})
+    translations: ClassVar[Mapping[str, Way]] = {"x_pa": Way("x_p", "x_a", "x_pp"), "x_ap": Way("x_a", "x_p", "x_apa")}
 
     def __init__(self, translate: str = "both", segment_absence: bool = False, cross_entropy: float = 0.0) -> None:
         if translate not in ("both", "presence_to_absence", "none"):

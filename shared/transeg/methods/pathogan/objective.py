@@ -9,11 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any, ClassVar, cast
 
 import torch
 from torch import Tensor, nn
 
+from transeg.engines.step import Way
 from transeg.losses.adversarial import least_squares_discriminator, least_squares_generator
 from transeg.losses.precision import at_least_float32
 from transeg.losses.reconstruction import absolute_error
@@ -63,6 +64,10 @@ class PathoGANObjective:
     """
 
     detached = frozenset({"discriminators"})
+    translations: ClassVar[Mapping[str, Way]] = {
+        "y_a": Way("x_b", "x_a", "x_b_back"),
+        "y_b": Way("x_a", "x_b", "x_a_back"),
+    }
 
     def __init__(
         self,

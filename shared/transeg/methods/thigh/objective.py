@@ -8,11 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any, ClassVar, cast
 
 import torch
 from torch import Tensor, nn
 
+from transeg.engines.step import Way
 from transeg.errors import ConfigError
 from transeg.losses.adversarial import (
     cross_entropy_discriminator,
@@ -59,6 +60,7 @@ class ThighObjective:
     """
 
     detached = frozenset({"discriminators"})
+    translations: ClassVar[Mapping[str, Way]] = {"f_h": Way("h", "e", "gf_h"), "g_e": Way("e", "h", "fg_e")}
 
     def __init__(
         self, adversarial: str = "least_squares", identity: bool = True, domain: bool = True, pool_size: int = 50
