@@ -125,8 +125,8 @@ def epochs() -> str:
     compared = ", ".join(f"{method} {len(own['epochs'])} x {len(own['epochs'][0])}" for method, own in figures.items())
     note = (
         f"Small phantoms and networks, short runs (runs x epochs: {compared}). Dice of validation masks. "
-        "Loses: less than the best epoch has, mean (most) of the runs. Order: Spearman correlation of a criterion, or of "
-        "the number of the epoch, with Dice over the epochs, such that 1 would be perfect."
+        "Loses: less than the best epoch has, mean (most) of the runs. Order: Spearman correlation of a criterion, or "
+        "of the number of the epoch, with Dice over the epochs, such that 1 would be perfect."
     )
     orders = [f"order by {name}" for name in ("cycle", "distance", "agreement", "epoch")]
     head = ("", "best epoch", "recommended loses", "last loses", *orders)
