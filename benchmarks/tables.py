@@ -157,13 +157,11 @@ def epochs() -> str:
         order = [f"{correlation[name]['mean']:.2f}" for name in ("cycle", "distance", "agreement", "epoch")]
         losses = [f"{lost[name]['mean']:.3f} ({max(lost[name]['runs']):.3f})" for name in ("recommended", "last")]
         body.append((method, f"{mean(own['best score']):.3f}", *losses, *order))
-    compared = "; ".join(
-        f"{method}: {len(own['epochs'])} of {len(own['epochs'][0])} epochs" for method, own in figures.items()
-    )
+    compared = ", ".join(f"{method} {len(own['epochs'])} x {len(own['epochs'][0])}" for method, own in figures.items())
     note = (
-        f"Small phantoms and networks, short runs ({compared}). Dice of validation masks. Loses: less than the best "
-        "epoch has, mean (most) of the runs. Order: Spearman correlation of a criterion, or of the number of the "
-        "epoch, with Dice over the epochs, such that 1 would be perfect."
+        f"Small phantoms and networks, short runs (runs x epochs: {compared}). Dice of validation masks. "
+        "Loses: less than the best epoch has, mean (most) of the runs. Order: Spearman correlation of a criterion, or "
+        "of the number of the epoch, with Dice over the epochs, such that 1 would be perfect."
     )
     orders = [f"order by {name}" for name in ("cycle", "distance", "agreement", "epoch")]
     head = ("", "best epoch", "recommended loses", "last loses", *orders)
