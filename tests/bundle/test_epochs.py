@@ -28,6 +28,13 @@ def test_inputs_are_repeated_where_each_has_several_translations():
     assert (found["cycle"], found["change"]) == (0, 0)
 
 
+def test_equal_and_constant_inputs_raise_no_alarm():
+    image = torch.randn(1, 8, 8, generator=torch.Generator().manual_seed(0))
+    assert translation_criteria([image, -image], [image, image], [image], [image, image])["variety"] == 1
+    constant = [torch.zeros(1, 8, 8)] * 2
+    assert alarms(translation_criteria(constant, constant, constant, constant)) == []
+
+
 def test_nearly_unchanged_and_nearly_alike_translations_raise_an_alarm():
     source = [torch.randn(1, 8, 8, generator=torch.Generator().manual_seed(k)) for k in range(3)]
     unchanged = translation_criteria([image + 0.001 for image in source], source, source, source)

@@ -181,12 +181,13 @@ def translation_criteria(
     inputs = [source[k % len(source)] for k in range(len(made))]
     spread = torch.stack([image.std() for image in inputs]).mean()
     change = torch.stack([(y - x).abs().mean() for y, x in zip(made, inputs, strict=True)]).mean()
+    variety = _variety(source)
     error = torch.stack([(z - inputs[k % len(inputs)]).abs().mean() for k, z in enumerate(back)]).mean()
     return {
         CYCLE: float(error),
         DISTANCE: patch_distance(made, domain),
         CHANGE: float(change / spread),
-        VARIETY: _variety(made) / _variety(source),
+        VARIETY: _variety(made) / variety if variety else 1.0,  # inputs that are all alike
     }
 
 
