@@ -6,8 +6,10 @@ import json
 import nibabel as nib
 import numpy as np
 import pytest
+from PIL import Image
 from transeg.cli import app
 from transeg.evaluation.summary import MEAN
+from transeg.transforms.read import read_volume
 from typer.testing import CliRunner
 
 SHAPE = (12, 10, 8)
@@ -103,6 +105,33 @@ def test_every_case_counts(masks, data):
     assert "no mask of 1 of 5 cases, which count as empty masks: d" in output
     assert "4 of 5 scans show the structure; of their 4 masks 1 are empty and 1 missing" in output
     assert "Of the 1 masks of scans without it, 1 mark something" in output
+
+
+def test_masks_that_are_all_on_another_grid_are_refused(data, tmp_path):
+    for name in "abcd":
+        save(tmp_path / "masks" / f"{name}_seg.nii.gz", BOX, affine=np.diag([1.0, 1, 1, 1]))
+    manifest(tmp_path / "masks")
+    code, output = run(tmp_path / "masks", "--data", data)
+    assert code == 1
+    assert "4 masks cannot be used; such a mask counts as missing:" in output
+    assert "a_seg.nii.gz" in output
+    assert not (tmp_path / "masks" / "evaluation.md").exists()
+
+
+def test_references_in_slices_have_the_voxel_size_with_which_they_were_segmented(tmp_path):
+    (tmp_path / "data").mkdir()
+    for z in range(SHAPE[2]):
+        label = np.zeros(SHAPE[:2], np.uint8)
+        label[BOX[:2]] = 4 * (BOX[2].start <= z < BOX[2].stop)
+        Image.fromarray(label.T).save(tmp_path / "data" / f"a_{z}_mask.png")
+    (tmp_path / "data" / "cases.csv").write_text("case,image,label\na,a_*_mask.png,a_*_mask.png\n")
+    scan = read_volume(str(tmp_path / "data" / "a_*_mask.png"), (2, 2, 5))
+    save(tmp_path / "masks" / "a_seg.nii.gz", BOX, affine=scan.affine.numpy())
+    manifest(tmp_path / "masks", a={"spacing": [2, 2, 5]})
+    code, output = run(tmp_path / "masks", "--data", tmp_path / "data")
+    assert code == 0, output
+    [row] = [row for (method, *_), row in rows(tmp_path / "masks").items() if method == "masks"]
+    assert (row["dice"], float(row["reference_ml"])) == ("1.0", pytest.approx(32 * ML))
 
 
 def test_trivial_baselines_and_other_methods_are_alongside(masks, data, tmp_path):

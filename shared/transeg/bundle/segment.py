@@ -32,7 +32,7 @@ from transeg.bundle.preflight import read_overrides
 from transeg.data.names import shown_part
 from transeg.data.recipe import Recipe, bundle_recipe
 from transeg.data.results import results_of
-from transeg.data.training_cases import use_in, uses_of
+from transeg.data.training_cases import NAMED, USES, use_in, uses_of
 from transeg.data.volumes import VolumeDataset
 from transeg.errors import BatchError, DataError, failure_report, root_cause
 from transeg.files import EVALUATION, INDEX, RUN, digest_of, digest_of_reference, read_run, write_csv, write_text
@@ -65,7 +65,8 @@ def segment(
 ) -> None:
     """Segment scans: masks on their own grid, volumes of each structure, pictures, and a manifest.
 
-    Further options are settings of the bundle's inference, e.g. --save_mask False.
+    Further options are settings of the bundle's inference: --save_probability True, --save_translation True,
+    --save_uncertainty True, --tta N, --save_mask False and others of its configs/inference.json.
     """
     settings = read_overrides(ctx.args) | ({"spacing": list(spacing)} if spacing else {})
     settings |= {"ensemble": [str(bundle_root(name)) for name in ensemble]} if ensemble else {}
@@ -112,7 +113,13 @@ def run_segmentation(
         record.write()
     done = sum("failed" not in entry for entry in record.cases.values())
     files = f"masks, volumes.csv and {MANIFEST} are in {out}" if done else f"see {record.path}"
-    print(f"{done} of {len(record.cases)} cases segmented; {files}" if items else files)
+    warned = sum("warnings" in entry for entry in record.cases.values())
+    doubts = f" ({warned} with warnings)" if warned else ""
+    print(f"{done} of {len(record.cases)} cases segmented{doubts}; {files}" if items else files)
+    for use, text in USES.items():
+        named = [case for case, entry in record.cases.items() if entry.get("seen") == use]
+        if named:
+            print(f"the weights were {text} {len(named)} of the cases: {', '.join(named[:NAMED])}")
     if failures:
         raise BatchError(failure_report(failures, len(items)))
     return record.path
@@ -167,10 +174,11 @@ class Record:
         """Record a case."""
         entry = {"inputs": _inputs(item), "date": datetime.now(UTC).isoformat(timespec="seconds")}
         warned = list(dict.fromkeys(text for text in warnings if _is_about(text, item)))
+        notes = []
         if item.get("spacing_assumed"):
             size = " x ".join(f"{value:g}" for value in item["spacing"])
-            warned.append(f"{item['case']}: the files have no voxel size; volumes are those of {size} mm")
-        given = {"spacing": _spacing(item), "warnings": warned}
+            notes.append(f"the files have no voxel size; volumes are those of {size} mm")
+        given = {"spacing": _spacing(item), "warnings": warned, "notes": notes}
         self.cases[item["case"]] = entry | {name: value for name, value in given.items() if value} | found
         if time.monotonic() > self._written + WRITE_SECONDS:
             self.write()

@@ -28,7 +28,7 @@ def check_labels(data: DataSet, measured: Sequence[Measures]) -> Iterator[Findin
             yield Finding("error", f"label_{kind}", text, (scan.case,))
             continue
         yield from _values(data, scan, found, view)
-        if found.outside > OUTSIDE:
+        if found.outside > OUTSIDE and not (found.units and found.flat.all()):  # a constant image is told as such
             text = (
                 f"{scan.case}: {found.outside:.0%} of the mask lies outside the body; check whether it is shifted, "
                 "flipped or of another scan"

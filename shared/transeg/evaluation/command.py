@@ -14,7 +14,7 @@ from tqdm import tqdm
 
 from transeg.data.recipe import Recipe, parse_labels
 from transeg.data.training_cases import USES, check_unseen
-from transeg.errors import BatchError, DataError, failure_report, reason, root_cause
+from transeg.errors import BatchError, DataError, reason, root_cause
 from transeg.evaluation.masks import MaskFolder, Method, read_methods
 from transeg.evaluation.references import Reference, read_classes, read_mask, read_references
 from transeg.evaluation.rows import EMPTY_MASK, MEAN_SHAPE, Row, score_case
@@ -80,10 +80,13 @@ def run_evaluation(
         BatchError: references or masks that cannot be used; all others are scored, and such a mask counts as missing.
     """
     references, recipe = read_references(data, split, _recipe_of(methods), values or {})
+    folders = [folder for method in methods for folder in method.runs]
+    references = [_with_spacing(reference, folders) for reference in references]
     cases = [reference.case for reference in references]
     seen = _check_masks(methods, cases, data, force)
     failures: dict[str, str] = {}
     rows: list[Row] = []
+    used = 0  # masks
     shapes, read = MeanShapes(len(recipe["labels"])), []
     for reference in tqdm(references, desc="scoring", unit="case", disable=None, file=sys.stderr):
         try:
@@ -95,25 +98,38 @@ def run_evaluation(
         for method in methods:
             for number, folder in enumerate(method.runs, 1):
                 mask = _read(folder, reference, recipe, failures)
+                used += mask is not None
                 rows += score_case(mask, truth, affine, recipe, method=method.name, run=number, **about)
         rows += score_case(np.zeros_like(truth), truth, affine, recipe, method=EMPTY_MASK, run=1, **about)
         shapes.add(reference.patient, truth, affine)
         read.append(reference)
-    if not rows:
-        raise BatchError(failure_report(failures, len(references)))
+    if not used:
+        raise BatchError(_report(failures))
     if shapes.say_something():
         for reference in read:
             truth, affine = read_classes(reference, recipe)
             shape = shapes.predict(reference.patient, truth.shape, affine)
             about = {"case": reference.case, "patient": reference.patient, "seen": seen.get(reference.case, "")}
             rows += score_case(shape, truth, affine, recipe, method=MEAN_SHAPE, run=1, **about)
-    folders = {method.name: [str(folder.path) for folder in method.runs] for method in methods}
+    places = {method.name: [str(folder.path) for folder in method.runs] for method in methods}
     first = methods[0].name
-    about = {"masks": folders, "data": str(data), "split": split}
+    about = {"masks": places, "data": str(data), "split": split}
     text = write_evaluation(out, rows, summarise(rows, first), first, _notes(methods, rows), **about)
     print(f"{text}\n{', '.join(EVALUATION)} are in {out}")
     if failures:
-        raise BatchError(failure_report(failures, len(references)))
+        raise BatchError(_report(failures))
+
+
+def _report(failures: Mapping[str, str]) -> str:
+    """Of references by case, and of masks by file."""
+    listed = (f"{where}: {why}" for where, why in sorted(failures.items()))
+    return "\n  ".join([f"{len(failures)} masks cannot be used; such a mask counts as missing:", *listed])
+
+
+def _with_spacing(reference: Reference, folders: Sequence[MaskFolder]) -> Reference:
+    """A reference of slices without a voxel size with that of its mask."""
+    known = (folder.spacing(reference.case) for folder in folders)
+    return reference if reference.spacing else reference._replace(spacing=next(filter(None, known), None))
 
 
 def _recipe_of(methods: Sequence[Method]) -> Recipe | None:

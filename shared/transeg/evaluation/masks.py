@@ -32,6 +32,10 @@ class MaskFolder:
         entries = self.manifest.get("cases", {})
         return {case: entries[case]["seen"] for case in cases if entries.get(case, {}).get("seen")}
 
+    def spacing(self, case: str) -> Sequence[float] | None:
+        """Voxel size in mm that a case of slices, whose files hold none, was segmented with, if known."""
+        return self.manifest.get("cases", {}).get(case, {}).get("spacing")
+
     @property
     def knows_training_cases(self) -> bool:
         """Whether the weights tell what they were trained on."""

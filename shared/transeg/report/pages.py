@@ -18,6 +18,7 @@ from PIL import Image
 
 import transeg
 from transeg.data.names import shown_channel, shown_part
+from transeg.data.training_cases import USES
 from transeg.errors import DataError
 from transeg.files import EVALUATION, INDEX, PAGE, PAGE_TEXT, RUN, digest_of_reference, write_text
 from transeg.references import SLICES, parse, suffix_of
@@ -93,10 +94,15 @@ def about_case(case: str, entry: Mapping[str, Any]) -> dict[str, Any]:
         "case": case,
         "problem": f"failed: {entry['failed']}" if "failed" in entry else "",
         "warnings": [text.removeprefix(f"{case}: ") for text in entry.get("warnings", ())],
+        "notes": [*entry.get("notes", ()), *_seen(entry)],
         "structures": entry.get("structures", {}),
         "page": "",
         "thumbnail": "",
     }
+
+
+def _seen(entry: Mapping[str, Any]) -> list[str]:
+    return [f"the weights were {USES[entry['seen']]} this scan"] if "seen" in entry else []
 
 
 def write_index(
