@@ -22,10 +22,10 @@ ALLOWED = {
     "visual": {"metrics"},
     "transforms": {"metrics", "visual"},
     "data": {"metrics", "transforms"},
-    "engines": {"networks"},
+    "engines": {"networks", "objectives"},
     "inferers": {"engines", "networks"},
     # make reads the source that lies in a method
-    "bundle": {"data", "engines", "method", "methods", "metrics", "transforms", "visual"},
+    "bundle": {"data", "engines", "method", "methods", "metrics", "objectives", "transforms", "visual"},
     "evaluation": {"bundle", "data", "metrics", "transforms"},
     "report": {"bundle", "data", "transforms", "visual"},
     "export": {"bundle", "data", "method", "metrics", "transforms"},

@@ -6,7 +6,7 @@ import pytest
 import torch
 from ignite.engine import Engine
 from transeg.engines.alarms import CollapseAlarm, RangeAlarm
-from transeg.engines.step import Way
+from transeg.objectives.translations import Way
 
 
 @dataclass

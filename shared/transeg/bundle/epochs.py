@@ -22,13 +22,13 @@ from torch.utils.tensorboard import SummaryWriter
 
 from transeg.bundle.runs import WEIGHTS
 from transeg.data.datasets import PairedDataset, SliceDataset, held_out_pairs
-from transeg.engines.step import translations_of
 from transeg.engines.tracking import PREFIX
 from transeg.engines.trainer import AlternatingTrainer
 from transeg.engines.tree import to_device
 from transeg.engines.weights import save_weights
 from transeg.files import atomic, write_csv
 from transeg.metrics.label_free import mean_ranks, patch_distance, undominated
+from transeg.objectives.translations import translations_of
 
 logger = logging.getLogger(__name__)
 

@@ -12,7 +12,7 @@ import torch
 from ignite.engine import Engine, Events
 from torch import Tensor
 
-from transeg.engines.step import translations_of
+from transeg.objectives.translations import translations_of
 
 logger = logging.getLogger(__name__)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Protocol
 
 import ignite.distributed as idist
 import torch
@@ -30,19 +30,6 @@ class Objective(Protocol):
 
     def forward(self, nets: Mapping[str, nn.Module], batch: Mapping[str, Any]) -> Any:
         """Compute every tensor the players share: a dataclass, mapping or sequence."""
-
-
-class Way(NamedTuple):
-    """Fields of an objective's result that belong to a translation (N, C, *S); each may be None in it."""
-
-    source: str  # its input
-    domain: str  # images of the domain that it is translated to
-    back: str  # the translation, translated back
-
-
-def translations_of(objective: object) -> Mapping[str, Way]:
-    """Field with a translation to the fields that belong to it; none of an objective that does not tell."""
-    return getattr(objective, "translations", {})
 
 
 class Step:

@@ -18,13 +18,13 @@ from typing import Any, ClassVar, NamedTuple, cast
 import torch
 from torch import Tensor, nn
 
-from transeg.engines.step import Way
 from transeg.errors import ConfigError
 from transeg.losses.adversarial import least_squares_discriminator, least_squares_generator
 from transeg.losses.reconstruction import absolute_error
 from transeg.methods.cardiac.losses import voxel_cross_entropy
 from transeg.methods.cardiac.networks import CardiacNet
 from transeg.objectives.history_pool import HistoryPool
+from transeg.objectives.translations import Way
 
 VOLUMES = ("real", "synthetic", "reconstructed")
 BATCHED_VOXELS = 2**19  # volumes above this size are no faster in a batch than one by one, and need more memory

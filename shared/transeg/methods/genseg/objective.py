@@ -13,7 +13,6 @@ from typing import ClassVar, cast
 import torch
 from torch import Tensor, nn
 
-from transeg.engines.step import Way
 from transeg.errors import ConfigError
 from transeg.losses.adversarial import hinge_discriminator, hinge_generator
 from transeg.losses.ranks import roll_over_ranks
@@ -21,6 +20,7 @@ from transeg.losses.reconstruction import absolute_error
 from transeg.methods.genseg.losses import mutual_information_bound
 from transeg.methods.genseg.networks import GenSegNet
 from transeg.objectives.supervision import segmentation_loss, supervised
+from transeg.objectives.translations import Way
 
 
 @dataclass

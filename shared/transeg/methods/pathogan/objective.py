@@ -14,7 +14,6 @@ from typing import Any, ClassVar, cast
 import torch
 from torch import Tensor, nn
 
-from transeg.engines.step import Way
 from transeg.losses.adversarial import least_squares_discriminator, least_squares_generator
 from transeg.losses.precision import at_least_float32
 from transeg.losses.reconstruction import absolute_error
@@ -22,6 +21,7 @@ from transeg.methods.pathogan.losses import label_agreement, label_size, normal_
 from transeg.methods.pathogan.networks import PathoGANNet
 from transeg.objectives.history_pool import HistoryPool
 from transeg.objectives.image_level import image_level_error
+from transeg.objectives.translations import Way
 
 
 @dataclass

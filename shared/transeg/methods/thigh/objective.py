@@ -13,7 +13,6 @@ from typing import Any, ClassVar, cast
 import torch
 from torch import Tensor, nn
 
-from transeg.engines.step import Way
 from transeg.errors import ConfigError
 from transeg.losses.adversarial import (
     cross_entropy_discriminator,
@@ -25,6 +24,7 @@ from transeg.losses.reconstruction import absolute_error
 from transeg.methods.thigh.losses import brightening, darkening
 from transeg.methods.thigh.networks import ThighNet
 from transeg.objectives.history_pool import HistoryPool
+from transeg.objectives.translations import Way
 
 _ADVERSARIAL = {
     "least_squares": (least_squares_discriminator, least_squares_generator),
