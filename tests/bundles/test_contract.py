@@ -23,6 +23,7 @@ HEADINGS = (
 )
 BUDGETS = {"train.json": 345, "inference.json": 240, "evaluate.json": 90, "metadata.json": 90}
 OVERLAY_BUDGET = 30
+NUMBERS = r"[\s\d.,\-\[\]]+"  # a line of data, which nobody reads
 
 
 def test_an_empty_folder_is_told_what_it_lacks(tmp_path):
@@ -115,7 +116,7 @@ def test_budgets(bundle):
     folder = bundle / "configs"
     for path in folder.rglob("*.json"):
         budget = BUDGETS.get(path.name, OVERLAY_BUDGET) if path.parent == folder else OVERLAY_BUDGET
-        lines = len(path.read_text().splitlines())
+        lines = sum(not re.fullmatch(NUMBERS, line) for line in path.read_text().splitlines())
         assert lines <= budget, f"{path.relative_to(BUNDLES)}: {lines} lines, budget {budget}."
 
 

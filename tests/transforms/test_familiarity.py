@@ -78,13 +78,12 @@ def test_reference_and_distance_by_hand():
     assert reference["scans"] == 11
     assert reference["centre"] == [0, 0, 0, 5]
     assert reference["spread"] == [0.1, 0.1, 0.1, pytest.approx(8 / 2.563, abs=1e-3)]
-    assert np.array(reference["correlation"]).shape == (4, 4)
+    assert len(reference["correlation"]) == 4 + 3 + 2 + 1
     plain = {name: value for name, value in reference.items() if name != "correlation"}
     distance, deviations = familiarity_distance(np.array([0.3, 0, 0, 5 + 2 * 8 / 2.563]), plain)
     assert deviations.tolist() == pytest.approx([3, 0, 0, 2], abs=1e-3)
     assert distance == pytest.approx(np.sqrt((9 + 4) / 4), abs=1e-3)
-    correlation = np.array([[1, 0.6], [0.6, 1]])  # its inverse is [[1, -0.6], [-0.6, 1]] / 0.64
-    pair = {"centre": [0, 0], "spread": [1, 1], "correlation": correlation}
+    pair = {"centre": [0, 0], "spread": [1, 1], "correlation": [1, 0.6, 1]}  # inverse: [[1, -0.6], [-0.6, 1]] / 0.64
     assert familiarity_distance(np.array([1.0, 1.0]), pair)[0] == pytest.approx(np.sqrt(0.8 / 0.64 / 2))
     assert familiarity_distance(np.array([1.0, -1.0]), pair)[0] == pytest.approx(np.sqrt(3.2 / 0.64 / 2))
 

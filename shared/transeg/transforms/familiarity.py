@@ -138,7 +138,8 @@ def fit_reference(features: np.ndarray) -> Reference:
 
     Returns:
         "scans", their number; "centre" and "spread" of each feature; "correlation" of the features, shrunk towards none
-        (Ledoit and Wolf 2004, doi:10.1016/S0047-259X(03)00096-4); "limit" of the distance.
+        (Ledoit and Wolf 2004, doi:10.1016/S0047-259X(03)00096-4), its rows up to the diagonal one after the other;
+        "limit" of the distance.
     """
     count = len(features)
     own = sorted(
@@ -157,7 +158,8 @@ def _statistics(features: np.ndarray) -> dict[str, np.ndarray]:
     smallest[LOG_SIZE] = SMALLEST_SIZE_SPREAD
     centre, spread = np.median(features, axis=0), np.maximum((high - low) / CENTRAL_WIDTH, smallest)
     deviations = np.clip((features - centre) / spread, -LARGEST_DEVIATION, LARGEST_DEVIATION)
-    return {"centre": centre, "spread": spread, "correlation": LedoitWolf().fit(deviations).covariance_}
+    correlation = LedoitWolf().fit(deviations).covariance_
+    return {"centre": centre, "spread": spread, "correlation": correlation[np.tril_indices(len(correlation))]}
 
 
 def familiarity_distance(values: np.ndarray, reference: Reference) -> tuple[float, np.ndarray]:
@@ -172,7 +174,10 @@ def familiarity_distance(values: np.ndarray, reference: Reference) -> tuple[floa
         standard deviations.
     """
     deviations = (values - np.array(reference["centre"])) / np.array(reference["spread"])
-    correlation = np.array(reference.get("correlation", np.eye(len(deviations))))
+    correlation = np.eye(len(deviations))
+    if "correlation" in reference:
+        correlation[np.tril_indices(len(deviations))] = reference["correlation"]
+        correlation = np.tril(correlation) + np.tril(correlation, -1).T
     return float(np.sqrt(deviations @ np.linalg.solve(correlation, deviations) / len(deviations))), deviations
 
 
