@@ -113,7 +113,7 @@ def run_segmentation(
         record.write()
     done = sum("failed" not in entry for entry in record.cases.values())
     files = f"masks, volumes.csv and {MANIFEST} are in {out}" if done else f"see {record.path}"
-    warned = sum("warnings" in entry for entry in record.cases.values())
+    warned = sum("warnings" in entry and "failed" not in entry for entry in record.cases.values())
     doubts = f" ({warned} with warnings)" if warned else ""
     print(f"{done} of {len(record.cases)} cases segmented{doubts}; {files}" if items else files)
     for use, text in USES.items():
