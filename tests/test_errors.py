@@ -5,7 +5,7 @@ import pickle
 
 import pytest
 from transeg import errors
-from transeg.errors import CasesFailedError, UserError, VolumeError, failure_report, reason, root_cause
+from transeg.errors import CasesFailedError, UserError, VolumeError, failure_report, listed, reason, root_cause
 
 KINDS = [kind for _, kind in inspect.getmembers(errors, inspect.isclass) if kind.__module__ == errors.__name__]
 
@@ -47,3 +47,8 @@ def test_the_report_of_failures_tells_of_other_cases_only_if_there_are_any():
     failures = {"b": "dark", "a": "empty"}
     assert failure_report(failures, 2) == "2 of 2 cases failed:\n  a: empty\n  b: dark"
     assert failure_report(failures, 3).startswith("2 of 3 cases failed; the remaining cases were processed:\n")
+
+
+def test_of_many_names_the_first_are_listed():
+    assert listed(["a", "b"], 2) == "a, b"
+    assert listed(["a", "b", "c", "d"], 2) == "a, b and 2 more"

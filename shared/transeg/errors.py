@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import traceback
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 
 class UserError(ValueError):
@@ -77,6 +77,12 @@ def _raised_in(error: BaseException) -> str:
 def reason(error: BaseException) -> str:
     """The message of an error, with its type unless it is a `UserError`."""
     return str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {error}"
+
+
+def listed(names: Sequence[str], most: int) -> str:
+    """The first few of several names, and how many more there are."""
+    more = len(names) - most
+    return ", ".join(names[:most]) + (f" and {more} more" if more > 0 else "")
 
 
 def failure_report(failures: Mapping[str, str], cases: int) -> str:

@@ -34,7 +34,7 @@ from transeg.data.recipe import Recipe, bundle_recipe
 from transeg.data.results import results_of
 from transeg.data.training_cases import NAMED, USES, use_in, uses_of
 from transeg.data.volumes import VolumeDataset
-from transeg.errors import BatchError, DataError, failure_report, root_cause
+from transeg.errors import BatchError, DataError, failure_report, listed, root_cause
 from transeg.files import EVALUATION, INDEX, RUN, digest_of, digest_of_reference, read_run, write_csv, write_text
 from transeg.transforms.read import read_volume
 from transeg.transforms.reports import save_figure
@@ -119,7 +119,7 @@ def run_segmentation(
     for use, text in USES.items():
         named = [case for case, entry in record.cases.items() if entry.get("seen") == use]
         if named:
-            print(f"the weights were {text} {len(named)} of the cases: {', '.join(named[:NAMED])}")
+            print(f"the weights were {text} {len(named)} of the cases: {listed(named, NAMED)}")
     if failures:
         raise BatchError(failure_report(failures, len(items)))
     return record.path

@@ -33,7 +33,7 @@ from transeg.data.names import (
 )
 from transeg.data.sources import NO_SCANS, Contents, Volume, looks_like_mask, nifti_header, read_folder
 from transeg.data.table import Case
-from transeg.errors import DataError, TableError
+from transeg.errors import DataError, TableError, listed
 from transeg.references import VOLUMES, files_of, is_dicom, suffix_of
 
 logger = logging.getLogger(__name__)
@@ -458,9 +458,8 @@ def _role_of(name: str) -> str:
 
 def _doubt_lone(role: str, members: Sequence[tuple[Volume, Part]]) -> Doubt:
     """Doubt about masks without a scan."""
-    listed = ", ".join(f"{volume.path} (looked for {part.stem or part.place.name})" for volume, part in members[:5])
-    more = f" and {len(members) - 5} more" if len(members) > 5 else ""
-    text = f"no scan of the same name and shape for {len(members)} {_ROLE_TEXTS.get(role, role)}(s): {listed}{more}"
+    named = listed([f"{volume.path} (looked for {part.stem or part.place.name})" for volume, part in members], 5)
+    text = f"no scan of the same name and shape for {len(members)} {_ROLE_TEXTS.get(role, role)}(s): {named}"
     return Doubt(text, frozenset((role,)))
 
 

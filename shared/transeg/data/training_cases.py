@@ -16,7 +16,7 @@ from monai.config import PathLike
 from monai.utils import ensure_tuple
 
 from transeg.data.datalist import load_list, read_json
-from transeg.errors import DataError
+from transeg.errors import DataError, listed
 from transeg.files import case_name, digest_of_reference, write_text
 from transeg.references import files_of
 
@@ -122,10 +122,7 @@ def check_unseen(where: str, seen: Mapping[str, str], cases: int, force: bool, r
     for use, text in USES.items():
         named = sorted(case for case, found in seen.items() if found == use)
         if named:
-            more = f" and {len(named) - NAMED} more" if len(named) > NAMED else ""
-            told = (
-                f"{where}: its weights were {text} {len(named)} of the {cases} cases: {', '.join(named[:NAMED])}{more}"
-            )
+            told = f"{where}: its weights were {text} {len(named)} of the {cases} cases: {listed(named, NAMED)}"
             if use == TRAINING and not force:
                 raise DataError(f"{told}; scores on these say nothing about other scans: {remedy}")
             logger.warning("%s", told)

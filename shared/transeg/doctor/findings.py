@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from transeg import errors
+
 LEVELS = ("error", "warning", "note")  # the most serious first
 NAMED = 5  # cases in a sentence; the record has all
 
@@ -62,6 +64,4 @@ def in_order(findings: Sequence[Finding]) -> list[Finding]:
 
 def listed(names: Sequence[str]) -> str:
     """A few names, and how many more there are."""
-    unique = list(dict.fromkeys(names))
-    more = len(unique) - NAMED
-    return ", ".join(unique[:NAMED]) + (f" and {more} more" if more > 0 else "")
+    return errors.listed(list(dict.fromkeys(names)), NAMED)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,12 +14,13 @@ from ignite.engine import Engine, Events
 from monai.engines import Evaluator
 from torch import Tensor, nn
 
-from transeg.errors import DataError
+from transeg.errors import DataError, listed
 from transeg.files import atomic
 from transeg.networks.spectral import plain_state_dict
 
 logger = logging.getLogger(__name__)
 
+NAMED = 5  # weights in a message
 SCORING = "transeg_scoring"  # attribute of an evaluator that only scores weights: `BestModelSaver` saves nothing
 
 
@@ -141,9 +142,4 @@ def _mismatch(network: nn.Module, state: Mapping[str, Tensor]) -> str:
     missing = [key for key in expected if key not in state]
     unexpected = [key for key in state if key not in expected]
     found = {"other shape": other, "missing": missing, "unexpected": unexpected}
-    return "; ".join(f"{kind}: {_listed(names)}" for kind, names in found.items() if names)
-
-
-def _listed(names: Sequence[str], limit: int = 5) -> str:
-    more = len(names) - limit
-    return ", ".join(names[:limit]) + (f" and {more} more" if more > 0 else "")
+    return "; ".join(f"{kind}: {listed(names, NAMED)}" for kind, names in found.items() if names)

@@ -14,7 +14,7 @@ from tqdm import tqdm
 
 from transeg.data.recipe import Recipe, parse_labels
 from transeg.data.training_cases import USES, check_unseen
-from transeg.errors import BatchError, DataError, reason, root_cause
+from transeg.errors import BatchError, DataError, listed, reason, root_cause
 from transeg.evaluation.masks import MaskFolder, Method, read_methods
 from transeg.evaluation.references import Reference, read_classes, read_mask, read_references
 from transeg.evaluation.rows import EMPTY_MASK, MEAN_SHAPE, Row, score_case
@@ -79,11 +79,11 @@ def run_evaluation(
         DataError: nothing to compare, weights of different structures, or a case that was trained on.
         BatchError: references or masks that cannot be used; all others are scored, and such a mask counts as missing.
     """
-    references, recipe = read_references(data, split, _recipe_of(methods), values or {})
     folders = [folder for method in methods for folder in method.runs]
+    references, recipe = read_references(data, split, _recipe_of(folders), values or {})
     references = [_with_spacing(reference, folders) for reference in references]
     cases = [reference.case for reference in references]
-    seen = _check_masks(methods, cases, data, force)
+    seen = _check_masks(folders, cases, data, force)
     failures: dict[str, str] = {}
     rows: list[Row] = []
     used = 0  # masks
@@ -114,7 +114,7 @@ def run_evaluation(
     places = {method.name: [str(folder.path) for folder in method.runs] for method in methods}
     first = methods[0].name
     about = {"masks": places, "data": str(data), "split": split}
-    text = write_evaluation(out, rows, summarise(rows, first), first, _notes(methods, rows), **about)
+    text = write_evaluation(out, rows, summarise(rows, first), first, _notes(folders, rows), **about)
     print(f"{text}\n{', '.join(EVALUATION)} are in {out}")
     if failures:
         raise BatchError(_report(failures))
@@ -132,18 +132,18 @@ def _with_spacing(reference: Reference, folders: Sequence[MaskFolder]) -> Refere
     return reference if reference.spacing else reference._replace(spacing=next(filter(None, known), None))
 
 
-def _recipe_of(methods: Sequence[Method]) -> Recipe | None:
-    known = {str(run.path): run.recipe for method in methods for run in method.runs if run.recipe is not None}
+def _recipe_of(folders: Sequence[MaskFolder]) -> Recipe | None:
+    known = {str(folder.path): folder.recipe for folder in folders if folder.recipe is not None}
     labels = {tuple(recipe["labels"]) for recipe in known.values()}
     if len(labels) > 1:
         raise DataError(f"{', '.join(known)}: masks of different structures; evaluate them separately")
     return next(iter(known.values()), None)
 
 
-def _check_masks(methods: Sequence[Method], cases: Sequence[str], data: Path, force: bool) -> dict[str, str]:
+def _check_masks(folders: Sequence[MaskFolder], cases: Sequence[str], data: Path, force: bool) -> dict[str, str]:
     """Refuse folders without a mask of any case, and cases that were trained on; use by case."""
     every: dict[str, str] = {}
-    for folder in (folder for method in methods for folder in method.runs):
+    for folder in folders:
         if not any(folder.mask_of(case) for case in cases):
             raise DataError(
                 f"{folder.path}: no mask of the {len(cases)} cases of {data}, such as {cases[0]}_seg.nii.gz; masks are "
@@ -169,22 +169,19 @@ def _read(folder: MaskFolder, reference: Reference, recipe: Recipe, failures: di
         return None
 
 
-def _notes(methods: Sequence[Method], rows: Iterable[Row]) -> list[str]:
+def _notes(folders: Sequence[MaskFolder], rows: Iterable[Row]) -> list[str]:
     """What is missing, and what is not known."""
     scored = {row["case"] for row in rows}
     notes = []
-    for method in methods:
-        for folder in method.runs:
-            missing = sorted(case for case in scored if folder.mask_of(case) is None)
-            if missing:
-                more = f" and {len(missing) - NAMED} more" if len(missing) > NAMED else ""
-                notes.append(
-                    f"{folder.path} has no mask of {len(missing)} of {len(scored)} cases, which count as empty masks: "
-                    f"{', '.join(missing[:NAMED])}{more}."
-                )
-            if not folder.knows_training_cases:
-                notes.append(
-                    f"What the weights of {folder.path} were trained on is not recorded: check that these cases are "
-                    "others."
-                )
+    for folder in folders:
+        missing = sorted(case for case in scored if folder.mask_of(case) is None)
+        if missing:
+            notes.append(
+                f"{folder.path} has no mask of {len(missing)} of {len(scored)} cases, which count as empty masks: "
+                f"{listed(missing, NAMED)}."
+            )
+        if not folder.knows_training_cases:
+            notes.append(
+                f"What the weights of {folder.path} were trained on is not recorded: check that these cases are others."
+            )
     return notes

@@ -15,7 +15,7 @@ import typer
 from tqdm import tqdm
 
 import transeg
-from transeg.errors import CasesFailedError, DataError, UserError, failure_report, root_cause
+from transeg.errors import CasesFailedError, DataError, UserError, failure_report, listed, root_cause
 from transeg.export.dataset import NAME, SPLITS, new_folder, write_lists, write_volumes
 from transeg.export.sources import Case, LeftOut, choose, read_sources
 from transeg.export.volumes import Names, Volumes, read_case, shared_names
@@ -109,7 +109,7 @@ def run_export(
         written = _write_cases(cases, names, folder, confidence, keep_empty)
         left_out = [*left_out, *_empty(written.empty)]
         for part in left_out:
-            print(f"left out: {len(part.cases)} {part.why}: {_listed(part.cases)}")
+            print(f"left out: {len(part.cases)} {part.why}: {listed(part.cases, NAMED)}")
         if not written.cases:
             why = f"\n  {failure_report(written.failures, len(cases))}" if written.failures else ""
             raise DataError(f"{', '.join(map(str, sources))}: no case is left to export{why}")
@@ -181,11 +181,6 @@ def _empty(cases: Sequence[Case]) -> list[LeftOut]:
     others = tuple(case.name for case in cases if case.kind != "sample")
     found = [LeftOut("samples with an empty mask", samples)] if samples else []
     return found + ([LeftOut("in which nothing was segmented (--keep-empty keeps them)", others)] if others else [])
-
-
-def _listed(names: Sequence[str]) -> str:
-    more = len(names) - NAMED
-    return ", ".join(names[:NAMED]) + (f" and {more} more" if more > 0 else "")
 
 
 def _record(

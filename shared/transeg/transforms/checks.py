@@ -12,7 +12,7 @@ from monai.data import MetaTensor
 from monai.transforms import MapTransform
 from scipy import ndimage
 
-from transeg.errors import VolumeError
+from transeg.errors import VolumeError, listed
 from transeg.files import file_name
 
 logger = logging.getLogger(__name__)
@@ -104,10 +104,9 @@ def check_labels(voxels: np.ndarray, allowed: Collection[int] | Mapping[int, int
         if broken.size:
             raise VolumeError(f"{name}: {no_mask(broken[0])}")
         pairs = list(zip(values[strange].tolist(), counts[strange].tolist(), strict=True))
-        named = ", ".join(f"{value:g} ({count} voxel{'s' * (count > 1)})" for value, count in pairs[:MAX_NAMED])
-        more = f" and {len(pairs) - MAX_NAMED} more" if len(pairs) > MAX_NAMED else ""
+        named = listed([f"{value:g} ({count} voxel{'s' * (count > 1)})" for value, count in pairs], MAX_NAMED)
         raise VolumeError(
-            f"{name}: {len(pairs)} unknown label value(s): {named}{more}; allowed are {known.tolist()}. Map them with "
+            f"{name}: {len(pairs)} unknown label value(s): {named}; allowed are {known.tolist()}. Map them with "
             "--labels NAME=VALUE; --labels background=VALUE ignores one"
         )
     rounded = voxels.round()
